@@ -1,0 +1,285 @@
+/* The messages of ferry.v1 as C structs, and their codec.
+ *
+ * protocol/README.md is the authority ([P n.n] below are its clauses),
+ * ferry.cddl its grammar, vectors/ its examples. This header is the same
+ * thing for C. A message is a CBOR map with integer keys; key 0 is the type.
+ *
+ * Decoding: message_decode() reads the whole message into an arena; pointers
+ * in the struct live as long as the arena and the input bytes. A decoder
+ * never allocates more than a small multiple of its input.
+ * Encoding: message_encode() appends to a buffer with a hard maximum. */
+#ifndef FERRY_PROTOCOL_MESSAGE_H
+#define FERRY_PROTOCOL_MESSAGE_H
+
+#include "protocol/arena.h"
+#include "protocol/errors.h"
+#include "protocol/value.h"
+
+#define FERRY_PROTOCOL_VERSION 1
+#define FERRY_SUBPROTOCOL "ferry.v1"
+#define FERRY_MESSAGE_BYTES_MAX (1u << 20) /* default; of the unpacked message */
+#define FERRY_COLUMNS_MAX 62               /* synced columns of a table */
+#define FERRY_CHANGE_SET_ROWS_MAX 4000000  /* rows of one change-set, over all its parts */
+
+enum message_type {
+	MESSAGE_HELLO = 1,   /* agent: who I am, where I stand */
+	MESSAGE_WELCOME = 2, /* hub: who you are to me, what comes next */
+	MESSAGE_SCHEMA = 3,  /* hub: the tables this device gets */
+	MESSAGE_PUSH = 4,    /* agent: change-sets, or a part of one */
+	MESSAGE_ACK = 5,     /* hub: settled change-sets (durable; removes nothing, R3) */
+	MESSAGE_DELTA = 6,   /* hub: a frame of a scope's feed */
+	MESSAGE_COMMIT = 7,  /* hub: the frames since the last commit are one state */
+	MESSAGE_CREDIT = 8,  /* both: so many more bytes may be sent */
+	MESSAGE_ERROR = 9,   /* both: a registered code, a sentence */
+	MESSAGE_PING = 10,   /* both: clock probe */
+	MESSAGE_PONG = 11,
+	MESSAGE_FILL = 12,   /* hub: rows of a fill, in key order */
+	MESSAGE_FILL_ACK = 13, /* agent: this far is staged durably */
+};
+
+/* [P 6] Rows of one table that share an operation and a list of columns.
+ * Column-major, since that compresses far better. */
+enum row_op {
+	ROW_INSERT = 1, /* push: a new row; delta/fill: the whole row as it stands */
+	ROW_UPDATE = 2, /* only the listed columns */
+	ROW_DELETE = 3, /* the row is deleted; no columns */
+	ROW_LEFT = 4,   /* delta only: left the scope, not deleted; no columns */
+};
+
+struct row_base { /* R1: a cell whose author saw less than the change-set's base */
+	uint32_t row; /* index in the block */
+	uint16_t num; /* column number; 0 = the whole row (delete, re-insert) */
+	int64_t position;
+};
+
+struct block {
+	uint32_t table; /* number from the schema message */
+	enum row_op op;
+	uint16_t column_count;
+	uint32_t row_count;
+	const uint16_t *nums;     /* column numbers, ascending, without the key column */
+	const struct uuid *keys;  /* row_count keys */
+	const struct value *cells; /* cell of column c, row r: cells[c * row_count + r] */
+	const int64_t *at;        /* push: microseconds after the change-set's `at`, per row; NULL = all 0 */
+	const struct row_base *bases; /* push: exceptions, ordered by (row, num) */
+	uint32_t base_count;
+};
+
+/* [P 7.1] A change-set. Rows are net changes: one entry per row at most. */
+struct change_set {
+	struct uuid author;      /* zero: the device at the other end of this link */
+	int64_t number;          /* the author's own count, from 1, no gaps */
+	int64_t base_position;   /* the bookmark its edits were made at */
+	int64_t at;              /* hybrid clock of its first edit, microseconds since 1970 */
+	bool joined;             /* R5: may hold several transactions of the app */
+	uint32_t part;           /* R7: number of this part from 0 */
+	bool more;               /* another part follows */
+	const int64_t *depends;  /* R6: earlier own numbers it builds on, ascending */
+	uint32_t depends_count;
+	const struct block *blocks;
+	uint32_t block_count;
+};
+
+enum verdict {
+	VERDICT_ACCEPTED = 1,   /* all of it stands */
+	VERDICT_SUPERSEDED = 2, /* applied, but a policy decided against a part: see conflicts */
+	VERDICT_REJECTED = 3,   /* none of it stands: code and sentence say why */
+	VERDICT_PARKED = 4,     /* waits at the hub */
+};
+
+enum conflict_kind {
+	CONFLICT_UPDATE_UPDATE = 1, /* two edits of one column */
+	CONFLICT_UPDATE_DELETE = 2, /* this device updated what another deleted */
+	CONFLICT_DELETE_UPDATE = 3, /* this device deleted what another updated */
+};
+
+struct conflict { /* [P 7.3] */
+	uint32_t table;
+	struct uuid key;
+	uint16_t num;           /* 0: the whole row */
+	enum conflict_kind kind;
+	bool device_won;        /* the pushing device's value stands */
+	struct value device_value; /* as pushed; NULL value for a delete */
+	struct value hub_value;    /* what it met */
+};
+
+struct settled {
+	int64_t number;
+	enum verdict verdict;
+	int64_t position;   /* of the transaction that settled it */
+	int code;           /* enum ferry_error; 0 unless rejected or parked */
+	const char *sentence; /* NULL or NUL-terminated */
+	const struct conflict *conflicts;
+	uint32_t conflict_count;
+};
+
+struct scope_sum { /* R21: xor of the cell hashes of each column, in order of num, the key column left out */
+	const char *scope;
+	uint32_t table;
+	int64_t rows;
+	const uint64_t *sums;
+	uint32_t sum_count;
+};
+
+struct schema_column {
+	uint16_t num;
+	const char *name;
+	enum column_kind kind;
+	bool not_null;
+	bool read_only;         /* devices cannot write it */
+	bool has_default;       /* the hub fills it when an insert leaves it out */
+	const char *default_sql; /* a default SQLite can state too (literal), or NULL */
+	const char *const *labels; /* enum or CHECK list, or NULL */
+	uint32_t label_count;
+	uint32_t ref_table;     /* 0, or the table its foreign key points to */
+};
+
+struct schema_table {
+	uint32_t table;
+	const char *name;     /* name in the replica */
+	const char *key;      /* name of the key column */
+	uint16_t key_num;
+	bool writable;
+	uint32_t rank;        /* parents have lower ranks */
+	const struct schema_column *columns; /* ordered by num, without the key column */
+	uint16_t column_count;
+};
+
+struct schema {
+	uint64_t hash;
+	const struct schema_table *tables; /* ordered by table */
+	uint32_t table_count;
+};
+
+struct message_hello {
+	int version_min, version_max;
+	const char *agent_version;
+	struct uuid incarnation;   /* of the replica file; new after enrolment */
+	struct uuid epoch;         /* history of the bookmark; zero: none */
+	uint64_t schema_hash;      /* 0: none */
+	int64_t position;          /* bookmark; -1: none (empty replica) */
+	int64_t mark;
+	int64_t last_number;       /* highest change-set number given out */
+	int64_t clock;             /* device wall clock, microseconds since 1970 */
+	uint64_t credit_bytes;     /* the hub may send so many bytes */
+	/* An unfinished fill, to go on with: position it was started at, and
+	 * where it stands; table 0: none. */
+	int64_t fill_position;
+	uint32_t fill_table;
+	struct uuid fill_after;
+};
+
+enum welcome_mode {
+	WELCOME_DELTA = 1, /* deltas from the bookmark follow */
+	WELCOME_FILL = 2,  /* the replica is filled anew (staged, then swapped) */
+	WELCOME_RESUME = 3, /* the fill goes on where it stopped */
+};
+
+struct message_welcome {
+	int version;
+	const char *hub_version;
+	struct uuid tenant;
+	struct uuid device;
+	struct uuid epoch;
+	uint64_t schema_hash;
+	enum welcome_mode mode;
+	int code;                /* why a fill: PRUNED, OTHER_HISTORY, SCHEMA or OK */
+	int64_t settled;         /* watermark: all own numbers up to it are settled */
+	const int64_t *settled_above;
+	uint32_t settled_above_count;
+	const char *const *scopes;
+	uint32_t scope_count;
+	uint64_t credit_bytes;
+	uint32_t message_bytes_max;
+	int64_t clock;
+};
+
+struct message_push {
+	const struct change_set *sets;
+	uint32_t set_count;
+};
+
+struct message_ack {
+	const struct settled *settled; /* conflicts are left out here */
+	uint32_t settled_count;
+};
+
+struct message_delta { /* encoded once for all subscribers: holds nothing of a device */
+	const char *scope;
+	int64_t from;    /* position the frame starts after */
+	int64_t to;
+	const struct block *blocks;
+	uint32_t block_count;
+};
+
+struct message_commit {
+	int64_t position;
+	int64_t mark;
+	const struct settled *settled; /* this device's, settled at or below position (R3) */
+	uint32_t settled_count;
+	const struct scope_sum *sums;
+	uint32_t sum_count;
+	int64_t clock;
+	bool fill_done; /* the staged fill becomes visible with this commit */
+};
+
+struct message_credit {
+	uint64_t bytes;
+};
+
+struct message_error {
+	int code;
+	const char *sentence;
+	bool retry;
+	int64_t retry_after_ms;
+};
+
+struct message_ping {
+	int64_t id;
+	int64_t sent;     /* sender's clock */
+	int64_t received; /* pong: clock of the answering side when the ping came */
+	int64_t answered; /* pong: and when the pong left */
+};
+
+struct message_fill {
+	const char *scope;
+	struct block block;  /* op ROW_INSERT, keys ascending */
+	int64_t position;    /* the fill was started at this position */
+	bool table_done;     /* no more rows of this table in this scope */
+};
+
+struct message_fill_ack { /* lets the hub send more; also the place to resume at */
+	uint32_t table;
+	struct uuid after;
+};
+
+struct message {
+	enum message_type type;
+	union {
+		struct message_hello hello;
+		struct message_welcome welcome;
+		struct schema schema;
+		struct message_push push;
+		struct message_ack ack;
+		struct message_delta delta;
+		struct message_commit commit;
+		struct message_credit credit;
+		struct message_error error;
+		struct message_ping ping; /* and pong */
+		struct message_fill fill;
+		struct message_fill_ack fill_ack;
+	};
+};
+
+FERRY_CHECK enum ferry_error message_decode(struct arena *arena, const uint8_t *bytes, size_t n, struct message *out,
+					    struct ferry_why *why);
+FERRY_CHECK enum ferry_error message_encode(const struct message *m, struct buffer *out);
+const char *message_type_name(int type);
+
+/* [P 7.1] A change-set alone, as kept in ferry.stage and ferry.rejected. */
+FERRY_CHECK enum ferry_error change_set_encode(const struct change_set *s, struct buffer *out);
+FERRY_CHECK enum ferry_error change_set_decode(struct arena *arena, const uint8_t *bytes, size_t n,
+					       struct change_set *out, struct ferry_why *why);
+size_t block_encoded_bytes(const struct block *b); /* an upper bound, for splitting */
+
+#endif

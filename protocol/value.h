@@ -1,0 +1,88 @@
+/* Values: what a cell of a tracked table holds, and the types that columns
+ * have. Values are borrowed: text and bytes point into a message's arena, a
+ * database result or a caller's buffer, and live as long as that does.
+ *
+ * The wire form of each column kind is clause [P 5.2] of protocol/README.md. */
+#ifndef FERRY_PROTOCOL_VALUE_H
+#define FERRY_PROTOCOL_VALUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct uuid {
+	uint8_t b[16];
+};
+
+enum value_kind {
+	VALUE_NULL,
+	VALUE_BOOL,
+	VALUE_INT,
+	VALUE_FLOAT,
+	VALUE_TEXT,  /* UTF-8, not terminated */
+	VALUE_BYTES,
+};
+
+struct value { /* 16 bytes: a block of a million cells stays small */
+	enum value_kind kind : 8;
+	uint32_t n; /* bytes of text or bytes */
+	union {
+		bool b;
+		int64_t i;
+		double f;
+		const uint8_t *p; /* text, bytes; borrowed */
+	};
+};
+
+/* What a column is. The numbers are on the wire (message schema). */
+enum column_kind {
+	KIND_BOOL = 0,        /* bool */
+	KIND_INT = 1,         /* int: int2, int4, int8 */
+	KIND_FLOAT = 2,       /* float: float4, float8 */
+	KIND_TEXT = 3,        /* text: text, varchar, char(n) */
+	KIND_UUID = 4,        /* bytes(16) */
+	KIND_BYTES = 5,       /* bytes: bytea */
+	KIND_TIMESTAMPTZ = 6, /* int: microseconds since 1970 UTC; +-inf as float */
+	KIND_DATE = 7,        /* int: days since 1970-01-01; +-inf as float */
+	KIND_NUMERIC = 8,     /* text as PostgreSQL prints it */
+	KIND_JSON = 9,        /* text as PostgreSQL prints it */
+	KIND_ARRAY = 10,      /* text: compact JSON */
+	KIND_CITEXT = 11,     /* text, compared without case */
+	KIND_ENUM = 12,       /* text, one of the column's labels */
+	KIND_OTHER = 13,      /* text as the type's output function prints it */
+	KIND_COUNT
+};
+
+bool value_equal(const struct value *a, const struct value *b); /* floats by bits; NULL equals NULL */
+bool value_fits(enum column_kind kind, const struct value *v);  /* is this the kind's wire form? (NULL fits all) */
+
+static inline struct value value_null(void)
+{
+	return (struct value){.kind = VALUE_NULL};
+}
+static inline struct value value_int(int64_t i)
+{
+	return (struct value){.kind = VALUE_INT, .i = i};
+}
+static inline struct value value_text(const void *p, size_t n)
+{
+	return (struct value){.kind = VALUE_TEXT, .n = (uint32_t)n, .p = p};
+}
+static inline struct value value_bytes(const void *p, size_t n)
+{
+	return (struct value){.kind = VALUE_BYTES, .n = (uint32_t)n, .p = p};
+}
+
+/* Names of kinds as in ferry.tracked_column.kind; -1 / NULL when unknown. */
+int column_kind_from_name(const char *name);
+const char *column_kind_name(enum column_kind kind);
+
+/* UUIDs: 36 characters, lower case, as PostgreSQL prints them. */
+#define UUID_TEXT 37
+void uuid_format(const struct uuid *id, char out[UUID_TEXT]);
+bool uuid_parse(const char *text, size_t n, struct uuid *out_id); /* any case, with dashes */
+bool uuid_equal(const struct uuid *a, const struct uuid *b);
+int uuid_compare(const struct uuid *a, const struct uuid *b);
+bool uuid_is_zero(const struct uuid *id);
+
+#endif
