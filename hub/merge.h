@@ -1,0 +1,131 @@
+/* The merge: what a device's change-set does to the hub's rows.
+ *
+ * Pure: no I/O, no clock, no global. The caller loads the rows that a batch
+ * of change-sets touches, with their versions; applies the change-sets one
+ * after the other; and gets the writes of the whole batch, grouped set-wise.
+ * A change-set sees the result of those before it in the batch.
+ *
+ * What counts as seen (R1, R2, R4). For column c of an edit with base B
+ * (the change-set's, or the cell's own exception) by device D, number n:
+ *
+ *   version v of c          the edit has seen it when
+ *   -------------------------------------------------------------------
+ *   v.position <= B         always
+ *   v.author == D           v.number < n (its value is D's verbatim: what a
+ *                           trigger or a merge changed has author hub)
+ *   anything else           never: the two are concurrent
+ *
+ * Concurrent edits of one column (lww): equal values are no conflict; else
+ * the later (at, author) stands and the other is kept as a conflict.
+ * Row lives (R4): a row born after B is a new life that the edit never saw;
+ * an update or delete of it, or of a row deleted after B, is a
+ * update/delete conflict: the deletion (or the new life) stands, and the
+ * edit is kept. A delete that meets columns changed after B deletes, and the
+ * hub's values are kept as a conflict.
+ *
+ *   change-set     hub's row                      result
+ *   insert         none, never was / delete seen  new row
+ *   insert         none, delete not seen          new row, conflict kept
+ *   insert         there, own earlier             column by column as update
+ *   insert         there, another's               column by column, concurrent
+ *   update         there, life seen               column by column
+ *   update         there, born after B            no change, conflict
+ *   update         deleted (or never was)         no change, conflict
+ *   delete         there, all seen                deleted
+ *   delete         there, some not seen           deleted, conflict keeps the row
+ *   delete         there, born after B            no change, conflict
+ *   delete         none                           nothing to do
+ */
+#ifndef FERRY_HUB_MERGE_H
+#define FERRY_HUB_MERGE_H
+
+#include "protocol/message.h"
+
+/* Who last set a column and when. author zero = hub. */
+struct version {
+	int64_t position;  /* MERGE_PENDING: written by this batch */
+	int64_t at;        /* hybrid clock, microseconds */
+	struct uuid author;
+	int64_t number;    /* author's change-set */
+};
+#define MERGE_PENDING INT64_MAX
+
+/* A row as loaded. Arrays are in the order of the table's columns in the
+ * schema given to merge_new, and borrowed until merge_free. */
+struct merge_row {
+	uint32_t table;
+	struct uuid key;
+	bool exists;               /* the row is there */
+	bool known;                /* it has a version (false: never existed) */
+	struct version version;    /* of all columns without one of their own; of the deletion when !exists */
+	int64_t born;              /* position with which its present life began */
+	const struct value *cells; /* NULL when !exists */
+	const struct version *column_versions; /* NULL: all as `version` */
+};
+
+/* What one change-set came to. Conflicts and their values live as long as
+ * the merge. */
+struct merge_outcome {
+	enum verdict verdict; /* accepted, superseded or rejected */
+	int code;             /* enum ferry_error when rejected */
+	struct ferry_why why;
+	const struct conflict *conflicts;
+	uint32_t conflict_count;
+	uint32_t rows_changed;
+};
+
+/* One set-wise write: rows of one table with one operation and one list of
+ * columns. Cells are column-major as in struct block. `stamps` gives for
+ * each row the index of the stamp its cells belong to. */
+struct merge_write {
+	uint32_t table;
+	enum row_op op; /* ROW_INSERT, ROW_UPDATE, ROW_DELETE */
+	uint16_t column_count;
+	const uint16_t *nums;
+	uint32_t row_count;
+	const struct uuid *keys;
+	const struct value *cells;
+	const uint32_t *stamps;
+};
+
+struct merge_stamp { /* becomes a row of ferry.stamp */
+	struct uuid author;
+	int64_t number;
+	int64_t at;
+};
+
+struct merge_writes {
+	const struct merge_write *writes; /* inserts by rank ascending, then updates, then deletes by rank descending */
+	uint32_t write_count;
+	const struct merge_stamp *stamps;
+	uint32_t stamp_count;
+};
+
+struct merge;
+
+/* The schema is borrowed for the life of the merge. limit_bytes bounds the
+ * working memory; a merge that is full answers FERRY_LIMIT. */
+struct merge *merge_new(const struct schema *schema, size_t limit_bytes);
+void merge_free(struct merge *m);
+
+/* Tells which rows a change-set needs that were not given yet: calls `want`
+ * once for each table with the keys. Call before loading. */
+void merge_wants(const struct merge *m, const struct change_set *s,
+		 void (*want)(void *ctx, uint32_t table, const struct uuid *keys, uint32_t count), void *ctx);
+
+/* Gives a loaded row; a key that the database does not know at all is given
+ * with exists = known = false. Rows given twice keep the first state. */
+FERRY_CHECK enum ferry_error merge_row(struct merge *m, const struct merge_row *row);
+
+/* Applies a change-set of device `author` (or, without commit, tries it).
+ * All-or-nothing: a rejected one leaves no trace in the working state. A
+ * change-set in parts is applied by one call per part; a rejection in a
+ * later part takes the earlier ones back.
+ * now: the hub's clock; stamps from the future count as now (P10). */
+FERRY_CHECK enum ferry_error merge_apply(struct merge *m, const struct uuid *author, const struct change_set *s,
+					 int64_t now, struct merge_outcome *out);
+
+/* The writes of all that was applied since the last call. */
+FERRY_CHECK enum ferry_error merge_take_writes(struct merge *m, struct merge_writes *out);
+
+#endif

@@ -1,0 +1,130 @@
+/* What the hub's core needs from storage. Two implementations: pg_store.c
+ * (PostgreSQL, non-blocking) and tests/sim/model_store.c (memory, virtual
+ * time). Every call returns at once; the answer comes by its callback, later
+ * and exactly once, also on failure, unless the store is closed. Data in
+ * callbacks is borrowed until the callback returns, unless said otherwise.
+ *
+ * Errors: FERRY_DATABASE is temporary (connection lost, deadlock after
+ * retries); the core answers it by trying again or by ending the session
+ * with a retry hint, never by losing a change-set: nothing is acknowledged
+ * before its transaction is committed. */
+#ifndef FERRY_HUB_STORE_H
+#define FERRY_HUB_STORE_H
+
+#include "hub/merge.h"
+#include "protocol/message.h"
+
+struct hub_device { /* a row of ferry.device, with what a session needs */
+	struct uuid id;
+	struct uuid tenant;
+	bool revoked;
+	bool tenant_active;
+	struct uuid incarnation;     /* zero: none yet */
+	int64_t settled;
+	const int64_t *settled_above;
+	uint32_t settled_above_count;
+	const char *const *scopes;
+	uint32_t scope_count;
+	struct uuid epoch;           /* ferry.history */
+	int64_t head;                /* the tenant's (and global) last position */
+	/* Answer to the bookmark that was asked about: */
+	int bookmark_code;           /* OK, PRUNED, OTHER_HISTORY */
+};
+
+struct hub_schema {              /* what a tenant's devices get; owned by the store until the next schema change */
+	struct schema schema;
+};
+
+/* One change-set to merge. Small ones come whole; a staged one by number. */
+struct merge_item {
+	struct uuid device;
+	int64_t number;
+	const struct change_set *set; /* NULL: read its parts from ferry.stage */
+};
+
+struct merge_result {
+	struct uuid device;
+	struct settled settled; /* verdict etc.; position of the transaction; for a number settled before, the stored verdict */
+	bool repeated;          /* it was settled before */
+	bool retry;             /* not settled: rows are locked by someone; offer it again */
+};
+
+/* [P 6] A frame, already encoded as message delta (CBOR without envelope):
+ * shared by all subscribers of the scope. */
+struct feed_frame {
+	const char *scope;
+	const uint8_t *message;
+	size_t message_bytes;
+};
+
+struct feed_settled {
+	struct uuid device;
+	struct settled settled; /* with conflicts */
+};
+
+struct feed_result {
+	int64_t from, to;  /* positions (from, to]; from == to: nothing new */
+	int64_t mark;      /* of `to` */
+	const struct feed_frame *frames; /* only scopes with changes; several per scope when large */
+	uint32_t frame_count;
+	const struct feed_settled *settled; /* of all devices of the tenant */
+	uint32_t settled_count;
+	const struct scope_sum *sums; /* of the scopes with changes, at `to`: running sums (R21) */
+	uint32_t sum_count;
+};
+
+struct fill_request {
+	struct uuid tenant;
+	const char *scope;
+	uint32_t table;
+	struct uuid after;   /* zero: from the start */
+	size_t bytes_max;    /* about so many bytes of message */
+};
+
+struct fill_result {
+	const uint8_t *message; /* message fill, CBOR without envelope */
+	size_t message_bytes;
+	uint32_t row_count;
+	struct uuid last;
+	bool table_done;
+};
+
+typedef void (*hub_device_cb)(void *ctx, enum ferry_error e, const struct hub_device *device);
+typedef void (*hub_schema_cb)(void *ctx, enum ferry_error e, const struct hub_schema *schema);
+typedef void (*hub_merge_cb)(void *ctx, enum ferry_error e, const struct merge_result *results, uint32_t count);
+typedef void (*hub_stage_cb)(void *ctx, enum ferry_error e);
+typedef void (*hub_feed_cb)(void *ctx, enum ferry_error e, const struct feed_result *result);
+typedef void (*hub_fill_cb)(void *ctx, enum ferry_error e, const struct fill_result *result);
+typedef void (*hub_poll_cb)(void *ctx, enum ferry_error e, int64_t last_position);
+
+struct hub_store_ops {
+	/* Looks a device up by the SHA-256 of its certificate, checks its
+	 * bookmark (position -1: none) and notes its contact. FERRY_UNKNOWN_DEVICE,
+	 * FERRY_REVOKED are answers, not failures. */
+	void (*device)(void *store, const uint8_t fingerprint[32], const struct message_hello *hello,
+		       hub_device_cb cb, void *ctx);
+	void (*schema)(void *store, const struct uuid *tenant, hub_schema_cb cb, void *ctx);
+	/* Merges change-sets of one tenant in one transaction (R8-R12): set-wise;
+	 * one that fails is settled as rejected and costs the others nothing.
+	 * The items and what they point to stay valid until the callback. */
+	void (*merge)(void *store, const struct uuid *tenant, const struct merge_item *items, uint32_t count,
+		      hub_merge_cb cb, void *ctx);
+	/* Stores a part of a large change-set; durable when the callback comes.
+	 * A part stored before is accepted again when it is the same. */
+	void (*stage)(void *store, const struct uuid *tenant, const struct uuid *device, const struct change_set *part,
+		      hub_stage_cb cb, void *ctx);
+	/* One state of the tenant after `from` (R20: from a snapshot). scopes
+	 * NULL: all scopes, for the shared ring; else only these (catch-up of
+	 * one device, may be large: then frames come in several). */
+	void (*feed)(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
+		     uint32_t scope_count, const struct uuid *device, hub_feed_cb cb, void *ctx);
+	/* A range of a fill: rows of a table in a scope, in key order (R15). */
+	void (*fill)(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx);
+	/* The highest position handed out in this database: a cheap look. */
+	void (*poll)(void *store, hub_poll_cb cb, void *ctx);
+	/* The device has applied everything up to position; its settled
+	 * verdicts up to there need not be kept. Fire and forget. */
+	void (*applied)(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position);
+};
+
+#endif
