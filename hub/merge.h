@@ -59,6 +59,8 @@ struct merge_row {
 	bool known;                /* it has a version (false: never existed) */
 	struct version version;    /* of all columns without one of their own; of the deletion when !exists */
 	int64_t born;              /* position with which its present life began */
+	struct uuid born_author;   /* who began it, as in struct version: a device's own new row, */
+	int64_t born_number;       /* which it goes on editing before it saw it confirmed (R4) */
 	const struct value *cells; /* NULL when !exists */
 	const struct version *column_versions; /* NULL: all as `version` */
 };
