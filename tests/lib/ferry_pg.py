@@ -1,0 +1,230 @@
+"""A private PostgreSQL cluster for a test: initdb in a temporary folder, a unix socket, no port.
+
+    with ferry_pg.Cluster() as cluster:
+        db = cluster.database()            # migrated: engine and model
+        with db.connect() as c: ...        # as the superuser
+        with db.connect("ferry_hub") as c: ...
+
+The server runs as the user postgres when the test runs as root, since it refuses root.
+FERRY_KEEP=1 leaves the folder (with its log) in place.
+"""
+
+import glob
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+
+SOURCE = os.environ.get("FERRY_SOURCE") or os.path.abspath(
+    os.path.join(os.path.dirname(__file__), "..", ".."))
+SQL = os.path.join(SOURCE, "hub", "sql")
+
+psycopg2.extras.register_uuid()
+
+
+def bin_dir():
+    """The newest server that is installed."""
+    found = glob.glob("/usr/lib/postgresql/*/bin/initdb")
+    if not found:
+        raise RuntimeError("no PostgreSQL server found: apt-get install postgresql")
+    return os.path.dirname(max(found, key=lambda p: int(p.split("/")[4])))
+
+
+def migrations(part):
+    """(number, name, text) of each migration of a part, in order."""
+    out = []
+    for path in sorted(glob.glob(os.path.join(SQL, part, "*.sql"))):
+        name = os.path.basename(path)
+        with open(path, encoding="utf-8") as f:
+            out.append((int(name[:4]), name, f.read()))
+    return out
+
+
+class Cluster:
+    """fsync and settings (a dict of server settings) are for benchmarks; tests need neither."""
+
+    def __init__(self, fsync=False, settings=None, folder=None):
+        self._own_folder = folder is None
+        self.folder = folder or tempfile.mkdtemp(prefix="ferry-pg-")
+        self.socket = self.folder
+        self._bin = bin_dir()
+        self._count = 0
+        self._running = False
+        self._templates = {}
+        self._as = []
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self._as = ["runuser", "-u", "postgres", "--"]
+        os.chmod(self.folder, 0o755)
+        self.data = os.path.join(self.folder, "data")
+        self.log = os.path.join(self.folder, "log")
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": self.socket,
+            "max_connections": "60",
+            "max_prepared_transactions": "5",
+            "shared_buffers": "128MB",
+            "fsync": "on" if fsync else "off",
+            "full_page_writes": "on" if fsync else "off",
+            "log_min_messages": "warning",
+            "log_min_error_statement": "panic",
+            "timezone": "UTC",
+        }
+        options.update(settings or {})
+        if not os.path.exists(os.path.join(self.data, "PG_VERSION")):
+            self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                      "--locale=C.UTF-8", "--no-sync")
+        self._options = " ".join("-c %s='%s'" % kv for kv in options.items())
+        self.start()
+
+    def _run(self, program, *args):
+        done = subprocess.run(self._as + [os.path.join(self._bin, program), *args],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL, cwd="/", text=True, check=False)
+        if done.returncode:
+            log = ""
+            if os.path.exists(self.log):
+                with open(self.log, encoding="utf-8", errors="replace") as f:
+                    log = f.read()[-4000:]
+            raise RuntimeError("%s failed:\n%s\n%s" % (program, done.stdout, log))
+
+    def start(self):
+        self._run("pg_ctl", "start", "-w", "-t", "60", "-D", self.data, "-l", self.log,
+                  "-o", self._options)
+        self._running = True
+
+    def stop(self, mode="fast"):
+        """mode: fast, or immediate (as if the machine had crashed)."""
+        if self._running:
+            self._running = False
+            self._run("pg_ctl", "stop", "-w", "-t", "60", "-D", self.data, "-m", mode)
+
+    def close(self):
+        self.stop("immediate")
+        if self._own_folder and not os.environ.get("FERRY_KEEP"):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def connect(self, database="postgres", user="postgres", **kw):
+        return psycopg2.connect(host=self.socket, dbname=database, user=user, **kw)
+
+    def database(self, parts=("engine", "model"), name=None):
+        """A new database with the parts migrated; copied from one made earlier, to be quick."""
+        self._count += 1
+        name = name or "ferry%d" % self._count
+        template = self._templates.get(parts)
+        if template is None:
+            template = "template_%d" % len(self._templates)
+            self._sql("CREATE DATABASE %s" % template)
+            for part in parts:
+                Database(self, template).migrate(part)
+            self._templates[parts] = template
+        self._sql("CREATE DATABASE %s TEMPLATE %s" % (name, template))
+        return Database(self, name)
+
+    def _sql(self, text):
+        conn = self.connect()
+        try:
+            conn.autocommit = True
+            with conn.cursor() as cur:
+                cur.execute(text)
+        finally:
+            conn.close()
+
+
+class Database:
+    def __init__(self, cluster, name):
+        self.cluster = cluster
+        self.name = name
+
+    def dsn(self, user="ferry_hub"):
+        """For programs that are started with a libpq connection string."""
+        return "host=%s dbname=%s user=%s" % (self.cluster.socket, self.name, user)
+
+    def connect(self, user="postgres", **kw):
+        return self.cluster.connect(self.name, user, **kw)
+
+    def migrate(self, part):
+        """What ferry-hub migrate does: each file once, whole, in a transaction of its own."""
+        conn = self.connect()
+        try:
+            with conn.cursor() as cur:
+                cur.execute("SELECT to_regclass('ferry.migration') IS NOT NULL")
+                done = set()
+                if cur.fetchone()[0]:
+                    cur.execute("SELECT number FROM ferry.migration WHERE part = %s", (part,))
+                    done = {row[0] for row in cur.fetchall()}
+                conn.rollback()
+                for number, name, text in migrations(part):
+                    if number in done:
+                        continue
+                    try:
+                        cur.execute(text)
+                    except psycopg2.Error as e:
+                        raise RuntimeError("%s/%s: %s" % (part, name, _where(e, text))) from e
+                    cur.execute("INSERT INTO ferry.migration (part, number, name, sha256) "
+                                "VALUES (%s, %s, %s, %s)",
+                                (part, number, name, hashlib.sha256(text.encode()).digest()))
+                    conn.commit()
+        finally:
+            conn.close()
+
+    def query(self, text, args=None, user="postgres", tenant=None):
+        """One transaction of one statement; rows as a list of tuples (empty for none)."""
+        conn = self.connect(user)
+        try:
+            with conn.cursor() as cur:
+                if tenant is not None:
+                    cur.execute("SELECT set_config('app.tenant_id', %s, true)", (str(tenant),))
+                cur.execute(text, args)
+                rows = cur.fetchall() if cur.description else []
+            conn.commit()
+            return rows
+        finally:
+            conn.close()
+
+    def value(self, text, args=None, **kw):
+        rows = self.query(text, args, **kw)
+        return rows[0][0] if rows else None
+
+
+def _where(error, text):
+    """The message with the line of the file it points to."""
+    message = str(error).strip()
+    at = error.diag.statement_position
+    if at:
+        line = text.count("\n", 0, int(at) - 1) + 1
+        message = "line %d: %s" % (line, message)
+    return re.sub(r"\n\s*\^", "", message)
+
+
+def wait_until(condition, seconds=10.0, what="the condition"):
+    """Polls until condition() is true; its value. A deadline, never a fixed sleep."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("%s did not come within %g s" % (what, seconds))
+        time.sleep(0.005)
+
+
+def wait_blocked(db, pid, seconds=10.0):
+    """Waits until the backend pid waits for a lock."""
+    return wait_until(lambda: db.value("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,)),
+                      seconds, "a wait for a lock in backend %d" % pid)
