@@ -3,7 +3,7 @@
 # Warnings, hardening and sanitizers of our own code. Foreign headers come in as system
 # headers, so that they are not held to it.
 add_library(ferry_flags INTERFACE)
-target_compile_definitions(ferry_flags INTERFACE _GNU_SOURCE FERRY_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(ferry_flags INTERFACE _GNU_SOURCE FERRY_PROGRAM_VERSION="${PROJECT_VERSION}")
 target_include_directories(ferry_flags INTERFACE "${CMAKE_SOURCE_DIR}")
 target_compile_options(ferry_flags INTERFACE
     -Wall -Wextra -Wshadow -Wconversion -Wvla -Werror
