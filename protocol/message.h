@@ -37,6 +37,15 @@ enum message_type {
 	MESSAGE_FILL_ACK = 13, /* agent: this far is staged durably */
 };
 
+/* Credit, both ways: hello and welcome grant the first bytes, message credit
+ * more, as the receiver has dealt with what came. Counted are the bytes of
+ * whole messages in their envelope, of these types only; a sender never goes
+ * below zero, and control messages always pass. */
+static inline bool message_takes_credit(enum message_type type)
+{
+	return type == MESSAGE_PUSH || type == MESSAGE_DELTA || type == MESSAGE_COMMIT || type == MESSAGE_FILL;
+}
+
 /* [P 6] Rows of one table that share an operation and a list of columns.
  * Column-major, since that compresses far better. */
 enum row_op {
