@@ -7,7 +7,10 @@
  * Decoding: message_decode() reads the whole message into an arena; pointers
  * in the struct live as long as the arena and the input bytes. A decoder
  * never allocates more than a small multiple of its input.
- * Encoding: message_encode() appends to a buffer with a hard maximum. */
+ * Encoding: message_encode() appends to a buffer with a hard maximum; what
+ * breaks a limit or does not fit gives MESSAGE_TOO_LARGE and leaves the buffer
+ * as it was. It asserts the rest of what the decoder checks, for that is ours:
+ * text must be UTF-8 (utf8_valid()), lists in order, numbers in range. */
 #ifndef FERRY_PROTOCOL_MESSAGE_H
 #define FERRY_PROTOCOL_MESSAGE_H
 
@@ -20,6 +23,27 @@
 #define FERRY_MESSAGE_BYTES_MAX (1u << 20) /* default; of the unpacked message */
 #define FERRY_COLUMNS_MAX 62               /* synced columns of a table */
 #define FERRY_CHANGE_SET_ROWS_MAX 4000000  /* rows of one change-set, over all its parts */
+#define FERRY_DECODE_BYTES_MAX (4u << 20)  /* arena that decodes every message within these limits */
+
+/* [P 10] Limits of a message. A sender splits its work by them, as it does by
+ * FERRY_MESSAGE_BYTES_MAX; a receiver answers more with MESSAGE_TOO_LARGE. */
+#define FERRY_CELLS_MAX 131072u         /* cells in all blocks together */
+#define FERRY_BLOCKS_MAX 4096           /* blocks */
+#define FERRY_BASES_MAX 16384u          /* exceptional bases */
+#define FERRY_CHANGE_SETS_MAX 4096      /* change-sets of a push */
+#define FERRY_DEPENDS_MAX 1024          /* change-sets that one depends on */
+#define FERRY_PARTS_MAX 1000000         /* parts of a change-set */
+#define FERRY_SETTLED_MAX 4096          /* verdicts of an ack or a commit */
+#define FERRY_SETTLED_ABOVE_MAX 65536   /* settled numbers above the watermark */
+#define FERRY_CONFLICTS_MAX 4096        /* conflicts of a change-set */
+#define FERRY_SUMS_MAX 4096             /* scope sums of a commit */
+#define FERRY_SCOPES_MAX 4096           /* scopes of a device */
+#define FERRY_TABLES_MAX 1024           /* tables of a schema */
+#define FERRY_LABELS_MAX 1024           /* labels of a column */
+#define FERRY_CREDIT_BYTES_MAX (1ll << 40) /* credit given at once */
+#define FERRY_RETRY_AFTER_MS_MAX 86400000  /* a day */
+#define FERRY_CODE_MAX 65535               /* error codes */
+#define FERRY_CLOCK_MAX (INT64_MAX / 2)    /* times of edits: 0 up to this, so that sums stay in range */
 
 enum message_type {
 	MESSAGE_HELLO = 1,   /* agent: who I am, where I stand */

@@ -73,6 +73,13 @@ static inline struct value value_bytes(const void *p, size_t n)
 	return (struct value){.kind = VALUE_BYTES, .n = (uint32_t)n, .p = p};
 }
 
+/* Text cells must be UTF-8 [RFC 3629]. SQLite and bytes from elsewhere promise
+ * nothing, so whoever takes text in from there asks here before it encodes
+ * it; the decoder refuses a message whose text is not. A NUL character is
+ * valid UTF-8, but no PostgreSQL text: value_has_nul() finds it. */
+bool utf8_valid(const void *text, size_t n);
+bool value_has_nul(const struct value *v); /* a text value with a NUL character */
+
 /* Names of kinds as in ferry.tracked_column.kind; -1 / NULL when unknown. */
 int column_kind_from_name(const char *name);
 const char *column_kind_name(enum column_kind kind);

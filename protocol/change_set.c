@@ -1,0 +1,45 @@
+/* [P 7.1] A change-set, or one part of it.
+ *
+ *   { ? 1: author        16 bytes; left out: the device at the other end
+ *       2: number        the author's own count, from 1
+ *     ? 3: base          position of the bookmark its edits were made at
+ *       4: at            hybrid clock of its first edit, microseconds
+ *     ? 5: joined        bool
+ *     ? 6: part          from 0
+ *     ? 7: more          bool: another part follows
+ *     ? 8: [number ...]  earlier own change-sets it builds on, ascending
+ *     ? 9: [block ...] }
+ */
+#include "protocol/fields.h"
+
+static const char *check_change_set(const void *p)
+{
+	const struct change_set *s = p;
+
+	for (uint32_t i = 0; i < s->block_count; i++) {
+		const struct block *b = &s->blocks[i];
+
+		if (b->op == ROW_LEFT)
+			return "a change-set cannot make a row leave";
+	}
+	return check_ascending(s->depends, s->depends_count, 1, s->number - 1);
+}
+
+static const struct field change_set_fields[] = {
+	OPTIONAL(1, UUID, change_set, author),
+	REQUIRED(2, I64, change_set, number, .min = 1, .max = INT64_MAX),
+	OPTIONAL(3, I64, change_set, base_position, .max = INT64_MAX),
+	REQUIRED(4, I64, change_set, at, .max = FERRY_CLOCK_MAX),
+	OPTIONAL(5, BOOL, change_set, joined),
+	OPTIONAL(6, U32, change_set, part, .max = FERRY_PARTS_MAX - 1),
+	OPTIONAL(7, BOOL, change_set, more),
+	OPTIONAL(8, I64S, change_set, depends, COUNT(change_set, depends_count), .max = FERRY_DEPENDS_MAX),
+	OPTIONAL(9, LIST, change_set, blocks, COUNT(change_set, block_count), .max = FERRY_BLOCKS_MAX,
+		 .shape = &block_shape),
+};
+
+const struct shape change_set_shape = {
+	.size = sizeof(struct change_set),
+	FIELDS(change_set_fields),
+	.check = check_change_set,
+};

@@ -1,0 +1,66 @@
+#include "protocol/errors.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct entry {
+	int code;
+	enum ferry_error_class class;
+	const char *name;
+	const char *text;
+};
+
+static const struct entry entries[] = {
+#define X(name, number, class, text) {number, FERRY_CLASS_##class, #name, text},
+#include "protocol/errors.def"
+#undef X
+};
+
+static const struct entry *find(int code)
+{
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+		if (entries[i].code == code)
+			return &entries[i];
+	}
+	return NULL;
+}
+
+const char *ferry_error_name(int code)
+{
+	const struct entry *e = find(code);
+
+	return e == NULL ? "UNKNOWN" : e->name;
+}
+
+const char *ferry_error_text(int code)
+{
+	const struct entry *e = find(code);
+
+	return e == NULL ? "unknown error" : e->text;
+}
+
+/* A peer may know codes that we do not: its fault ends its session, no more. */
+enum ferry_error_class ferry_error_class(int code)
+{
+	const struct entry *e = find(code);
+
+	return e == NULL ? FERRY_CLASS_PEER : e->class;
+}
+
+bool ferry_error_known(int code)
+{
+	return find(code) != NULL;
+}
+
+enum ferry_error ferry_fail(struct ferry_why *why, enum ferry_error code, const char *format, ...)
+{
+	va_list args;
+
+	if (why == NULL)
+		return code;
+	va_start(args, format);
+	if (vsnprintf(why->text, sizeof(why->text), format, args) < 0)
+		why->text[0] = '\0';
+	va_end(args);
+	return code;
+}

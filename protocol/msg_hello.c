@@ -1,0 +1,91 @@
+/* [P 5.1] hello, the agent's first message, and [P 5.2] welcome, its answer.
+ *
+ *   hello   {   0: 1
+ *               1: lowest and 2: highest protocol version it speaks
+ *               3: version of the agent
+ *               4: incarnation   16 bytes, of the replica file
+ *             ? 5: epoch         16 bytes, history of the bookmark
+ *             ? 6: schema hash
+ *               7: position      bookmark; -1: none
+ *             ? 8: mark          of that position
+ *             ? 9: last number   highest change-set number given out
+ *              10: clock         microseconds since 1970
+ *            ? 11: credit        bytes that the hub may send
+ *            ? 12: position, ? 13: table, ? 14: key   where an unfinished fill stands }
+ *
+ *   welcome {   0: 2
+ *               1: version       that both will speak
+ *               2: version of the hub
+ *               3: tenant, 4: device, 5: epoch   16 bytes each
+ *             ? 6: schema hash
+ *               7: mode          1 delta, 2 fill, 3 resume
+ *             ? 8: code          why a fill
+ *             ? 9: settled       all own numbers up to it are settled
+ *            ? 10: [number ...]  those settled above it, ascending
+ *            ? 11: [scope ...]
+ *            ? 12: credit
+ *              13: largest message, in bytes
+ *              14: clock }
+ */
+#include "protocol/fields.h"
+
+static const char *check_hello(const void *p)
+{
+	const struct message_hello *m = p;
+
+	return m->version_min > m->version_max ? "the lowest version is above the highest" : NULL;
+}
+
+static const struct field hello_fields[] = {
+	REQUIRED(1, INT, message_hello, version_min, .min = 1, .max = UINT16_MAX),
+	REQUIRED(2, INT, message_hello, version_max, .min = 1, .max = UINT16_MAX),
+	REQUIRED(3, TEXT, message_hello, agent_version),
+	REQUIRED(4, UUID, message_hello, incarnation),
+	OPTIONAL(5, UUID, message_hello, epoch),
+	OPTIONAL(6, U64, message_hello, schema_hash),
+	REQUIRED(7, I64, message_hello, position, .min = -1, .max = INT64_MAX),
+	OPTIONAL(8, I64, message_hello, mark),
+	OPTIONAL(9, I64, message_hello, last_number, .max = INT64_MAX),
+	REQUIRED(10, I64, message_hello, clock),
+	OPTIONAL(11, U64, message_hello, credit_bytes, .max = FERRY_CREDIT_BYTES_MAX),
+	OPTIONAL(12, I64, message_hello, fill_position, .max = INT64_MAX),
+	OPTIONAL(13, U32, message_hello, fill_table),
+	OPTIONAL(14, UUID, message_hello, fill_after),
+};
+
+const struct shape hello_shape = {
+	.size = sizeof(struct message_hello),
+	FIELDS(hello_fields),
+	.check = check_hello,
+};
+
+static const char *check_welcome(const void *p)
+{
+	const struct message_welcome *m = p;
+
+	return check_ascending(m->settled_above, m->settled_above_count, m->settled + 1, INT64_MAX);
+}
+
+static const struct field welcome_fields[] = {
+	REQUIRED(1, INT, message_welcome, version, .min = 1, .max = UINT16_MAX),
+	REQUIRED(2, TEXT, message_welcome, hub_version),
+	REQUIRED(3, UUID, message_welcome, tenant),
+	REQUIRED(4, UUID, message_welcome, device),
+	REQUIRED(5, UUID, message_welcome, epoch),
+	OPTIONAL(6, U64, message_welcome, schema_hash),
+	REQUIRED(7, U32, message_welcome, mode, .min = WELCOME_DELTA, .max = WELCOME_RESUME),
+	OPTIONAL(8, INT, message_welcome, code, .max = FERRY_CODE_MAX),
+	OPTIONAL(9, I64, message_welcome, settled, .max = INT64_MAX - 1),
+	OPTIONAL(10, I64S, message_welcome, settled_above, COUNT(message_welcome, settled_above_count),
+		 .max = FERRY_SETTLED_ABOVE_MAX),
+	OPTIONAL(11, TEXTS, message_welcome, scopes, COUNT(message_welcome, scope_count), .max = FERRY_SCOPES_MAX),
+	OPTIONAL(12, U64, message_welcome, credit_bytes, .max = FERRY_CREDIT_BYTES_MAX),
+	REQUIRED(13, U32, message_welcome, message_bytes_max, .min = 4096, .max = READER_BYTES_MAX),
+	REQUIRED(14, I64, message_welcome, clock),
+};
+
+const struct shape welcome_shape = {
+	.size = sizeof(struct message_welcome),
+	FIELDS(welcome_fields),
+	.check = check_welcome,
+};
