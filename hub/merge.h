@@ -11,8 +11,9 @@
  *   version v of c          the edit has seen it when
  *   -------------------------------------------------------------------
  *   v.position <= B         always
- *   v.author == D           v.number < n (its value is D's verbatim: what a
- *                           trigger or a merge changed has author hub)
+ *   v.author == D           v.number <= n (its value is D's verbatim: what a
+ *                           trigger or a merge changed has author hub; n
+ *                           itself: an earlier part or row of the same set)
  *   anything else           never: the two are concurrent
  *
  * Concurrent edits of one column (lww): equal values are no conflict; else
@@ -26,7 +27,7 @@
  *   change-set     hub's row                      result
  *   insert         none, never was / delete seen  new row
  *   insert         none, delete not seen          new row, conflict kept
- *   insert         there, own earlier             column by column as update
+ *   insert         there, own or life seen        column by column as update
  *   insert         there, another's               column by column, concurrent
  *   update         there, life seen               column by column
  *   update         there, born after B            no change, conflict
@@ -35,7 +36,12 @@
  *   delete         there, some not seen           deleted, conflict keeps the row
  *   delete         there, born after B            no change, conflict
  *   delete         none                           nothing to do
- */
+ *
+ * A life is seen when it was born at or below B or by D itself (number <= n).
+ * A conflict names one column each, so that every value is kept; a deletion
+ * that met unseen changes keeps all values of the row; num 0 stands for the
+ * row where no value is in dispute. A value equal to the hub's is neither a
+ * write nor a conflict. docs/merge.md has the same with examples. */
 #ifndef FERRY_HUB_MERGE_H
 #define FERRY_HUB_MERGE_H
 
@@ -97,7 +103,11 @@ struct merge_stamp { /* becomes a row of ferry.stamp */
 };
 
 struct merge_writes {
-	const struct merge_write *writes; /* inserts by rank ascending, then updates, then deletes by rank descending */
+	/* To be carried out in this order: deletes of rows that are inserted anew
+	 * by rank descending, inserts by rank ascending, updates, deletes by rank
+	 * descending. A row may be in one insert and several updates (one for
+	 * each stamp). */
+	const struct merge_write *writes;
 	uint32_t write_count;
 	const struct merge_stamp *stamps;
 	uint32_t stamp_count;
@@ -111,7 +121,8 @@ struct merge *merge_new(const struct schema *schema, size_t limit_bytes);
 void merge_free(struct merge *m);
 
 /* Tells which rows a change-set needs that were not given yet: calls `want`
- * once for each table with the keys. Call before loading. */
+ * for each run of such keys (borrowed from the change-set). Call before
+ * loading; a key that several change-sets touch may come several times. */
 void merge_wants(const struct merge *m, const struct change_set *s,
 		 void (*want)(void *ctx, uint32_t table, const struct uuid *keys, uint32_t count), void *ctx);
 
@@ -119,15 +130,23 @@ void merge_wants(const struct merge *m, const struct change_set *s,
  * with exists = known = false. Rows given twice keep the first state. */
 FERRY_CHECK enum ferry_error merge_row(struct merge *m, const struct merge_row *row);
 
-/* Applies a change-set of device `author` (or, without commit, tries it).
- * All-or-nothing: a rejected one leaves no trace in the working state. A
- * change-set in parts is applied by one call per part; a rejection in a
- * later part takes the earlier ones back.
- * now: the hub's clock; stamps from the future count as now (P10). */
+/* Applies a change-set of device `author`. All-or-nothing: a rejected one
+ * leaves no trace in the working state. A change-set in parts is applied by
+ * one call per part, with no other change-set between them; a rejection in a
+ * later part takes the earlier ones back, and the parts after a rejected one
+ * get its verdict. Verdict, conflicts and rows_changed are those of this part.
+ * Values are checked against the schema here: a bad one rejects this
+ * change-set alone. The change-set's values are borrowed until merge_free.
+ * now: the hub's clock; stamps from the future count as now (P10).
+ * Errors: FERRY_LIMIT, FERRY_NO_MEMORY (nothing of this change-set is kept;
+ * those before it stand), FERRY_INTERNAL (a row was not loaded). */
 FERRY_CHECK enum ferry_error merge_apply(struct merge *m, const struct uuid *author, const struct change_set *s,
 					 int64_t now, struct merge_outcome *out);
 
-/* The writes of all that was applied since the last call. */
+/* The net writes of all that was applied since the last call; they live until
+ * merge_free. Whoever takes writes in the middle of a change-set in parts
+ * must be able to take them back (savepoint) if a later part is rejected, and
+ * throw the merge away then. */
 FERRY_CHECK enum ferry_error merge_take_writes(struct merge *m, struct merge_writes *out);
 
 #endif

@@ -1,0 +1,521 @@
+/* The rules of the merge: the truth table of merge.h, row by row. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/merge.h"
+#include "hub/merge_internal.h"
+
+/* One row of a block, seen by its author. */
+struct edit {
+	struct merge *m;
+	const struct uuid *author;
+	const struct change_set *set;
+	int64_t now;
+	const struct block *block;
+	const struct schema_table *table;
+	uint32_t table_index;
+	uint8_t columns[FERRY_COLUMNS_MAX]; /* index of each of the block's columns */
+	uint32_t r;                         /* row in the block */
+	struct row *row;
+	int64_t at;
+	const struct row_base *bases; /* this row's */
+	uint32_t base_count;
+	uint32_t stamp; /* NO_STAMP: not made yet */
+	uint32_t rows_changed;
+	bool lost; /* something of the device does not stand */
+};
+
+static const struct value *cell_of(const struct edit *e, uint16_t i)
+{
+	return &e->block->cells[(size_t)i * e->block->row_count + e->r];
+}
+
+/* R1: the cell's own base, else the row's, else the change-set's. Nothing can
+ * have been seen that this batch writes, whatever the device says. */
+static int64_t base_of(const struct edit *e, uint16_t num)
+{
+	int64_t base = e->set->base_position;
+	int64_t stated = base;
+
+	for (uint32_t i = 0; i < e->base_count; i++) {
+		if (e->bases[i].num == num || e->bases[i].num == 0)
+			stated = e->bases[i].position;
+		if (e->bases[i].num == num)
+			break;
+	}
+	base = stated < base ? stated : base;
+	return base < MERGE_PENDING ? base : MERGE_PENDING - 1;
+}
+
+/* R2 */
+static bool seen(const struct edit *e, const struct version *v, int64_t base)
+{
+	if (v->position <= base)
+		return true;
+	return v->number <= e->set->number && !uuid_is_zero(&v->author) &&
+	       memcmp(v->author.b, e->author->b, sizeof(v->author.b)) == 0;
+}
+
+static struct version version_of_stamp(const struct merge *m, uint32_t stamp)
+{
+	const struct merge_stamp *s = &m->stamps[stamp];
+
+	return (struct version){.position = MERGE_PENDING, .at = s->at, .author = s->author, .number = s->number};
+}
+
+static struct version column_version(const struct merge *m, const struct row *row, int c)
+{
+	if (row->state.stamped & COLUMN_BIT(c))
+		return version_of_stamp(m, row->state.stamp_of[c]);
+	if (row->state.born_stamp != NO_STAMP)
+		return version_of_stamp(m, row->state.born_stamp);
+	return row->column_versions == NULL ? row->version : row->column_versions[c];
+}
+
+static struct version deletion_version(const struct merge *m, const struct row *row)
+{
+	return row->state.gone_stamp != NO_STAMP ? version_of_stamp(m, row->state.gone_stamp) : row->version;
+}
+
+/* R4. Where the store could not name who began a life, the version that is
+ * left from its beginning does. */
+static bool life_seen(const struct edit *e, int64_t base)
+{
+	const struct row *row = e->row;
+	struct version birth = {.position = row->born, .author = row->born_author, .number = row->born_number};
+
+	if (row->state.born_stamp != NO_STAMP)
+		birth = version_of_stamp(e->m, row->state.born_stamp);
+	if (seen(e, &birth, base))
+		return true;
+	if (row->state.born_stamp != NO_STAMP || !uuid_is_zero(&row->born_author))
+		return false;
+	if (row->version.position == row->born && seen(e, &row->version, base))
+		return true;
+	for (int c = 0; row->column_versions != NULL && c < e->table->column_count; c++) {
+		if (row->column_versions[c].position == row->born && seen(e, &row->column_versions[c], base))
+			return true;
+	}
+	return false;
+}
+
+/* The later (at, author) stands. */
+static bool device_wins(const struct edit *e, const struct version *v)
+{
+	int order;
+
+	if (e->at != v->at)
+		return e->at > v->at;
+	order = memcmp(e->author->b, v->author.b, sizeof(v->author.b));
+	return order != 0 ? order > 0 : e->set->number > v->number;
+}
+
+static enum ferry_error keep_conflict(struct edit *e, uint16_t num, enum conflict_kind kind, bool device_won,
+				      const struct value *device_value, const struct value *hub_value)
+{
+	struct merge *m = e->m;
+
+	if (!merge_grow((void **)&m->conflicts, m->conflict_count, &m->conflict_capacity, sizeof(struct conflict)))
+		return FERRY_NO_MEMORY;
+	m->conflicts[m->conflict_count++] = (struct conflict){
+		.table = e->block->table,
+		.key = e->row->key,
+		.num = num,
+		.kind = kind,
+		.device_won = device_won,
+		.device_value = device_value == NULL ? value_null() : *device_value,
+		.hub_value = hub_value == NULL ? value_null() : *hub_value,
+	};
+	if (!device_won)
+		e->lost = true;
+	return FERRY_OK;
+}
+
+static enum ferry_error arena_error(const struct merge *m)
+{
+	return m->arena.full ? FERRY_LIMIT : FERRY_NO_MEMORY;
+}
+
+static enum ferry_error edit_stamp(struct edit *e)
+{
+	if (e->stamp != NO_STAMP)
+		return FERRY_OK;
+	/* Stamps count towards the limit though they are not in the arena. */
+	if ((size_t)e->m->stamp_count * sizeof(struct merge_stamp) > e->m->limit_bytes)
+		return FERRY_LIMIT;
+	return merge_stamp_find(e->m, e->author, e->set->number, e->at, &e->stamp) ? FERRY_OK : FERRY_NO_MEMORY;
+}
+
+static enum ferry_error note_touched(struct merge *m, struct row *row)
+{
+	if (row->touched)
+		return FERRY_OK;
+	if (!merge_grow((void **)&m->touched, m->touched_count, &m->touched_capacity, sizeof(struct row *)))
+		return FERRY_NO_MEMORY;
+	m->touched[m->touched_count++] = row;
+	row->touched = true;
+	return FERRY_OK;
+}
+
+static enum ferry_error copy_arrays(struct merge *m, struct row *row, uint16_t columns)
+{
+	struct value *cells = arena_array(&m->arena, columns + 1u, sizeof(struct value));
+	uint32_t *stamp_of = arena_array(&m->arena, columns + 1u, sizeof(uint32_t));
+
+	if (cells == NULL || stamp_of == NULL)
+		return arena_error(m);
+	if (row->state.cells != NULL)
+		memcpy(cells, row->state.cells, columns * sizeof(*cells));
+	if (row->state.stamp_of != NULL)
+		memcpy(stamp_of, row->state.stamp_of, columns * sizeof(*stamp_of));
+	row->state.cells = cells;
+	row->state.stamp_of = stamp_of;
+	return FERRY_OK;
+}
+
+/* Makes the row this change-set's own to change; the journal keeps how it was. */
+static enum ferry_error touch(struct edit *e)
+{
+	struct merge *m = e->m;
+	struct row *row = e->row;
+	enum ferry_error error = edit_stamp(e);
+
+	if (error != FERRY_OK || row->serial == m->serial)
+		return error;
+	error = note_touched(m, row);
+	if (error != FERRY_OK)
+		return error;
+	if (!merge_grow((void **)&m->journal, m->journal_count, &m->journal_capacity, sizeof(struct undo)))
+		return FERRY_NO_MEMORY;
+	m->journal[m->journal_count++] = (struct undo){.row = row, .state = row->state, .serial = row->serial};
+	row->serial = m->serial;
+	e->rows_changed++;
+	return copy_arrays(m, row, e->table->column_count);
+}
+
+static enum ferry_error set_cell(struct edit *e, int c, const struct value *v)
+{
+	struct row_state *state = &e->row->state;
+	enum ferry_error error = touch(e);
+
+	if (error != FERRY_OK)
+		return error;
+	/* This change-set's own copies since touch(): const for everybody else. */
+	((struct value *)(uintptr_t)state->cells)[c] = *v;
+	((uint32_t *)(uintptr_t)state->stamp_of)[c] = e->stamp;
+	state->stamped |= COLUMN_BIT(c);
+	state->dirty |= COLUMN_BIT(c);
+	state->given |= COLUMN_BIT(c);
+	return FERRY_OK;
+}
+
+/* One column of an edit that meets a row. */
+static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
+{
+	int c = e->columns[i];
+	uint16_t num = e->block->nums[i];
+	const struct value *device = cell_of(e, i);
+	struct value hub = e->row->state.cells[c];
+	struct version v = column_version(e->m, e->row, c);
+	enum ferry_error error;
+	bool won;
+
+	if ((e->row->state.given & COLUMN_BIT(c)) && value_equal(device, &hub))
+		return FERRY_OK;
+	if (row_seen && seen(e, &v, base_of(e, num)))
+		return set_cell(e, c, device);
+	won = device_wins(e, &v);
+	error = keep_conflict(e, num, CONFLICT_UPDATE_UPDATE, won, device, &hub);
+	return error == FERRY_OK && won ? set_cell(e, c, device) : error;
+}
+
+/* The edit's row is gone, or another stands under its key: the edit is kept. */
+static enum ferry_error keep_cell(struct edit *e, uint16_t i)
+{
+	const struct value *device = cell_of(e, i);
+	const struct value *hub = e->row->state.exists ? &e->row->state.cells[e->columns[i]] : NULL;
+
+	if (hub != NULL && value_equal(device, hub))
+		return FERRY_OK;
+	return keep_conflict(e, e->block->nums[i], CONFLICT_UPDATE_DELETE, false, device, hub);
+}
+
+static enum ferry_error apply_update(struct edit *e)
+{
+	for (uint16_t i = 0; i < e->block->column_count; i++) {
+		enum ferry_error error;
+
+		if (e->row->state.exists && life_seen(e, base_of(e, e->block->nums[i])))
+			error = merge_cell(e, i, true);
+		else
+			error = keep_cell(e, i);
+		if (error != FERRY_OK)
+			return error;
+	}
+	return FERRY_OK;
+}
+
+static enum ferry_error new_row(struct edit *e)
+{
+	enum ferry_error error;
+	struct row_state *state = &e->row->state;
+
+	error = touch(e);
+	if (error != FERRY_OK)
+		return error;
+	/* touch() gave arrays of this change-set's own; what a former life left
+	 * in them is not this row's. */
+	memset((void *)(uintptr_t)state->cells, 0, e->table->column_count * sizeof(struct value));
+	state->exists = true;
+	state->known = true;
+	state->stamped = 0;
+	state->given = 0;
+	state->born_stamp = e->stamp;
+	for (uint16_t i = 0; i < e->block->column_count; i++) {
+		const struct value *v = cell_of(e, i);
+		const struct schema_column *column = &e->table->columns[e->columns[i]];
+
+		if (v->kind == VALUE_NULL && column->not_null && column->has_default)
+			continue; /* the hub's default */
+		error = set_cell(e, e->columns[i], v);
+		if (error != FERRY_OK)
+			return error;
+	}
+	state->dirty = 0;
+	state->insert_pending = true;
+	state->insert_cells = state->cells;
+	state->insert_mask = state->given;
+	return FERRY_OK;
+}
+
+static enum ferry_error apply_insert(struct edit *e)
+{
+	bool row_seen;
+
+	if (!e->row->state.exists) {
+		struct version gone = deletion_version(e->m, e->row);
+		enum ferry_error error = FERRY_OK;
+
+		if (e->row->state.known && !seen(e, &gone, base_of(e, 0)))
+			error = keep_conflict(e, 0, CONFLICT_UPDATE_DELETE, true, NULL, NULL);
+		return error == FERRY_OK ? new_row(e) : error;
+	}
+	row_seen = life_seen(e, base_of(e, 0));
+	for (uint16_t i = 0; i < e->block->column_count; i++) {
+		const struct schema_column *column = &e->table->columns[e->columns[i]];
+		enum ferry_error error;
+
+		if (cell_of(e, i)->kind == VALUE_NULL && column->not_null)
+			continue; /* left to the hub, which has a value */
+		error = merge_cell(e, i, row_seen);
+		if (error != FERRY_OK)
+			return error;
+	}
+	return FERRY_OK;
+}
+
+static bool all_seen(const struct edit *e, int64_t base)
+{
+	const struct row *row = e->row;
+
+	if (row->state.stamped == 0 && row->column_versions == NULL && row->state.born_stamp == NO_STAMP)
+		return seen(e, &row->version, base);
+	for (int c = 0; c < e->table->column_count; c++) {
+		struct version v = column_version(e->m, row, c);
+
+		if (!seen(e, &v, base))
+			return false;
+	}
+	return true;
+}
+
+/* Keeps what a deletion takes away, so that the row can be put back whole. */
+static enum ferry_error keep_row(struct edit *e, int64_t base)
+{
+	for (int c = 0; c < e->table->column_count; c++) {
+		struct version v = column_version(e->m, e->row, c);
+		const struct value *hub = &e->row->state.cells[c];
+		enum ferry_error error;
+
+		if (hub->kind == VALUE_NULL && seen(e, &v, base))
+			continue;
+		error = keep_conflict(e, e->table->columns[c].num, CONFLICT_DELETE_UPDATE, true, NULL, hub);
+		if (error != FERRY_OK)
+			return error;
+	}
+	return FERRY_OK;
+}
+
+static enum ferry_error apply_delete(struct edit *e)
+{
+	struct row_state *state = &e->row->state;
+	int64_t base = base_of(e, 0);
+	enum ferry_error error;
+
+	if (!state->exists)
+		return FERRY_OK;
+	if (!life_seen(e, base))
+		return keep_conflict(e, 0, CONFLICT_DELETE_UPDATE, false, NULL, NULL);
+	if (!all_seen(e, base)) {
+		error = keep_row(e, base);
+		if (error != FERRY_OK)
+			return error;
+	}
+	error = touch(e);
+	if (error != FERRY_OK)
+		return error;
+	state->exists = false;
+	state->stamped = 0;
+	state->dirty = 0;
+	state->born_stamp = NO_STAMP;
+	state->insert_pending = false;
+	state->gone_stamp = e->stamp;
+	return FERRY_OK;
+}
+
+/* P10: a clock that is ahead wins nothing by it. */
+static int64_t edit_at(const struct edit *e)
+{
+	int64_t at = e->set->at;
+
+	if (e->block->at != NULL && __builtin_add_overflow(at, e->block->at[e->r], &at))
+		at = e->now;
+	return at < e->now ? at : e->now;
+}
+
+static enum ferry_error apply_row(struct edit *e)
+{
+	int64_t at = edit_at(e);
+
+	if (at != e->at || e->r == 0)
+		e->stamp = NO_STAMP;
+	e->at = at;
+	e->row = merge_find(e->m, e->table_index, &e->block->keys[e->r]);
+	if (e->row == NULL)
+		return FERRY_INTERNAL;
+	switch (e->block->op) {
+	case ROW_INSERT:
+		return apply_insert(e);
+	case ROW_UPDATE:
+		return apply_update(e);
+	case ROW_DELETE:
+		return apply_delete(e);
+	default:
+		return FERRY_INTERNAL; /* merge_check() refused it */
+	}
+}
+
+static enum ferry_error apply_block(struct edit *e, const struct block *b)
+{
+	uint32_t base = 0;
+	int64_t table_index = merge_table_index(e->m->schema, b->table);
+
+	assert(table_index >= 0);
+	e->block = b;
+	e->table_index = (uint32_t)table_index;
+	e->table = &e->m->schema->tables[table_index];
+	for (uint16_t i = 0; i < b->column_count; i++)
+		e->columns[i] = (uint8_t)merge_column_index(e->table, b->nums[i]);
+	for (e->r = 0; e->r < b->row_count; e->r++) {
+		enum ferry_error error;
+
+		e->bases = b->bases == NULL ? NULL : b->bases + base;
+		for (e->base_count = 0; base < b->base_count && b->bases[base].row == e->r; base++)
+			e->base_count++;
+		error = apply_row(e);
+		if (error != FERRY_OK)
+			return error;
+	}
+	return FERRY_OK;
+}
+
+static enum ferry_error copy_conflicts(struct merge *m, struct merge_outcome *out)
+{
+	if (m->conflict_count == 0)
+		return FERRY_OK;
+	out->conflicts = arena_copy(&m->arena, m->conflicts, m->conflict_count * sizeof(struct conflict));
+	if (out->conflicts == NULL)
+		return arena_error(m);
+	out->conflict_count = m->conflict_count;
+	return FERRY_OK;
+}
+
+static void take_back(struct merge *m)
+{
+	while (m->journal_count > 0) {
+		const struct undo *u = &m->journal[--m->journal_count];
+
+		u->row->state = u->state;
+		u->row->serial = u->serial;
+	}
+}
+
+static void open_set(struct merge *m, const struct uuid *author, const struct change_set *s)
+{
+	if (m->open) {
+		assert(uuid_equal(&m->open_author, author) && m->open_number == s->number);
+		assert(s->part == m->open_part + 1);
+	} else {
+		assert(s->part == 0);
+		m->serial++;
+		m->journal_count = 0;
+		m->open_rejected = false;
+	}
+	m->open = s->more;
+	m->open_author = *author;
+	m->open_number = s->number;
+	m->open_part = s->part;
+}
+
+static void reject(struct merge *m, struct merge_outcome *out, int code, const struct ferry_why *why)
+{
+	take_back(m);
+	m->open_rejected = true;
+	m->open_code = code;
+	m->open_why = *why;
+	*out = (struct merge_outcome){.verdict = VERDICT_REJECTED, .code = code, .why = *why};
+}
+
+static enum ferry_error apply_blocks(struct edit *e, struct merge_outcome *out)
+{
+	e->m->conflict_count = 0;
+	for (uint32_t i = 0; i < e->set->block_count; i++) {
+		enum ferry_error error = apply_block(e, &e->set->blocks[i]);
+
+		if (error != FERRY_OK)
+			return error;
+	}
+	return copy_conflicts(e->m, out);
+}
+
+enum ferry_error merge_apply(struct merge *m, const struct uuid *author, const struct change_set *s, int64_t now,
+			     struct merge_outcome *out)
+{
+	struct edit e = {.m = m, .author = author, .set = s, .now = now, .stamp = NO_STAMP};
+	struct merge_outcome outcome = {.verdict = VERDICT_ACCEPTED};
+	struct ferry_why why = {""};
+	enum ferry_error error;
+
+	open_set(m, author, s);
+	if (m->open_rejected) {
+		why = m->open_why;
+		reject(m, out, m->open_code, &why);
+		return FERRY_OK;
+	}
+	error = merge_check(m->schema, s, &why);
+	if (error != FERRY_OK) {
+		reject(m, out, (int)error, &why);
+		return FERRY_OK;
+	}
+	error = apply_blocks(&e, &outcome);
+	if (error != FERRY_OK) {
+		take_back(m);
+		m->open = false;
+		return error;
+	}
+	outcome.verdict = e.lost ? VERDICT_SUPERSEDED : VERDICT_ACCEPTED;
+	outcome.rows_changed = e.rows_changed;
+	*out = outcome;
+	return FERRY_OK;
+}
