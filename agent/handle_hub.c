@@ -1,0 +1,285 @@
+/* Messages from the hub.
+ *
+ * Those that touch the replica are dealt with strictly in order. When the
+ * replica is busy or full, the message stays in the inbox and so do all that
+ * follow it; the hub's credit bounds them. Control messages pass by: a busy
+ * replica must not make a living link look dead. */
+#include "agent/core_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum taken { TAKEN, WAITS, FAILED };
+
+static bool is_control(enum message_type type)
+{
+	return type == MESSAGE_CREDIT || type == MESSAGE_ERROR || type == MESSAGE_PING || type == MESSAGE_PONG;
+}
+
+static void handle_credit(struct agent_core *core, const struct message_credit *c)
+{
+	/* More than anybody needs is as good as endless, and cannot overflow. */
+	uint64_t most = UINT64_MAX / 2;
+	core->credit = c->bytes > most - core->credit ? most : core->credit + c->bytes;
+}
+
+/* Only identity and version are for a person to settle here; a hub whose disk
+ * is full, say, will be well again. */
+static bool stops_here(int code)
+{
+	return ferry_error_class(code) == FERRY_CLASS_STOP && code >= FERRY_LINK_CLOSED;
+}
+
+static void handle_error(struct agent_core *core, const struct message_error *err)
+{
+	char sentence[FERRY_WHY_MAX];
+	(void)snprintf(sentence, sizeof sentence, "the hub says: %s",
+		       err->sentence && err->sentence[0] ? err->sentence : ferry_error_text(err->code));
+	int64_t after_us = 0;
+	if (err->retry_after_ms > 0)
+		after_us = err->retry_after_ms > INT32_MAX ? (int64_t)INT32_MAX * 1000 : err->retry_after_ms * 1000;
+	int code = err->code;
+	if (!ferry_error_known(code) || code == FERRY_OK ||
+	    (ferry_error_class(code) == FERRY_CLASS_STOP && !stops_here(code)))
+		code = FERRY_LINK_CLOSED;
+	core_fail(core, code, after_us, sentence);
+}
+
+static void handle_ping(struct agent_core *core, const struct message_ping *ping)
+{
+	int64_t wall = core->fx.wall(core->shell);
+	struct message m = {.type = MESSAGE_PONG,
+			    .ping = {.id = ping->id, .sent = ping->sent, .received = wall, .answered = wall}};
+	core_send(core, &m);
+}
+
+static void handle_control(struct agent_core *core, const struct message *m)
+{
+	switch (m->type) {
+	case MESSAGE_CREDIT:
+		handle_credit(core, &m->credit);
+		break;
+	case MESSAGE_ERROR:
+		handle_error(core, &m->error);
+		break;
+	case MESSAGE_PING:
+		handle_ping(core, &m->ping);
+		break;
+	default: /* a late or strange pong teaches nothing and harms nothing */
+		(void)clock_probe_pong(&core->probe, m->ping.id, m->ping.received, m->ping.answered, core_now(core));
+		break;
+	}
+}
+
+static enum taken store_result(struct agent_core *core, enum ferry_error e, const char *call,
+			       const struct ferry_why *why)
+{
+	if (core_store_ok(core, e, call, why))
+		return TAKEN;
+	return core_linked(core) ? WAITS : FAILED;
+}
+
+static enum taken handle_welcome(struct agent_core *core, const struct message_welcome *w)
+{
+	if (w->version != FERRY_PROTOCOL_VERSION) {
+		core_fail(core, FERRY_VERSION, 0, "the hub chose a protocol version that this agent does not know");
+		return FAILED;
+	}
+	struct ferry_why why = {0};
+	enum taken t = store_result(core, core->ops->welcome(core->store, w, &why), "welcome", &why);
+	if (t != TAKEN)
+		return t;
+	core->welcomed = true;
+	core->credit = w->credit_bytes;
+	if (w->message_bytes_max > 0 && w->message_bytes_max < core->hub_message_max)
+		core->hub_message_max = w->message_bytes_max;
+	core->look = true;
+	if (w->mode != WELCOME_DELTA)
+		core_log(core, CORE_LOG_INFO, "the replica is filled %s: %s",
+			 w->mode == WELCOME_RESUME ? "from where it stopped" : "anew", ferry_error_text(w->code));
+	core_enter(core, w->mode == WELCOME_DELTA ? AGENT_LIVE : AGENT_FILLING);
+	core_send_ping(core);
+	return TAKEN;
+}
+
+static void report_commit(struct agent_core *core, const struct message_commit *c,
+			  const struct store_commit_report *r)
+{
+	core->look = true; /* a refused joined change-set comes back split (R5) */
+	if (r->sums_checked && !r->sums_match)
+		core_log(core, CORE_LOG_ERROR, "checksum mismatch at position %lld: %s", (long long)c->position,
+			 r->mismatch);
+	core_log(core, CORE_LOG_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
+		 (long long)c->position, r->rows_applied, r->settled, r->rejected, r->conflicts);
+	if (c->fill_done)
+		core_enter(core, AGENT_LIVE);
+	core->fx.changed(core->shell);
+}
+
+static enum taken handle_commit(struct agent_core *core, const struct message_commit *c)
+{
+	struct ferry_why why = {0};
+	struct store_commit_report report = {0};
+	enum taken t = store_result(core, core->ops->commit(core->store, c, &report, &why), "commit", &why);
+	if (t == TAKEN)
+		report_commit(core, c, &report);
+	return t;
+}
+
+/* The answer goes out only when the rows are staged durably: it is the place
+ * from which a later link goes on. */
+static enum taken handle_fill(struct agent_core *core, const struct message_fill *fill)
+{
+	struct ferry_why why = {0};
+	enum taken t = store_result(core, core->ops->fill(core->store, fill, &why), "fill", &why);
+	if (t != TAKEN)
+		return t;
+	if (core->fill_place.table != fill->block.table)
+		core->fill_place = (struct message_fill_ack){.table = fill->block.table};
+	if (fill->block.row_count > 0)
+		core->fill_place.after = fill->block.keys[fill->block.row_count - 1];
+	struct message m = {.type = MESSAGE_FILL_ACK, .fill_ack = core->fill_place};
+	core_send(core, &m);
+	return TAKEN;
+}
+
+static bool expected(const struct agent_core *core, const struct message *m)
+{
+	switch (m->type) {
+	case MESSAGE_WELCOME:
+		return core->state == AGENT_GREETING && core->hello_sent && !core->welcomed;
+	case MESSAGE_SCHEMA:
+	case MESSAGE_ACK:
+	case MESSAGE_DELTA:
+		return core->welcomed;
+	case MESSAGE_COMMIT:
+		return core->state == AGENT_FILLING || (core->state == AGENT_LIVE && !m->commit.fill_done);
+	case MESSAGE_FILL:
+		return core->state == AGENT_FILLING;
+	default:
+		return false;
+	}
+}
+
+static enum taken dispatch(struct agent_core *core, const struct message *m)
+{
+	struct ferry_why why = {0};
+	switch (m->type) {
+	case MESSAGE_WELCOME:
+		return handle_welcome(core, &m->welcome);
+	case MESSAGE_SCHEMA:
+		return store_result(core, core->ops->schema(core->store, &m->schema, &why), "schema", &why);
+	case MESSAGE_ACK:
+		return store_result(core, core->ops->ack(core->store, &m->ack, &why), "ack", &why);
+	case MESSAGE_DELTA:
+		return store_result(core, core->ops->delta(core->store, &m->delta, &why), "delta", &why);
+	case MESSAGE_COMMIT:
+		return handle_commit(core, &m->commit);
+	default:
+		return handle_fill(core, &m->fill);
+	}
+}
+
+/* n: bytes of its envelope, which is what credit counts. */
+static enum taken handle_stored(struct agent_core *core, const struct message *m, size_t n)
+{
+	if (!expected(core, m)) {
+		char sentence[120];
+		(void)snprintf(sentence, sizeof sentence, "a message %s is not allowed now",
+			       message_type_name((int)m->type));
+		core_violation(core, FERRY_UNEXPECTED_MESSAGE, sentence);
+		return FAILED;
+	}
+	enum taken t = dispatch(core, m);
+	if (t == TAKEN && message_takes_credit(m->type)) {
+		core->credit_owed += n;
+		core_send_credit(core);
+	}
+	return t;
+}
+
+static enum ferry_error decode(struct agent_core *core, const uint8_t *bytes, size_t n, struct message *out,
+			       struct ferry_why *why)
+{
+	const uint8_t *plain = NULL;
+	size_t plain_n = 0;
+	if (n > (size_t)core->limits.message_bytes_max + ENVELOPE_SLACK_BYTES)
+		return ferry_fail(why, FERRY_MESSAGE_TOO_LARGE, "a message of %zu bytes", n);
+	enum ferry_error e = packer_unpack(core->packer, bytes, n, &core->unpacked, &plain, &plain_n, why);
+	if (e)
+		return e;
+	arena_reset(&core->in_arena);
+	return message_decode(&core->in_arena, plain, plain_n, out, why);
+}
+
+static void inbox_put(struct agent_core *core, const uint8_t *bytes, size_t n)
+{
+	size_t most = (size_t)core->limits.credit_bytes + 2 * (size_t)core->limits.message_bytes_max;
+	if (core->inbox_bytes + n > most) {
+		core_violation(core, FERRY_CREDIT, "the hub sends on without credit");
+		return;
+	}
+	struct inbox_item *item = malloc(sizeof *item + n);
+	if (!item) {
+		core_fail(core, FERRY_NO_MEMORY, 0, "no memory for a message from the hub");
+		return;
+	}
+	item->next = NULL;
+	item->n = n;
+	memcpy(item->bytes, bytes, n);
+	*core->inbox_end = item;
+	core->inbox_end = &item->next;
+	core->inbox_bytes += n;
+}
+
+static void inbox_drop_first(struct agent_core *core)
+{
+	struct inbox_item *item = core->inbox;
+	core->inbox = item->next;
+	if (!core->inbox)
+		core->inbox_end = &core->inbox;
+	core->inbox_bytes -= item->n;
+	free(item);
+}
+
+void core_clear_inbox(struct agent_core *core)
+{
+	while (core->inbox)
+		inbox_drop_first(core);
+}
+
+void core_receive(struct agent_core *core, const uint8_t *bytes, size_t n)
+{
+	struct ferry_why why = {0};
+	struct message m;
+	enum ferry_error e = decode(core, bytes, n, &m, &why);
+	if (e) {
+		core_violation(core, e, why.text[0] ? why.text : ferry_error_text(e));
+		return;
+	}
+	if (is_control(m.type))
+		handle_control(core, &m);
+	else if (core->inbox)
+		inbox_put(core, bytes, n);
+	else if (handle_stored(core, &m, n) == WAITS)
+		inbox_put(core, bytes, n);
+}
+
+void core_drain_inbox(struct agent_core *core)
+{
+	while (core->inbox && !core_store_waits(core)) {
+		struct inbox_item *item = core->inbox;
+		struct ferry_why why = {0};
+		struct message m;
+		enum ferry_error e = decode(core, item->bytes, item->n, &m, &why);
+		if (e) { /* it was decoded when it came, so memory must have run out */
+			core_fail(core, e, 0, why.text[0] ? why.text : ferry_error_text(e));
+			return;
+		}
+		/* TAKEN: this one is done. FAILED: the link and the inbox are gone. */
+		if (handle_stored(core, &m, item->n) != TAKEN)
+			return;
+		inbox_drop_first(core);
+	}
+}
