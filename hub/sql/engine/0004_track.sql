@@ -1,0 +1,992 @@
+-- Tracking: the catalogue is read, the capture of a table is generated as static SQL.
+
+SET LOCAL ROLE ferry_engine;
+
+-- A scope over foreign keys, hop by hop: column col of from_tbl points to a row of to_tbl.
+-- The last hop (to_tbl NULL) is the column that holds the scope's id.
+CREATE TABLE ferry.scope_hop (
+    tbl      int NOT NULL REFERENCES ferry.tracked ON DELETE CASCADE,
+    hop      int NOT NULL,
+    from_tbl int NOT NULL,
+    col      text NOT NULL,
+    to_tbl   int,
+    PRIMARY KEY (tbl, hop)
+);
+CREATE INDEX scope_hop_from_ix ON ferry.scope_hop (from_tbl);
+COMMENT ON TABLE ferry.scope_hop IS 'The way from a row to its scope';
+
+-- The tables that carry capture triggers: the tracked one and each of its partitions.
+CREATE TABLE ferry.tracked_part (
+    relid regclass PRIMARY KEY,
+    tbl   int NOT NULL REFERENCES ferry.tracked ON DELETE CASCADE
+);
+GRANT SELECT ON ferry.scope_hop, ferry.tracked_part TO PUBLIC;
+GRANT SELECT ON ferry.scope_hop, ferry.tracked_part TO ferry_hub;
+
+-- ---------------------------------------------------------------- generated functions
+
+-- The note functions of a table. Transition tables are all named "changed", so one
+-- function serves insert, update and delete.
+CREATE FUNCTION ferry.generate_note(of_tbl int) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $outer$
+DECLARE
+    t ferry.tracked;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    EXECUTE format($f$
+CREATE OR REPLACE FUNCTION ferry.note_%1$s() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n bigint;
+    me xid8;
+    t bigint;
+    arm bool := false;
+BEGIN
+    SELECT count(*) INTO n FROM changed;
+    IF n = 0 THEN
+        RETURN NULL;
+    END IF;
+    me := pg_current_xact_id();
+    IF nullif(current_setting('ferry.tx', true), '') IS NOT NULL THEN
+        t := ferry.running_tx(me);
+    END IF;
+    IF t IS NULL THEN
+        t := nextval('ferry.surrogate_seq'::regclass);
+        PERFORM set_config('ferry.tx', t::text, true);
+        arm := true;
+    ELSIF t < 0 THEN
+        t := -t;
+        arm := true;
+    END IF;
+    IF n <= 1000000 THEN
+        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+        SELECT t, me, %1$s, arm, c.%2$I, array_agg(c.%3$I) FROM changed c GROUP BY c.%2$I;
+    ELSE
+        -- An array has its limit (1 GB): in several.
+        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+        SELECT t, me, %1$s, arm, c.%2$I, array_agg(c.%3$I) FROM changed c
+        GROUP BY c.%2$I, uuid_hash(c.%3$I) %% (n / 1000000);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE FUNCTION ferry.note_key_%1$s() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM ferry.note(%1$s, OLD.%2$I, ARRAY[OLD.%3$I]);
+    RETURN NULL;
+END $$;
+$f$, t.tbl, t.tenant_col, t.key_col);
+END $outer$;
+
+-- LEFT JOINs from alias r of the table to the parents on its scope's path, and the scope's
+-- expression. A row whose scope column is NULL belongs to the scope "tenant".
+CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked;
+    h record;
+    prev text := 'r';
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    joins := '';
+    IF t.scope = 'tenant' THEN
+        expr := '''tenant''::text';
+    ELSIF t.scope = 'global' THEN
+        expr := 'CASE WHEN $2 = ferry.nobody() THEN ''global'' ELSE ''tenant'' END';
+    ELSE
+        FOR h IN SELECT s.*, p.relid, p.key_col, p.tenant_col FROM ferry.scope_hop s
+                 LEFT JOIN ferry.tracked p ON p.tbl = s.to_tbl
+                 WHERE s.tbl = of_tbl ORDER BY s.hop LOOP
+            IF h.to_tbl IS NULL THEN
+                expr := format('coalesce(%L || %s.%I::text, ''tenant'')', split_part(t.scope, ':', 1) || ':', prev, h.col);
+            ELSE
+                joins := joins || format(' LEFT JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I',
+                    h.relid, h.hop, h.hop, h.tenant_col, h.hop, h.key_col, prev, h.col);
+                prev := 'p' || h.hop;
+            END IF;
+        END LOOP;
+    END IF;
+END $$;
+
+-- The statement that brings versions, changes and sums of some keys up to the final rows.
+-- $1 surrogate, $2 tenant, $3 keys, $4 a mask that splits the keys of ferry.change into
+-- chunks. It returns one row: how many rows changed, the keys and old scopes of those that
+-- changed scope, and for each column in watch the keys of rows whose value there changed.
+CREATE FUNCTION ferry.finish_sql(of_tbl int, declares bool, watch int[]) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $outer$
+DECLARE
+    t ferry.tracked;
+    s record;
+    hashes text;
+    sums text;
+    cells text;      -- overrides of an update
+    births text;     -- overrides of a new life that a device began
+    mutable int;     -- columns that can change within a life
+    watched text := '';
+    author text;
+    place text;
+    c record;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    SELECT * INTO s FROM ferry.scope_sql(of_tbl);
+    FOR c IN SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl ORDER BY num LOOP
+        hashes := concat_ws(E',\n            ', hashes, format('coalesce(%s, 0)',
+            ferry.fill(c.hash_expr, format('r.%I', c.name),
+                       format('pg_catalog.uuid_hash_extended(r.%I, 0) # %s', t.key_col, c.num))));
+        sums := concat_ws(E',\n            ', sums, format('bit_xor(coalesce(s.h[%1$s], 0) # coalesce(s.o[%1$s], 0))', c.i));
+        IF c.name IN (t.key_col, t.tenant_col) THEN
+            CONTINUE;
+        END IF;
+        mutable := coalesce(mutable, 0) + 1;
+        place := format('array_position(c.nums, %s)', c.num);
+        author := CASE WHEN declares THEN
+            format('CASE WHEN c.dh[%1$s] = c.h[%2$s] THEN coalesce(c.stamps[%1$s], c.stamp) ELSE $1 END', place, c.i)
+            ELSE '$1' END;
+        cells := concat_ws(E',\n            ', cells, format('CASE WHEN c.h[%1$s] <> c.o[%1$s] THEN %2$s | (%3$s) END',
+            c.i, c.num::bigint << 48, author));
+        births := concat_ws(E',\n            ', births,
+            format('CASE WHEN (c.h[%1$s] <> 0 OR %4$s IS NOT NULL) AND (%3$s) <> c.stamp THEN %2$s | (%3$s) END',
+            c.i, c.num::bigint << 48, author, place));
+    END LOOP;
+    FOR i IN 1 .. cardinality(watch) LOOP
+        watched := watched || format(', array_agg(c.key) FILTER (WHERE c.alive AND c.was AND c.h[%1$s] <> c.o[%1$s])', watch[i]);
+    END LOOP;
+
+    RETURN format($q$
+WITH cur AS MATERIALIZED (
+    SELECT k.key, v.ctid AS vid, r.alive IS TRUE AS alive, v.deleted IS FALSE AS was,
+           coalesce(r.scope, v.scope) AS scope, v.scope AS old_scope, (r.scope <> v.scope) IS TRUE AS moves,
+           v.base_tx, v.born, v.moved, v.over, v.hashes AS o, r.h%9$s
+    FROM unnest($3) AS k(key)
+    LEFT JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %1$s AND v.key = k.key
+    LEFT JOIN (
+        SELECT r.%3$I AS key, true AS alive, %4$s AS scope, ARRAY[
+            %6$s] AS h
+        FROM %2$s r%5$s
+        WHERE r.%7$I = $2) r ON r.key = k.key%10$s
+    WHERE CASE WHEN r.alive THEN v.key IS NULL OR v.deleted OR r.h <> v.hashes OR r.scope <> v.scope
+               ELSE NOT v.deleted END
+), upd AS (
+    UPDATE ferry.version v SET
+        deleted = NOT c.alive, tx = c.author, scope = c.scope, hashes = c.h,
+        born = CASE WHEN c.alive AND NOT c.was THEN c.author ELSE c.born END,
+        moved = CASE WHEN c.moves THEN $1 WHEN c.was THEN c.moved END,
+        base_tx = CASE WHEN c.alive AND NOT c.was THEN c.author
+                       WHEN c.whole THEN c.f[1] & 281474976710655 ELSE c.base_tx END,
+        over = CASE WHEN NOT c.alive OR c.whole THEN NULL
+                    WHEN NOT c.was THEN c.f
+                    WHEN c.over IS NULL THEN nullif(c.f, '{}')
+                    WHEN cardinality(c.f) = 0 THEN c.over
+                    WHEN cardinality(c.f) <= 2 AND cardinality(c.over) = cardinality(c.f)
+                         AND c.over[1] >> 48 = c.f[1] >> 48
+                         AND c.over[cardinality(c.f)] >> 48 = c.f[cardinality(c.f)] >> 48 THEN c.f
+                    ELSE ferry.over_merge(c.over, c.f) END
+    FROM (SELECT f.*, (f.was AND cardinality(f.f) = %13$s%14$s) IS TRUE AS whole
+          FROM (SELECT c.*, %11$s AS author, CASE WHEN c.alive AND c.was THEN array_remove(ARRAY[
+            %8$s], NULL)%12$s END AS f
+          FROM cur c WHERE c.vid IS NOT NULL OFFSET 0) f OFFSET 0) c
+    WHERE v.tenant_id = $2 AND v.ctid = c.vid
+), ins AS (
+    INSERT INTO ferry.version (tenant_id, tbl, key, tx, base_tx, born, scope, over, hashes)
+    SELECT $2, %1$s, c.key, %11$s, %11$s, %11$s, c.scope, %15$s, c.h
+    FROM cur c WHERE c.vid IS NULL
+), chg AS (
+    INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys)
+    SELECT $2, $1, %1$s, s.scope, array_agg(s.key)
+    FROM (SELECT c.scope, c.key FROM cur c
+          UNION ALL SELECT c.old_scope, c.key FROM cur c WHERE c.moves) s
+    GROUP BY s.scope, uuid_hash(s.key) & $4
+), sums AS (
+    INSERT INTO ferry.sum AS z (tenant_id, tbl, scope, tx, sums, rows)
+    SELECT $2, %1$s, s.scope, $1, ARRAY[
+            %16$s], sum(s.rows)
+    FROM (SELECT c.scope, c.h, CASE WHEN NOT c.moves THEN c.o END AS o,
+                 c.alive::int - (c.was AND NOT c.moves)::int AS rows FROM cur c
+          UNION ALL SELECT c.old_scope, NULL, c.o, -(c.was::int) FROM cur c WHERE c.moves) s
+    GROUP BY s.scope
+    ON CONFLICT (tenant_id, tbl, scope, tx) DO UPDATE SET
+        sums = ferry.xor(z.sums, excluded.sums), rows = z.rows + excluded.rows
+)
+SELECT count(*), array_agg(c.key) FILTER (WHERE c.moves), array_agg(c.old_scope) FILTER (WHERE c.moves)%17$s
+FROM cur c$q$,
+        t.tbl, t.relid, t.key_col, s.expr, s.joins, hashes, t.tenant_col, coalesce(cells, 'NULL::bigint'),
+        CASE WHEN declares THEN ', d.stamp, d.stamps, d.nums, d.hashes AS dh' ELSE '' END,
+        CASE WHEN declares THEN format(E'\n    LEFT JOIN ferry.declared d ON d.tx = $1 AND d.tbl = %s AND d.key = k.key', t.tbl)
+             ELSE '' END,
+        CASE WHEN declares THEN 'coalesce(c.stamp, $1)' ELSE '$1' END,
+        CASE WHEN declares THEN format(' WHEN c.alive AND c.stamp IS NOT NULL THEN nullif(array_remove(ARRAY[%s], NULL), ''{}'')',
+                                       coalesce(births, 'NULL::bigint')) ELSE '' END,
+        coalesce(mutable, -1),
+        CASE WHEN declares THEN ' AND (SELECT count(DISTINCT x & 281474976710655) FROM unnest(f.f) x) = 1' ELSE '' END,
+        CASE WHEN declares THEN format('CASE WHEN c.stamp IS NOT NULL THEN nullif(array_remove(ARRAY[%s], NULL), ''{}'') END',
+                                       coalesce(births, 'NULL::bigint')) ELSE 'NULL::bigint[]' END,
+        sums, watched);
+END $outer$;
+
+-- ferry.finish_<tbl>(surrogate, tenant, keys): true if anything really changed. Few keys
+-- take cached plans (by index); many are planned for their number.
+CREATE FUNCTION ferry.generate_finish(of_tbl int) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $outer$
+DECLARE
+    t ferry.tracked;
+    hops ferry.scope_hop[];
+    watch int[];
+    vars text := '';
+    targets text := '';
+    plain text;
+    declared text;
+    lock_sql text := '';
+    children text := '';
+    d record;
+    way text;
+    prev text;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    SELECT array_agg(h ORDER BY h.hop) INTO hops FROM ferry.scope_hop h WHERE h.tbl = of_tbl;
+
+    -- A new row, or one that points elsewhere now, locks the parents on its path against
+    -- change until the commit: its scope can't become another behind its back.
+    IF cardinality(hops) > 1 THEN
+        way := '';
+        prev := 'r';
+        FOR d IN SELECT h.*, p.relid, p.key_col, p.tenant_col FROM unnest(hops) h JOIN ferry.tracked p ON p.tbl = h.to_tbl
+                 ORDER BY h.hop LOOP
+            way := way || format(' JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I',
+                d.relid, d.hop, d.hop, d.tenant_col, d.hop, d.key_col, prev, d.col);
+            prev := 'p' || d.hop;
+        END LOOP;
+        SELECT format('SELECT 1 FROM unnest($3) k(key) JOIN %s r ON r.%I = $2 AND r.%I = k.key '
+                      'LEFT JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %s AND v.key = k.key%s '
+                      'WHERE v.key IS NULL OR v.deleted OR v.hashes[%s] IS DISTINCT FROM coalesce(%s, 0) FOR SHARE OF %s',
+                      t.relid, t.tenant_col, t.key_col, t.tbl, way, c.i,
+                      ferry.fill(c.hash_expr, format('r.%I', c.name),
+                                 format('pg_catalog.uuid_hash_extended(r.%I, 0) # %s', t.key_col, c.num)),
+                      (SELECT string_agg('p' || h.hop, ', ') FROM unnest(hops) h WHERE h.to_tbl IS NOT NULL))
+        INTO lock_sql
+        FROM (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c
+        WHERE c.name = hops[1].col;
+        lock_sql := format(E'    IF n <= 200 THEN\n        PERFORM %s;\n    ELSE\n        EXECUTE %L USING t, tenant, keys;\n    END IF;\n',
+                           substr(lock_sql, 8), lock_sql);
+    END IF;
+
+    -- Tables whose path goes through a column of this one: their rows follow it.
+    watch := '{}';
+    FOR d IN SELECT h.tbl AS child, h.hop, h.col, c.i, p.relid, p.key_col, p.tenant_col
+             FROM ferry.scope_hop h
+             JOIN (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c ON c.name = h.col
+             JOIN ferry.tracked p ON p.tbl = h.tbl
+             WHERE h.from_tbl = of_tbl AND h.tbl <> of_tbl
+             ORDER BY h.tbl, h.hop LOOP
+        watch := watch || d.i::int;
+        vars := vars || format(E'    m%s uuid[];\n', cardinality(watch));
+        targets := targets || format(', m%s', cardinality(watch));
+        way := '';
+        prev := 'r';
+        SELECT string_agg(format(' JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I', p.relid, h.hop, h.hop, p.tenant_col,
+                                 h.hop, p.key_col, CASE WHEN h.hop = 1 THEN 'r' ELSE 'p' || h.hop - 1 END, h.col), '' ORDER BY h.hop)
+        INTO way
+        FROM ferry.scope_hop h JOIN ferry.tracked p ON p.tbl = h.to_tbl
+        WHERE h.tbl = d.child AND h.hop < d.hop - 1;
+        -- The row before this table on the path points at it with the hop's column.
+        SELECT h.col INTO STRICT prev FROM ferry.scope_hop h WHERE h.tbl = d.child AND h.hop = d.hop - 1;
+        children := children || format($f$
+    IF m%1$s IS NOT NULL THEN
+        PERFORM ferry.need_read_committed();
+        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+        SELECT $1, pg_current_xact_id(), %2$s, false, $2, array_agg(s.key)
+        FROM (SELECT r.%3$I AS key FROM %4$s r%5$s
+              WHERE r.%6$I = $2 AND %7$s.%8$I = ANY (m%1$s)
+              ORDER BY r.%3$I FOR NO KEY UPDATE OF r) s
+        HAVING count(*) > 0;
+    END IF;
+$f$, cardinality(watch), d.child, d.key_col, d.relid, coalesce(way, ''), d.tenant_col,
+            CASE WHEN d.hop = 2 THEN 'r' ELSE 'p' || d.hop - 2 END, prev);
+    END LOOP;
+
+    plain := ferry.finish_sql(of_tbl, false, watch);
+    declared := ferry.finish_sql(of_tbl, true, watch);
+    EXECUTE format($f$
+CREATE OR REPLACE FUNCTION ferry.finish_%1$s(t bigint, tenant uuid, keys uuid[], mask int) RETURNS bool
+    LANGUAGE plpgsql
+    SET plan_cache_mode = force_generic_plan
+AS $fn$
+DECLARE
+    n int := cardinality(keys);
+    changed bigint;
+    movers uuid[];
+    scopes text[];
+%2$sBEGIN
+%3$s    IF EXISTS (SELECT FROM ferry.declared d WHERE d.tx = $1 AND d.tbl = %1$s) THEN
+        IF n <= 200 THEN
+            %4$s;
+        ELSE
+            EXECUTE %5$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask;
+        END IF;
+    ELSIF n <= 200 THEN
+        %7$s;
+    ELSE
+        EXECUTE %8$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask;
+    END IF;
+    IF movers IS NOT NULL THEN
+        INSERT INTO ferry.left AS l (tenant_id, tbl, key, scope, tx)
+        SELECT $2, %1$s, u.key, u.scope, $1 FROM unnest(movers, scopes) AS u(key, scope)
+        ON CONFLICT (tenant_id, tbl, key, scope) DO UPDATE SET tx = excluded.tx;
+        DELETE FROM ferry.left l USING ferry.version v
+        WHERE l.tenant_id = $2 AND l.tbl = %1$s AND l.key = ANY (movers)
+          AND v.tenant_id = $2 AND v.tbl = %1$s AND v.key = l.key AND v.scope = l.scope;
+    END IF;%9$s
+    RETURN changed > 0;
+END $fn$ $f$, of_tbl, vars, lock_sql,
+        regexp_replace(declared, 'FROM cur c$', 'INTO changed, movers, scopes' || targets || E'\nFROM cur c'), declared, targets,
+        regexp_replace(plain, 'FROM cur c$', 'INTO changed, movers, scopes' || targets || E'\nFROM cur c'), plain, children);
+END $outer$;
+
+CREATE FUNCTION ferry.need_read_committed() RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- An older snapshot can't see the children that others have added meanwhile.
+        RAISE EXCEPTION 'a row whose children follow it into another scope can only move in a READ COMMITTED transaction'
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = 'Begin the transaction with BEGIN ISOLATION LEVEL READ COMMITTED.';
+    END IF;
+END $$;
+
+-- Static calls: a dynamic one would be parsed and planned for every transaction.
+CREATE FUNCTION ferry.generate_dispatch() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $outer$
+DECLARE
+    branches text;
+BEGIN
+    SELECT string_agg(format(E'    WHEN %s THEN RETURN ferry.finish_%s(t, tenant, keys, mask);\n', tbl, tbl), '' ORDER BY tbl)
+    INTO branches FROM ferry.tracked;
+    EXECUTE format($f$
+CREATE OR REPLACE FUNCTION ferry.finish_table(of_tbl int, t bigint, tenant uuid, keys uuid[]) RETURNS bool
+    LANGUAGE plpgsql
+AS $fn$
+DECLARE
+    -- About a thousand keys to a row of ferry.change, in a power of two of rows.
+    mask int := (1 << ceil(log(2, greatest(cardinality(keys) / 1000, 1)))::int) - 1;
+BEGIN
+    CASE of_tbl
+%s    ELSE RETURN false;
+    END CASE;
+END $fn$ $f$, coalesce(branches, E'    WHEN 0 THEN RETURN false;\n'));
+    REVOKE EXECUTE ON FUNCTION ferry.finish_table(int, bigint, uuid, uuid[]) FROM PUBLIC;
+END $outer$;
+
+-- Everything generated for a table, and for the tables on its path, whose watch lists
+-- change with it.
+CREATE FUNCTION ferry.generate(of_tbl int) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other int;
+BEGIN
+    PERFORM ferry.generate_note(of_tbl);
+    PERFORM ferry.generate_finish(of_tbl);
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION ferry.finish_%s(bigint, uuid, uuid[], int) FROM PUBLIC', of_tbl);
+    FOR other IN SELECT DISTINCT h.from_tbl FROM ferry.scope_hop h WHERE h.tbl = of_tbl AND h.from_tbl <> of_tbl
+                 UNION SELECT DISTINCT h.tbl FROM ferry.scope_hop h WHERE h.from_tbl = of_tbl AND h.tbl <> of_tbl LOOP
+        PERFORM ferry.generate_finish(other);
+    END LOOP;
+    PERFORM ferry.generate_dispatch();
+END $$;
+
+-- ---------------------------------------------------------------- reading the catalogue
+
+-- Columns, labels, references and ranks as they are now.
+CREATE FUNCTION ferry.read_columns(of_tbl int) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked;
+    n int;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    INSERT INTO ferry.tracked_column AS o (tbl, num, name, pg_type, kind, not_null, has_default, policy, labels,
+                                           hash_expr, wire_expr, in_expr, generated)
+    SELECT of_tbl, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), ferry.kind_of(a.atttypid), a.attnotnull,
+           a.atthasdef AND a.attgenerated = '' OR a.attidentity <> '',
+           CASE WHEN a.attname = t.tenant_col OR a.attgenerated <> '' OR a.attidentity = 'a' THEN 'hub' ELSE 'lww' END,
+           CASE WHEN b.typtype = 'e' THEN (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = b.oid)
+                ELSE ferry.check_labels(t.relid, a.attnum) END,
+           ferry.hash_template(a.atttypid), ferry.wire_template(a.atttypid), ferry.in_template(a.atttypid), a.attgenerated <> ''
+    FROM pg_attribute a JOIN pg_type b ON b.oid = ferry.base_type(a.atttypid)
+    WHERE a.attrelid = t.relid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (t.excluded)
+    ON CONFLICT (tbl, num) DO UPDATE SET
+        name = excluded.name, pg_type = excluded.pg_type, kind = excluded.kind, not_null = excluded.not_null,
+        has_default = excluded.has_default, labels = excluded.labels, hash_expr = excluded.hash_expr,
+        wire_expr = excluded.wire_expr, in_expr = excluded.in_expr, generated = excluded.generated;
+    DELETE FROM ferry.tracked_column c WHERE c.tbl = of_tbl AND NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = t.relid AND a.attnum = c.num AND NOT a.attisdropped
+        AND a.attname <> ALL (t.excluded));
+    SELECT count(*) INTO n FROM ferry.tracked_column WHERE tbl = of_tbl;
+    IF n > 62 THEN
+        RAISE EXCEPTION '%: % synced columns, and 62 is the most a change mask holds', t.relid, n
+            USING ERRCODE = 'program_limit_exceeded', HINT = 'Leave columns out with exclude => array[...].';
+    END IF;
+    UPDATE ferry.tracked SET hash_plain = NOT EXISTS (
+        SELECT FROM ferry.tracked_column c WHERE c.tbl = of_tbl AND c.kind = 'other') WHERE tbl = of_tbl;
+    PERFORM ferry.read_references();
+END $$;
+
+-- Which tracked table each column points to, and ranks with parents before children. A
+-- cycle of references ends the count at the number of tables.
+CREATE FUNCTION ferry.read_references() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rounds int := (SELECT count(*) FROM ferry.tracked);
+    n int;
+BEGIN
+    UPDATE ferry.tracked_column c SET ref_tbl = f.to_tbl
+    FROM (SELECT o.tbl, o.num, min(p.tbl) AS to_tbl
+          FROM ferry.tracked_column o
+          JOIN ferry.tracked t ON t.tbl = o.tbl
+          LEFT JOIN pg_constraint k ON k.contype = 'f' AND k.conrelid = t.relid AND o.num = ANY (k.conkey)
+                                   AND o.name <> t.tenant_col
+          LEFT JOIN ferry.tracked p ON p.relid = k.confrelid
+               AND p.key_col = (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = k.confrelid
+                                AND a.attnum = k.confkey[array_position(k.conkey, o.num::int2)])
+          GROUP BY o.tbl, o.num) f
+    WHERE c.tbl = f.tbl AND c.num = f.num AND c.ref_tbl IS DISTINCT FROM f.to_tbl;
+    UPDATE ferry.tracked SET rank = 0 WHERE rank <> 0;
+    LOOP
+        UPDATE ferry.tracked t SET rank = r.rank
+        FROM (SELECT c.tbl, max(p.rank) + 1 AS rank FROM ferry.tracked_column c
+              JOIN ferry.tracked p ON p.tbl = c.ref_tbl WHERE c.ref_tbl <> c.tbl GROUP BY c.tbl) r
+        WHERE t.tbl = r.tbl AND t.rank < r.rank;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        rounds := rounds - 1;
+        EXIT WHEN n = 0 OR rounds < 0;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION ferry.read_scope(of_tbl int) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked;
+    at ferry.tracked;
+    steps text[];
+    next_tbl int;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    DELETE FROM ferry.scope_hop WHERE tbl = of_tbl;
+    IF t.scope IN ('tenant', 'global') THEN
+        RETURN;
+    END IF;
+    IF t.scope !~ '^[a-z][a-z0-9_]*:[^.:]+(\.[^.:]+)*$' OR split_part(t.scope, ':', 1) IN ('tenant', 'global') THEN
+        RAISE EXCEPTION '%: "%" is no scope', t.relid, t.scope
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Write ''tenant'', ''global'', ''user:<column>'' or ''project:<column>.<column of the parent>''.';
+    END IF;
+    steps := string_to_array(split_part(t.scope, ':', 2), '.');
+    at := t;
+    FOR i IN 1 .. cardinality(steps) LOOP
+        IF NOT EXISTS (SELECT FROM ferry.tracked_column c WHERE c.tbl = at.tbl AND c.name = steps[i]) THEN
+            RAISE EXCEPTION '%: its scope "%" needs the synced column %.%', t.relid, t.scope, at.relid, steps[i]
+                USING ERRCODE = 'undefined_column';
+        END IF;
+        next_tbl := NULL;
+        IF i < cardinality(steps) THEN
+            SELECT p.tbl INTO next_tbl
+            FROM pg_constraint k
+            JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attname = steps[i] AND a.attnum = ANY (k.conkey)
+            JOIN ferry.tracked p ON p.relid = k.confrelid
+            JOIN pg_attribute b ON b.attrelid = p.relid AND b.attname = p.key_col
+                               AND b.attnum = k.confkey[array_position(k.conkey, a.attnum)]
+            WHERE k.contype = 'f' AND k.conrelid = at.relid;
+            IF next_tbl IS NULL THEN
+                RAISE EXCEPTION '%: its scope "%" needs a foreign key from %.% to the key of a tracked table',
+                    t.relid, t.scope, at.relid, steps[i]
+                    USING ERRCODE = 'invalid_foreign_key', HINT = 'Track the parent table first.';
+            END IF;
+        END IF;
+        INSERT INTO ferry.scope_hop (tbl, hop, from_tbl, col, to_tbl) VALUES (of_tbl, i, at.tbl, steps[i], next_tbl);
+        SELECT * INTO at FROM ferry.tracked WHERE tbl = next_tbl;
+    END LOOP;
+END $$;
+
+-- The key and tenant columns of a table, or why it can't be tracked.
+CREATE FUNCTION ferry.read_key(tab regclass, OUT key_col text, OUT tenant_col text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c pg_class;
+    names text[];
+BEGIN
+    SELECT * INTO c FROM pg_class WHERE oid = tab;
+    IF c.relkind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION '% is % and can''t be tracked', tab,
+            CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+                           ELSE 'not a table' END
+            USING ERRCODE = 'wrong_object_type', HINT = 'Track the tables it reads.';
+    ELSIF c.relpersistence = 't' THEN
+        RAISE EXCEPTION '% is a temporary table and can''t be tracked', tab USING ERRCODE = 'wrong_object_type';
+    ELSIF c.relpersistence = 'u' THEN
+        RAISE EXCEPTION '% is unlogged and can''t be tracked: a crash empties it without a trace', tab
+            USING ERRCODE = 'wrong_object_type', HINT = format('ALTER TABLE %s SET LOGGED', tab);
+    ELSIF c.relispartition THEN
+        RAISE EXCEPTION '% is a partition and can''t be tracked by itself', tab
+            USING ERRCODE = 'wrong_object_type', HINT = 'Track the partitioned table; that includes every partition.';
+    ELSIF c.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'ferry'::regnamespace) THEN
+        RAISE EXCEPTION '% belongs to the system and can''t be tracked', tab USING ERRCODE = 'wrong_object_type';
+    ELSIF EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = tab) AND c.relkind = 'r'
+       OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = tab) THEN
+        RAISE EXCEPTION '% takes part in table inheritance and can''t be tracked', tab
+            USING ERRCODE = 'wrong_object_type', HINT = 'Use declarative partitioning.';
+    END IF;
+    SELECT array_agg(a.attname::text ORDER BY u.n) INTO names
+    FROM pg_constraint k CROSS JOIN LATERAL unnest(k.conkey) WITH ORDINALITY AS u(num, n)
+    JOIN pg_attribute a ON a.attrelid = tab AND a.attnum = u.num
+    WHERE k.conrelid = tab AND k.contype = 'p';
+    IF names IS NULL THEN
+        RAISE EXCEPTION '% has no primary key and can''t be tracked', tab
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('ALTER TABLE %s ADD PRIMARY KEY (tenant_id, id)', tab);
+    END IF;
+    IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = tab AND a.attname = 'tenant_id' AND NOT a.attisdropped) THEN
+        tenant_col := 'tenant_id';
+    ELSIF names = '{id}' AND EXISTS (
+        SELECT FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+        WHERE k.contype = 'f' AND k.confrelid = tab AND a.attname = 'tenant_id') THEN
+        -- The table of the tenants itself: others' tenant_id points to its id.
+        tenant_col := 'id';
+    ELSE
+        RAISE EXCEPTION '% has no column tenant_id and can''t be tracked', tab
+            USING ERRCODE = 'undefined_column', HINT = format('ALTER TABLE %s ADD COLUMN tenant_id uuid NOT NULL', tab);
+    END IF;
+    IF tenant_col = 'id' THEN
+        key_col := 'id';
+    ELSIF cardinality(names) = 1 THEN
+        key_col := names[1];
+    ELSIF cardinality(names) = 2 AND tenant_col = ANY (names) THEN
+        key_col := (array_remove(names, tenant_col))[1];
+    ELSE
+        RAISE EXCEPTION '%: the primary key (%) has more than one column besides the tenant', tab, array_to_string(names, ', ')
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'A tracked row is named by one uuid: PRIMARY KEY (tenant_id, id), with a UNIQUE for the rest.';
+    END IF;
+    IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = tab AND a.attname IN (key_col, tenant_col)
+               AND (a.atttypid <> 'uuid'::regtype OR NOT a.attnotnull)) THEN
+        RAISE EXCEPTION '%: its key % and its tenant column % must both be of type uuid and NOT NULL', tab, key_col, tenant_col
+            USING ERRCODE = 'datatype_mismatch', HINT = 'Rows of no tenant belong to 00000000-0000-0000-0000-000000000000.';
+    END IF;
+    IF EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = tab) THEN
+        RAISE EXCEPTION '% has rewrite rules and can''t be tracked', tab
+            USING ERRCODE = 'wrong_object_type', HINT = 'Use triggers instead of rules.';
+    END IF;
+END $$;
+
+-- ---------------------------------------------------------------- triggers and grants
+
+-- Runs as whoever owns the table. Statement triggers only fire for the table a statement
+-- names, so every partition has its own.
+CREATE FUNCTION ferry.attach(of_tbl int, tab regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+AS $$
+DECLARE
+    t ferry.tracked;
+    name text;
+    parted bool := EXISTS (SELECT FROM pg_class WHERE oid = tab AND (relkind = 'p' OR relispartition));
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    EXECUTE format('CREATE OR REPLACE TRIGGER ferry_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS changed '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION ferry.note_%s()', tab, of_tbl);
+    EXECUTE format('CREATE OR REPLACE TRIGGER ferry_update AFTER UPDATE ON %s REFERENCING NEW TABLE AS changed '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION ferry.note_%s()', tab, of_tbl);
+    EXECUTE format('CREATE OR REPLACE TRIGGER ferry_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS changed '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION ferry.note_%s()', tab, of_tbl);
+    -- A changed key is the end of one row and the start of another. Row triggers don't see
+    -- an update that moves a row to another partition; there all old keys are noted.
+    IF parted THEN
+        EXECUTE format('CREATE OR REPLACE TRIGGER ferry_key AFTER UPDATE ON %s REFERENCING OLD TABLE AS changed '
+                       'FOR EACH STATEMENT EXECUTE FUNCTION ferry.note_%s()', tab, of_tbl);
+    ELSE
+        EXECUTE format('CREATE OR REPLACE TRIGGER ferry_key AFTER UPDATE ON %s FOR EACH ROW '
+                       'WHEN (OLD.%I IS DISTINCT FROM NEW.%I OR OLD.%I IS DISTINCT FROM NEW.%I) '
+                       'EXECUTE FUNCTION ferry.note_key_%s()',
+                       tab, t.key_col, t.key_col, t.tenant_col, t.tenant_col, of_tbl);
+    END IF;
+    EXECUTE format('CREATE OR REPLACE TRIGGER ferry_truncate BEFORE TRUNCATE ON %s '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION ferry.refuse_truncate()', tab);
+    FOREACH name IN ARRAY ARRAY['ferry_insert', 'ferry_update', 'ferry_delete', 'ferry_key', 'ferry_truncate'] LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tab, name);
+    END LOOP;
+END $$;
+
+CREATE FUNCTION ferry.detach(tab regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+AS $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['ferry_insert', 'ferry_update', 'ferry_delete', 'ferry_key', 'ferry_truncate'] LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', name, tab);
+    END LOOP;
+END $$;
+
+-- What the engine and the hub need of the table; the hub sees no excluded column.
+CREATE FUNCTION ferry.grant_table(of_tbl int) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked;
+    cols text;
+    writable text;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    SELECT string_agg(quote_ident(c.name), ', ' ORDER BY c.num),
+           string_agg(quote_ident(c.name), ', ' ORDER BY c.num) FILTER (WHERE NOT c.generated)
+    INTO cols, writable FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
+    EXECUTE format('GRANT SELECT, UPDATE (%I) ON %s TO ferry_engine', t.key_col, t.relid);
+    EXECUTE format('REVOKE ALL ON %s FROM ferry_hub', t.relid);
+    EXECUTE format('GRANT SELECT (%s) ON %s TO ferry_hub', cols, t.relid);
+    IF t.write THEN
+        EXECUTE format('GRANT INSERT (%s), UPDATE (%s), DELETE ON %s TO ferry_hub', writable, writable, t.relid);
+    END IF;
+END $$;
+
+CREATE FUNCTION ferry.partitions_of(tab regclass) RETURNS SETOF regclass
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$ SELECT tab UNION SELECT p.relid FROM pg_partition_tree(tab) p $$;
+
+-- The catalogue's part of tracking a table.
+CREATE FUNCTION ferry.register(tab regclass, scope text, write bool, replica_name text, exclude text[])
+RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k record;
+    c pg_class;
+    n int;
+    missing text;
+BEGIN
+    SELECT * INTO k FROM ferry.read_key(tab);
+    SELECT * INTO c FROM pg_class WHERE oid = tab;
+    IF EXISTS (SELECT FROM ferry.tracked WHERE relid = tab) THEN
+        RAISE EXCEPTION '% is tracked already', tab
+            USING ERRCODE = 'duplicate_object', HINT = 'Call ferry.untrack first to change how.';
+    ELSIF EXISTS (SELECT FROM ferry.tracked t WHERE t.replica_name = coalesce(register.replica_name, c.relname)) THEN
+        RAISE EXCEPTION 'devices already have a table named %', coalesce(replica_name, c.relname)
+            USING ERRCODE = 'duplicate_table', HINT = 'Give another with replica_name => ''...''.';
+    ELSIF coalesce(replica_name, c.relname) ~* '^(ferry|sqlite)_' THEN
+        RAISE EXCEPTION 'devices keep the names ferry_... and sqlite_... for themselves: %', coalesce(replica_name, c.relname)
+            USING ERRCODE = 'reserved_name', HINT = 'Give another with replica_name => ''...''.';
+    END IF;
+    SELECT x INTO missing FROM unnest(exclude) x WHERE NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = tab AND a.attname = x AND NOT a.attisdropped) LIMIT 1;
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION '% has no column %', tab, missing USING ERRCODE = 'undefined_column';
+    ELSIF k.key_col = ANY (exclude) OR k.tenant_col = ANY (exclude) THEN
+        RAISE EXCEPTION '%: the key and the tenant can''t be excluded', tab USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO ferry.tracked (tbl, relid, nsp, name, replica_name, key_col, tenant_col, scope, write, excluded)
+    VALUES (nextval('ferry.table_seq'), tab, c.relnamespace::regnamespace::text, c.relname,
+            coalesce(replica_name, c.relname), k.key_col, k.tenant_col, scope, write, exclude)
+    RETURNING tbl INTO n;
+    INSERT INTO ferry.tracked_part (relid, tbl) SELECT p, n FROM ferry.partitions_of(tab) p;
+    PERFORM ferry.read_columns(n);
+    PERFORM ferry.read_scope(n);
+    PERFORM ferry.generate(n);
+    RETURN n;
+END $$;
+
+-- Notes every row of a table: what differs from its version is captured at the commit.
+CREATE FUNCTION ferry.note_all(of_tbl int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+DECLARE
+    t ferry.tracked;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    EXECUTE format('SELECT count(ferry.note(%s, s.tenant, s.keys)) FROM ('
+                   'SELECT %I AS tenant, array_agg(%I) AS keys FROM %s GROUP BY %I, uuid_hash(%I) & 15) s',
+                   of_tbl, t.tenant_col, t.key_col, t.relid, t.tenant_col, t.key_col);
+END $$;
+
+CREATE FUNCTION ferry.track(tab regclass, scope text DEFAULT 'tenant', write bool DEFAULT true,
+                            replica_name text DEFAULT NULL, exclude text[] DEFAULT '{}')
+RETURNS int
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n int;
+    part regclass;
+    schema text := (SELECT c.relnamespace::regnamespace FROM pg_class c WHERE c.oid = tab);
+BEGIN
+    -- Nobody writes between the triggers and the backfill.
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', tab);
+    n := ferry.register(tab, scope, write, replica_name, exclude);
+    EXECUTE format('GRANT USAGE ON SCHEMA %s TO ferry_engine, ferry_hub', schema);
+    PERFORM ferry.grant_table(n);
+    FOR part IN SELECT p.relid FROM ferry.tracked_part p WHERE p.tbl = n LOOP
+        PERFORM ferry.attach(n, part);
+    END LOOP;
+    PERFORM ferry.note_all(n);
+    IF NOT (SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = tab)
+       OR NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = tab) THEN
+        RAISE NOTICE '% has no row-level security: SELECT ferry.isolate(''%'') keeps tenants apart', tab, tab;
+    END IF;
+    RETURN n;
+END $$;
+COMMENT ON FUNCTION ferry.track(regclass, text, bool, text, text[]) IS
+    'Tracks a table: devices that hold its scopes get its rows; its number';
+
+CREATE FUNCTION ferry.unregister(of_tbl int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+DECLARE
+    child text := (SELECT string_agg(DISTINCT t.relid::text, ', ') FROM ferry.scope_hop h JOIN ferry.tracked t ON t.tbl = h.tbl
+                   WHERE h.to_tbl = of_tbl AND h.tbl <> of_tbl);
+    parents int[] := (SELECT array_agg(DISTINCT h.to_tbl) FROM ferry.scope_hop h WHERE h.tbl = of_tbl AND h.to_tbl <> of_tbl);
+    other int;
+BEGIN
+    IF child IS NOT NULL THEN
+        RAISE EXCEPTION 'the scope of % leads over this table', child
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack that first.';
+    END IF;
+    DELETE FROM ferry.tracked WHERE tbl = of_tbl;
+    DELETE FROM ferry.dirty WHERE tbl = of_tbl;
+    DELETE FROM ferry.version WHERE tbl = of_tbl;
+    DELETE FROM ferry.left WHERE tbl = of_tbl;
+    DELETE FROM ferry.change WHERE tbl = of_tbl;
+    DELETE FROM ferry.sum WHERE tbl = of_tbl;
+    UPDATE ferry.tracked_column SET ref_tbl = NULL WHERE ref_tbl = of_tbl;
+    FOREACH other IN ARRAY coalesce(parents, '{}') LOOP
+        PERFORM ferry.generate_finish(other);
+    END LOOP;
+    PERFORM ferry.generate_dispatch();
+    EXECUTE format('DROP FUNCTION IF EXISTS ferry.note_%1$s(), ferry.note_key_%1$s(), ferry.finish_%1$s(bigint, uuid, uuid[], int)', of_tbl);
+END $$;
+
+CREATE FUNCTION ferry.untrack(tab regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n int := (SELECT t.tbl FROM ferry.tracked t WHERE t.relid = tab);
+    part regclass;
+BEGIN
+    IF n IS NULL THEN
+        RAISE EXCEPTION '% is not tracked', tab USING ERRCODE = 'undefined_object';
+    END IF;
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', tab);
+    FOR part IN SELECT p.relid FROM ferry.tracked_part p WHERE p.tbl = n LOOP
+        PERFORM ferry.detach(part);
+    END LOOP;
+    EXECUTE format('REVOKE ALL ON %s FROM ferry_hub, ferry_engine', tab);
+    PERFORM ferry.unregister(n);
+END $$;
+COMMENT ON FUNCTION ferry.untrack(regclass) IS 'The reverse of ferry.track: devices lose the table, its rows stay';
+
+CREATE FUNCTION ferry.policy(tab regclass, col text, policy text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n int := (SELECT t.tbl FROM ferry.tracked t WHERE t.relid = tab);
+    c ferry.tracked_column;
+BEGIN
+    IF n IS NULL THEN
+        RAISE EXCEPTION '% is not tracked', tab USING ERRCODE = 'undefined_object';
+    END IF;
+    SELECT * INTO c FROM ferry.tracked_column o WHERE o.tbl = n AND o.name = col;
+    IF c.tbl IS NULL THEN
+        RAISE EXCEPTION '% has no synced column %', tab, col USING ERRCODE = 'undefined_column';
+    ELSIF policy NOT IN ('lww', 'hub') THEN
+        RAISE EXCEPTION '"%" is no policy', policy
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Policies are: lww, hub.';
+    ELSIF policy <> 'hub' AND (c.generated OR col = (SELECT t.tenant_col FROM ferry.tracked t WHERE t.tbl = n)) THEN
+        RAISE EXCEPTION '%.% is set by the hub alone', tab, col USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    UPDATE ferry.tracked_column o SET policy = policy.policy WHERE o.tbl = n AND o.num = c.num;
+END $$;
+COMMENT ON FUNCTION ferry.policy(regclass, text, text) IS 'Sets how concurrent edits of a column merge';
+
+-- ---------------------------------------------------------------- DDL
+
+-- Reads a tracked table's columns again. Hashes stand in the order of the columns, so they
+-- are moved to their new places; then every row is noted if a column came or changed its
+-- type, and what differs is captured as a change of the hub's.
+CREATE FUNCTION ferry.refresh(of_tbl int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+DECLARE
+    t ferry.tracked;
+    was ferry.tracked_column[];
+    now ferry.tracked_column[];
+    places text;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    SELECT array_agg(c ORDER BY c.num) INTO was FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
+    UPDATE ferry.tracked o SET nsp = c.relnamespace::regnamespace::text, name = c.relname,
+        key_col = k.key_col, tenant_col = k.tenant_col
+    FROM pg_class c, ferry.read_key(t.relid) k
+    WHERE o.tbl = of_tbl AND c.oid = t.relid
+      AND (o.nsp, o.name, o.key_col, o.tenant_col) IS DISTINCT FROM
+          (c.relnamespace::regnamespace::text, c.relname::text, k.key_col, k.tenant_col);
+    -- A renamed column stays on the scope's path under its new name.
+    UPDATE ferry.scope_hop h SET col = a.attname
+    FROM ferry.tracked_column c JOIN ferry.tracked p ON p.tbl = c.tbl
+    JOIN pg_attribute a ON a.attrelid = p.relid AND a.attnum = c.num AND NOT a.attisdropped
+    WHERE c.tbl = of_tbl AND h.from_tbl = of_tbl AND h.col = c.name AND c.name <> a.attname;
+    UPDATE ferry.tracked o SET scope = split_part(o.scope, ':', 1) || ':' || h.path
+    FROM (SELECT h.tbl, string_agg(h.col, '.' ORDER BY h.hop) AS path FROM ferry.scope_hop h GROUP BY h.tbl) h
+    WHERE o.tbl = h.tbl AND split_part(o.scope, ':', 2) <> h.path;
+    PERFORM ferry.read_columns(of_tbl);
+    SELECT array_agg(c ORDER BY c.num) INTO now FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
+    IF was IS NOT DISTINCT FROM now THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM ferry.scope_hop h WHERE h.from_tbl = of_tbl AND NOT EXISTS (
+               SELECT FROM ferry.tracked_column c WHERE c.tbl = of_tbl AND c.name = h.col)) THEN
+        RAISE EXCEPTION 'a dropped column of % is on the way to a scope', t.relid
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack the tables whose scope leads over it first.';
+    END IF;
+    PERFORM ferry.generate(of_tbl);
+    IF (SELECT array_agg(o.num) FROM unnest(was) o) IS DISTINCT FROM (SELECT array_agg(c.num) FROM unnest(now) c) THEN
+        SELECT string_agg(coalesce('x[' || o.i || ']', '0'), ', ' ORDER BY c.num) INTO places
+        FROM unnest(now) c
+        LEFT JOIN (SELECT o.num, row_number() OVER (ORDER BY o.num) AS i FROM unnest(was) o) o ON o.num = c.num;
+        EXECUTE format('UPDATE ferry.version SET hashes = ARRAY[%s]::bigint[] WHERE tbl = %s AND hashes IS NOT NULL',
+                       replace(places, 'x[', 'hashes['), of_tbl);
+        EXECUTE format('UPDATE ferry.sum SET sums = ARRAY[%s]::bigint[] WHERE tbl = %s', replace(places, 'x[', 'sums['), of_tbl);
+        -- An override of a dropped column would outlive it.
+        UPDATE ferry.version v SET over = nullif(ARRAY(
+            SELECT x FROM unnest(v.over) x WHERE x >> 48 IN (SELECT c.num FROM ferry.tracked_column c WHERE c.tbl = of_tbl)), '{}')
+        WHERE v.tbl = of_tbl AND v.over IS NOT NULL AND EXISTS (
+            SELECT FROM unnest(v.over) x WHERE x >> 48 NOT IN (SELECT c.num FROM ferry.tracked_column c WHERE c.tbl = of_tbl));
+    END IF;
+    IF EXISTS (SELECT FROM unnest(now) c WHERE NOT EXISTS (
+               SELECT FROM unnest(was) o WHERE o.num = c.num AND o.pg_type = c.pg_type)) THEN
+        PERFORM ferry.note_all(of_tbl);
+    END IF;
+END $$;
+
+-- Takes in a partition that has come.
+CREATE FUNCTION ferry.add_part(of_tbl int, part regclass) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$ INSERT INTO ferry.tracked_part (relid, tbl) VALUES (part, of_tbl) ON CONFLICT DO NOTHING $$;
+
+CREATE FUNCTION ferry.drop_part(part oid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$ DELETE FROM ferry.tracked_part p WHERE p.relid = part $$;
+
+-- Notes what differs from its version, rows without one and versions without a row.
+CREATE FUNCTION ferry.note_strays(of_tbl int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+BEGIN
+    PERFORM ferry.note_all(of_tbl);
+    PERFORM ferry.note(of_tbl, v.tenant_id, array_agg(v.key)) FROM ferry.version v
+    WHERE v.tbl = of_tbl AND NOT v.deleted GROUP BY v.tenant_id;
+END $$;
+
+CREATE FUNCTION ferry.on_ddl() RETURNS event_trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+    part regclass;
+BEGIN
+    FOR r IN SELECT DISTINCT t.tbl, t.relid FROM pg_event_trigger_ddl_commands() c
+             CROSS JOIN LATERAL (SELECT c.objid AS id UNION SELECT a.relid FROM pg_partition_ancestors(c.objid) a) x
+             JOIN ferry.tracked t ON t.relid = x.id
+             WHERE c.classid = 'pg_class'::regclass LOOP
+        PERFORM ferry.refresh(r.tbl);
+        PERFORM ferry.grant_table(r.tbl);
+        FOR part IN SELECT p FROM ferry.partitions_of(r.relid) p
+                    WHERE NOT EXISTS (SELECT FROM ferry.tracked_part o WHERE o.relid = p) LOOP
+            PERFORM ferry.add_part(r.tbl, part);
+            PERFORM ferry.attach(r.tbl, part);
+            -- It may have come with rows.
+            PERFORM ferry.note_all(r.tbl);
+        END LOOP;
+        FOR part IN SELECT o.relid FROM ferry.tracked_part o
+                    WHERE o.tbl = r.tbl AND NOT EXISTS (SELECT FROM ferry.partitions_of(r.relid) p WHERE p = o.relid) LOOP
+            PERFORM ferry.drop_part(part);
+            PERFORM ferry.detach(part);
+            PERFORM ferry.note_strays(r.tbl);
+        END LOOP;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION ferry.on_drop() RETURNS event_trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN SELECT p.tbl, o.objid, t.relid = o.objid AS whole FROM pg_event_trigger_dropped_objects() o
+             JOIN ferry.tracked_part p ON p.relid = o.objid JOIN ferry.tracked t ON t.tbl = p.tbl
+             WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0
+             ORDER BY t.relid = o.objid LOOP
+        PERFORM ferry.drop_part(r.objid);
+        IF r.whole THEN
+            PERFORM ferry.unregister(r.tbl);
+        ELSIF EXISTS (SELECT FROM ferry.tracked t JOIN pg_class c ON c.oid = t.relid WHERE t.tbl = r.tbl) THEN
+            PERFORM ferry.note_strays(r.tbl);
+        END IF;
+    END LOOP;
+END $$;
+
+RESET ROLE;
+-- Only a superuser may create event triggers; the functions run as whoever alters a table.
+CREATE EVENT TRIGGER ferry_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'ALTER TYPE')
+    EXECUTE FUNCTION ferry.on_ddl();
+CREATE EVENT TRIGGER ferry_drop ON sql_drop
+    EXECUTE FUNCTION ferry.on_drop();
+ALTER EVENT TRIGGER ferry_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER ferry_drop ENABLE ALWAYS;
+
+SET LOCAL ROLE ferry_engine;
+REVOKE EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]), ferry.unregister(int),
+    ferry.generate(int), ferry.generate_note(int), ferry.generate_finish(int), ferry.generate_dispatch(),
+    ferry.read_columns(int), ferry.read_references(), ferry.read_scope(int),
+    ferry.track(regclass, text, bool, text, text[]), ferry.untrack(regclass), ferry.policy(regclass, text, text)
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]), ferry.unregister(int),
+    ferry.track(regclass, text, bool, text, text[]), ferry.untrack(regclass), ferry.policy(regclass, text, text)
+    TO ferry_owner;
+RESET ROLE;

@@ -1,0 +1,330 @@
+-- The feed's questions, checksums, pruning, and looking after it all.
+
+SET LOCAL ROLE ferry_engine;
+
+-- ---------------------------------------------------------------- positions
+
+CREATE FUNCTION ferry.position_of(tenant uuid, surrogate bigint) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.position FROM ferry.commit c
+    WHERE c.tenant_id = tenant
+      AND c.tx = coalesce((SELECT s.tx FROM ferry.stamp s WHERE s.id = surrogate), surrogate)
+$$;
+COMMENT ON FUNCTION ferry.position_of(uuid, bigint) IS 'The position of a surrogate or stamp';
+
+-- Surrogates and stamps of a tenant with a position above from_pos: what a scan of versions
+-- is joined with, so that each version need not be resolved by itself.
+CREATE FUNCTION ferry.surrogates_since(tenant uuid, from_pos bigint)
+RETURNS TABLE (surrogate bigint, "position" bigint)
+    LANGUAGE sql STABLE ROWS 10000
+AS $$
+    SELECT c.tx, c.position FROM ferry.commit c WHERE c.tenant_id = tenant AND c.position > from_pos
+    UNION ALL
+    SELECT s.id, c.position FROM ferry.commit c JOIN ferry.stamp s ON s.tx = c.tx AND s.tenant_id = tenant
+    WHERE c.tenant_id = tenant AND c.position > from_pos
+$$;
+CREATE INDEX stamp_tx_ix ON ferry.stamp (tx);
+
+CREATE FUNCTION ferry.head(tenant uuid, OUT "position" bigint, OUT mark bigint)
+    LANGUAGE sql STABLE
+AS $$
+    SELECT c.position, c.mark FROM ferry.commit c WHERE c.tenant_id = tenant ORDER BY c.position DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION ferry.head(uuid) IS 'The newest position of a tenant that this snapshot sees, with its mark';
+
+-- ---------------------------------------------------------------- what changed
+
+-- The keys that changed in (from_pos, to_pos], by table and scope, each once. Where
+-- ferry.change no longer reaches back to from_pos the versions are scanned instead: then
+-- to_pos has to be the head of the caller's snapshot, as a version only knows its last change.
+CREATE FUNCTION ferry.changed(tenant uuid, from_pos bigint, to_pos bigint)
+RETURNS TABLE (tbl int, scope text, keys uuid[])
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF from_pos >= coalesce((SELECT h.changes FROM ferry.horizon h WHERE h.tenant_id = tenant), 0) THEN
+        RETURN QUERY
+        SELECT c.tbl, c.scope, array_agg(DISTINCT k) FROM ferry.commit p
+        JOIN ferry.change c ON c.tenant_id = tenant AND c.tx = p.tx
+        CROSS JOIN LATERAL unnest(c.keys) k
+        WHERE p.tenant_id = tenant AND p.position > from_pos AND p.position <= to_pos
+        GROUP BY c.tbl, c.scope;
+    ELSE
+        RETURN QUERY
+        SELECT v.tbl, v.scope, array_agg(v.key) FROM ferry.version v
+        JOIN ferry.surrogates_since(tenant, from_pos) s ON s.surrogate = v.tx
+        WHERE v.tenant_id = tenant
+        GROUP BY v.tbl, v.scope
+        UNION ALL
+        SELECT l.tbl, l.scope, array_agg(l.key) FROM ferry.left l
+        JOIN ferry.surrogates_since(tenant, from_pos) s ON s.surrogate = l.tx
+        WHERE l.tenant_id = tenant
+        GROUP BY l.tbl, l.scope;
+    END IF;
+END $$;
+COMMENT ON FUNCTION ferry.changed(uuid, bigint, bigint) IS 'Keys changed in (from, to], by table and scope';
+
+CREATE FUNCTION ferry.left_since(tenant uuid, from_pos bigint, to_pos bigint)
+RETURNS TABLE (tbl int, scope text, keys uuid[])
+    LANGUAGE sql STABLE
+AS $$
+    SELECT l.tbl, l.scope, array_agg(l.key) FROM ferry.left l
+    JOIN ferry.surrogates_since(tenant, from_pos) s ON s.surrogate = l.tx
+    WHERE l.tenant_id = tenant AND s.position <= to_pos
+    GROUP BY l.tbl, l.scope
+$$;
+COMMENT ON FUNCTION ferry.left_since(uuid, bigint, bigint) IS 'Keys of rows that left a scope in (from, to]';
+
+-- ---------------------------------------------------------------- checksums
+
+-- The running sums of a tenant as this snapshot sees them.
+CREATE FUNCTION ferry.sums(tenant uuid)
+RETURNS TABLE (tbl int, scope text, sums bigint[], rows bigint)
+    LANGUAGE sql STABLE
+AS $$
+    WITH part AS (SELECT * FROM ferry.sum z WHERE z.tenant_id = tenant),
+    cell AS (SELECT p.tbl, p.scope, u.i, bit_xor(u.x) AS x FROM part p, unnest(p.sums) WITH ORDINALITY AS u(x, i)
+             GROUP BY p.tbl, p.scope, u.i),
+    col AS (SELECT c.tbl, c.scope, array_agg(c.x ORDER BY c.i) AS sums FROM cell c GROUP BY c.tbl, c.scope)
+    SELECT col.tbl, col.scope, col.sums, sum(p.rows)::bigint
+    FROM col JOIN part p ON p.tbl = col.tbl AND p.scope = col.scope
+    GROUP BY col.tbl, col.scope, col.sums
+$$;
+COMMENT ON FUNCTION ferry.sums(uuid) IS 'The running checksums by table and scope';
+
+-- Folds the sums of committed transactions into one row each table and scope; how many
+-- went. One at a time: a second one finds the first at work and leaves it to that.
+CREATE FUNCTION ferry.fold_sums() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n bigint;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(4021958316) THEN
+        RETURN 0;
+    END IF;
+    WITH many AS (
+        SELECT z.tenant_id, z.tbl, z.scope FROM ferry.sum z GROUP BY 1, 2, 3 HAVING count(*) > 1),
+    gone AS (
+        DELETE FROM ferry.sum z USING many m
+        WHERE z.tenant_id = m.tenant_id AND z.tbl = m.tbl AND z.scope = m.scope AND z.tx <> 0
+        RETURNING z.*),
+    cell AS (
+        SELECT g.tenant_id, g.tbl, g.scope, u.i, bit_xor(u.x) AS x
+        FROM gone g, unnest(g.sums) WITH ORDINALITY AS u(x, i) GROUP BY 1, 2, 3, 4),
+    col AS (
+        SELECT c.tenant_id, c.tbl, c.scope, array_agg(c.x ORDER BY c.i) AS sums FROM cell c GROUP BY 1, 2, 3),
+    folded AS (
+        INSERT INTO ferry.sum AS z (tenant_id, tbl, scope, tx, sums, rows, position)
+        SELECT c.tenant_id, c.tbl, c.scope, 0, c.sums, r.rows, (SELECT h.position FROM ferry.head(c.tenant_id) h)
+        FROM col c JOIN (SELECT g.tenant_id, g.tbl, g.scope, sum(g.rows) AS rows FROM gone g GROUP BY 1, 2, 3) r
+             ON (r.tenant_id, r.tbl, r.scope) = (c.tenant_id, c.tbl, c.scope)
+        ON CONFLICT (tenant_id, tbl, scope, tx) DO UPDATE SET
+            sums = ferry.xor(z.sums, excluded.sums), rows = z.rows + excluded.rows, position = excluded.position)
+    SELECT count(*) INTO n FROM gone;
+    RETURN n;
+END $$;
+COMMENT ON FUNCTION ferry.fold_sums() IS 'Folds the checksum changes of committed transactions; how many rows went';
+
+-- The sums computed from the rows themselves: the proof that the running ones lack.
+CREATE FUNCTION ferry.sums_full(tenant uuid)
+RETURNS TABLE (tbl int, scope text, sums bigint[], rows bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+    SET row_security = off
+AS $$
+DECLARE
+    t int;
+BEGIN
+    FOR t IN SELECT o.tbl FROM ferry.tracked o ORDER BY o.tbl LOOP
+        RETURN QUERY EXECUTE ferry.row_sql(t, format(
+            'SELECT %s, s.scope, ARRAY[%s], count(*) FROM (%%s) s GROUP BY s.scope', t,
+            (SELECT string_agg(format('bit_xor(s.h[%s])', i), ', ' ORDER BY i)
+             FROM generate_series(1, (SELECT count(*)::int FROM ferry.tracked_column c WHERE c.tbl = t)) i)))
+            USING NULL::bigint, tenant;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ferry.sums_full(uuid) IS 'The checksums by table and scope, computed from the rows';
+
+-- Puts "key, scope, cell hashes of each row of tenant $2" into a statement.
+CREATE FUNCTION ferry.row_sql(of_tbl int, outer_sql text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked;
+    s record;
+    hashes text;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    SELECT * INTO s FROM ferry.scope_sql(of_tbl);
+    SELECT string_agg(format('coalesce(%s, 0)', ferry.fill(c.hash_expr, format('r.%I', c.name),
+               format('pg_catalog.uuid_hash_extended(r.%I, 0) # %s', t.key_col, c.num))), ', ' ORDER BY c.num)
+    INTO hashes FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
+    RETURN replace(outer_sql, '%s', format('SELECT r.%I AS key, %s AS scope, ARRAY[%s] AS h FROM %s r%s WHERE r.%I = $2',
+                                           t.key_col, s.expr, hashes, t.relid, s.joins, t.tenant_col));
+END $$;
+
+-- ---------------------------------------------------------------- pruning
+
+-- Forgets ferry.change up to a position of the tenant: older bookmarks are answered from
+-- the versions.
+CREATE FUNCTION ferry.prune_changes(tenant uuid, up_to bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n bigint;
+BEGIN
+    INSERT INTO ferry.horizon AS h (tenant_id, changes) VALUES (tenant, up_to)
+    ON CONFLICT (tenant_id) DO UPDATE SET changes = greatest(h.changes, excluded.changes);
+    DELETE FROM ferry.change c USING ferry.commit p
+    WHERE c.tenant_id = tenant AND p.tenant_id = tenant AND p.tx = c.tx AND p.position <= up_to;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    RETURN n;
+END $$;
+COMMENT ON FUNCTION ferry.prune_changes(uuid, bigint) IS 'Forgets changes up to a position; bookmarks below it scan versions';
+
+-- Forgets deletions and leavings up to a position: a bookmark below it has to be checked
+-- in full, and a row unknown to both sides counts as deleted.
+CREATE FUNCTION ferry.prune_tombstones(tenant uuid, up_to bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n bigint;
+    m bigint;
+BEGIN
+    INSERT INTO ferry.horizon AS h (tenant_id, tombstones) VALUES (tenant, up_to)
+    ON CONFLICT (tenant_id) DO UPDATE SET tombstones = greatest(h.tombstones, excluded.tombstones);
+    DELETE FROM ferry.version v WHERE v.tenant_id = tenant AND v.deleted
+        AND NOT EXISTS (SELECT FROM ferry.surrogates_since(tenant, up_to) s WHERE s.surrogate = v.tx);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    DELETE FROM ferry.left l WHERE l.tenant_id = tenant
+        AND NOT EXISTS (SELECT FROM ferry.surrogates_since(tenant, up_to) s WHERE s.surrogate = l.tx);
+    GET DIAGNOSTICS m = ROW_COUNT;
+    RETURN n + m;
+END $$;
+COMMENT ON FUNCTION ferry.prune_tombstones(uuid, bigint) IS 'Forgets deletions and leavings up to a position';
+
+-- ---------------------------------------------------------------- schema hash
+
+CREATE FUNCTION ferry.schema_hash(tenant uuid) RETURNS bytea
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT substr(sha256(convert_to(coalesce(string_agg(
+        (t.tbl, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, c.cols)::text, E'\n' ORDER BY t.tbl), ''), 'UTF8')), 1, 8)
+    FROM ferry.tracked t
+    LEFT JOIN LATERAL (
+        SELECT array_agg((o.num, o.name, o.pg_type, o.kind, o.not_null, o.has_default, o.policy, o.labels, o.ref_tbl, o.generated)::text
+                         ORDER BY o.num) AS cols
+        FROM ferry.tracked_column o WHERE o.tbl = t.tbl) c ON true
+$$;
+COMMENT ON FUNCTION ferry.schema_hash(uuid) IS 'Changes when what devices must know about tables changes';
+
+-- ---------------------------------------------------------------- looking after it
+
+-- Rows that differ from their version, rows without one, and versions without a row:
+-- written past the triggers (a superuser disabled them, a restore of single tables). With
+-- repair they are captured by this transaction as the hub's changes.
+CREATE FUNCTION ferry.verify(repair bool DEFAULT false)
+RETURNS TABLE (tab regclass, tenant_id uuid, key uuid, what text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+    SET row_security = off
+AS $$
+DECLARE
+    t ferry.tracked;
+    r record;
+    found_keys uuid[];
+BEGIN
+    FOR t IN SELECT * FROM ferry.tracked o ORDER BY o.tbl LOOP
+        FOR r IN EXECUTE format('SELECT DISTINCT %I AS tenant FROM %s UNION SELECT v.tenant_id FROM ferry.version v '
+                                'WHERE v.tbl = %s AND NOT v.deleted', t.tenant_col, t.relid, t.tbl) LOOP
+            found_keys := '{}';
+            FOR key, what IN EXECUTE ferry.row_sql(t.tbl, format(
+                'SELECT coalesce(s.key, v.key), CASE WHEN s.key IS NULL THEN ''gone'' WHEN v.key IS NULL THEN ''new'' '
+                'WHEN s.h <> v.hashes THEN ''changed'' ELSE ''moved'' END FROM (%%s) s '
+                'FULL JOIN (SELECT * FROM ferry.version v WHERE v.tenant_id = $2 AND v.tbl = %s AND NOT v.deleted) v ON v.key = s.key '
+                'WHERE s.key IS NULL OR v.key IS NULL OR s.h <> v.hashes OR s.scope <> v.scope', t.tbl))
+                USING NULL::bigint, r.tenant LOOP
+                tab := t.relid;
+                tenant_id := r.tenant;
+                found_keys := found_keys || key;
+                RETURN NEXT;
+            END LOOP;
+            IF repair AND cardinality(found_keys) > 0 THEN
+                PERFORM ferry.note(t.tbl, r.tenant, found_keys);
+            END IF;
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ferry.verify(bool) IS 'Finds (and captures) what was written past the triggers';
+
+-- What an operator should know, each with what to do about it.
+CREATE FUNCTION ferry.doctor()
+RETURNS TABLE (severity text, subject text, sentence text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'error', t.relid::text, 'No forced row-level security with a policy: SELECT ferry.isolate(''' || t.relid || ''').'
+    FROM ferry.tracked t JOIN pg_class c ON c.oid = t.relid
+    WHERE NOT (c.relrowsecurity AND c.relforcerowsecurity) OR NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relid);
+    RETURN QUERY
+    SELECT 'error', p.relid::text, 'A capture trigger is missing or does not always fire: untrack and track the table again.'
+    FROM ferry.tracked_part p
+    WHERE (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = p.relid AND g.tgenabled = 'A'
+           AND g.tgname IN ('ferry_insert', 'ferry_update', 'ferry_delete', 'ferry_key', 'ferry_truncate')) <> 5;
+    RETURN QUERY
+    SELECT 'error', r.rolname::text, 'The hub''s role must not be superuser, bypass row-level security or own tracked tables.'
+    FROM pg_roles r WHERE r.rolname = 'ferry_hub'
+      AND (r.rolsuper OR r.rolbypassrls
+           OR EXISTS (SELECT FROM ferry.tracked t JOIN pg_class c ON c.oid = t.relid WHERE pg_has_role(r.oid, c.relowner, 'MEMBER')));
+    RETURN QUERY
+    SELECT 'error', 'event triggers', 'The event triggers ferry_ddl and ferry_drop must be enabled: ALTER EVENT TRIGGER ... ENABLE ALWAYS.'
+    WHERE (SELECT count(*) FROM pg_event_trigger e WHERE e.evtname IN ('ferry_ddl', 'ferry_drop') AND e.evtenabled = 'A') <> 2;
+    RETURN QUERY
+    SELECT 'error', t.relid::text, 'A unique key without ' || t.tenant_col || ' lets one tenant learn of another''s rows: ' || i.indexrelid::regclass || '.'
+    FROM ferry.tracked t JOIN pg_index i ON i.indrelid = t.relid AND i.indisunique
+    JOIN pg_attribute a ON a.attrelid = t.relid AND a.attname = t.tenant_col
+    WHERE NOT a.attnum = ANY (i.indkey) AND t.tenant_col <> t.key_col
+      AND NOT (i.indisprimary AND i.indnkeyatts = 1);
+    RETURN QUERY
+    SELECT 'warning', x.gid, 'Prepared since ' || x.prepared || ': its tenant waits for COMMIT PREPARED or ROLLBACK PREPARED.'
+    FROM pg_prepared_xacts x WHERE x.database = current_database();
+    RETURN QUERY
+    SELECT 'warning', 'pid ' || a.pid, 'A transaction is open since ' || a.xact_start || ': rows it holds wait for it.'
+    FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.state LIKE 'idle in transaction%' AND a.xact_start < now() - interval '5 minutes';
+    RETURN QUERY
+    SELECT 'warning', 'ferry.dirty', count(*) || ' keys were left behind by a transaction: SELECT * FROM ferry.verify(true).'
+    FROM ferry.dirty d HAVING count(*) > 0;
+END $$;
+COMMENT ON FUNCTION ferry.doctor() IS 'What is wrong or risky, and what to do about it';
+
+REVOKE EXECUTE ON FUNCTION ferry.fold_sums(), ferry.sums_full(uuid), ferry.prune_changes(uuid, bigint),
+    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.doctor(), ferry.note_all(int), ferry.note_strays(int)
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.fold_sums(), ferry.sums_full(uuid), ferry.prune_changes(uuid, bigint),
+    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.doctor() TO ferry_hub, ferry_owner;
+GRANT EXECUTE ON FUNCTION ferry.note_all(int) TO ferry_owner;
+
+RESET ROLE;
