@@ -14,6 +14,20 @@ AS $$
 $$;
 COMMENT ON FUNCTION ferry.position_of(uuid, bigint) IS 'The position of a surrogate or stamp';
 
+-- What surrogates and stamps stand for. One that is not here belongs to the running
+-- transaction or to nobody: it has no position.
+CREATE FUNCTION ferry.resolve(tenant uuid, surrogates bigint[])
+RETURNS TABLE (surrogate bigint, "position" bigint, device_id uuid, number bigint, at bigint)
+    LANGUAGE sql STABLE
+AS $$
+    SELECT u.s, c.position, s.device_id, s.number, s.at
+    FROM (SELECT DISTINCT unnest(surrogates)) u(s)
+    LEFT JOIN ferry.stamp s ON s.id = u.s
+    JOIN ferry.commit c ON c.tenant_id = tenant AND c.tx = coalesce(s.tx, u.s)
+$$;
+COMMENT ON FUNCTION ferry.resolve(uuid, bigint[]) IS
+    'Position and author of surrogates and stamps; no device: the hub';
+
 -- Surrogates and stamps of a tenant with a position above from_pos: what a scan of versions
 -- is joined with, so that each version need not be resolved by itself.
 CREATE FUNCTION ferry.surrogates_since(tenant uuid, from_pos bigint)
