@@ -50,12 +50,16 @@ static inline struct uuid rng_uuid(struct rng *r)
 static inline const char *rng_text(struct rng *r, struct arena *a)
 {
 	static const char *const pieces[] = {"units", "a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x9a\xa2", "0", " "};
-	char text[64] = "";
-	uint32_t n = rng_below(r, 8);
+	char text[64];
+	size_t n = 0;
 
-	for (uint32_t i = 0; i < n; i++)
-		strcat(text, pieces[rng_below(r, 7)]);
-	return arena_text(a, text, strlen(text));
+	for (uint32_t i = rng_below(r, 8); i > 0; i--) {
+		const char *piece = pieces[rng_below(r, 7)];
+
+		memcpy(text + n, piece, strlen(piece));
+		n += strlen(piece);
+	}
+	return arena_text(a, text, n);
 }
 
 static inline const char *rng_name(struct rng *r, struct arena *a)
