@@ -42,7 +42,7 @@ struct merge_item {
 	const struct change_set *set; /* NULL: read its parts from ferry.stage */
 };
 
-struct merge_result {
+struct merge_result { /* one for each item, in the order of the items */
 	struct uuid device;
 	struct settled settled; /* verdict etc.; position of the transaction; for a number settled before, the stored verdict */
 	bool repeated;          /* it was settled before */
@@ -64,12 +64,14 @@ struct feed_settled {
 
 struct feed_result {
 	int64_t from, to;  /* positions (from, to]; from == to: nothing new */
-	int64_t mark;      /* of `to` */
+	int64_t mark;      /* of `to`; also when from == to */
 	const struct feed_frame *frames; /* only scopes with changes; several per scope when large */
 	uint32_t frame_count;
 	const struct feed_settled *settled; /* of all devices of the tenant */
 	uint32_t settled_count;
-	const struct scope_sum *sums; /* of the scopes with changes, at `to`: running sums (R21) */
+	/* Running sums (R21) at `to`: of the scopes with changes, and when scopes
+	 * were asked for by name, of all tables in all of these. */
+	const struct scope_sum *sums;
 	uint32_t sum_count;
 };
 
@@ -78,6 +80,7 @@ struct fill_request {
 	const char *scope;
 	uint32_t table;
 	struct uuid after;   /* zero: from the start */
+	int64_t position;    /* the fill was started at: goes into the message */
 	size_t bytes_max;    /* about so many bytes of message */
 };
 
@@ -115,7 +118,14 @@ struct hub_store_ops {
 		      hub_stage_cb cb, void *ctx);
 	/* One state of the tenant after `from` (R20: from a snapshot). scopes
 	 * NULL: all scopes, for the shared ring; else only these (catch-up of
-	 * one device, may be large: then frames come in several). */
+	 * one device, may be large: then frames come in several) and only the
+	 * verdicts of `device`.
+	 * Positions come from one sequence over all tenants, and the changes of
+	 * the reserved tenant (scope `global`) are folded in: `to` must not pass
+	 * a position of either that is handed out but not committed yet, since
+	 * the next call starts there. Each frame holds rows as they stand at
+	 * `to`, so a frame that is sent again, or one that overlaps, does no
+	 * harm. */
 	void (*feed)(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
 		     uint32_t scope_count, const struct uuid *device, hub_feed_cb cb, void *ctx);
 	/* A range of a fill: rows of a table in a scope, in key order (R15). */
