@@ -10,7 +10,7 @@
 #include "protocol/errors.h"
 
 #define FILES_PATH_MAX 1024
-#define FILES_READ_BYTES_MAX (256u << 10)
+#define FILES_READ_BYTES_MAX (4u << 20)
 
 /* out gets "folder/name"; FERRY_LIMIT when it doesn't fit FILES_PATH_MAX. */
 FERRY_CHECK enum ferry_error files_join(char out[FILES_PATH_MAX], const char *folder, const char *name,
