@@ -58,7 +58,6 @@ static void forget_link(struct agent_core *core)
 	core->hello_sent = core->welcomed = false;
 	core->credit = 0;
 	core->credit_owed = 0;
-	core->fill_place = (struct message_fill_ack){0};
 	core->pings_missed = 0;
 	core->probe.waiting = false;
 	core->deadline = core->ping_at = core->store_retry_at = core->again_at = 0;
@@ -97,7 +96,7 @@ void core_enter(struct agent_core *core, enum agent_state state)
 	if (state == core->state)
 		return;
 	assert(allowed[core->state] & 1u << state);
-	core_log(core, CORE_LOG_INFO, "state %s -> %s%s%s", state_name(core->state), state_name(state),
+	core_log(core, LEVEL_INFO, "state %s -> %s%s%s", state_name(core->state), state_name(state),
 		 core->why.text[0] ? ": " : "", core->why.text);
 	if (core->state == AGENT_LIVE && core_now(core) - core->live_since >= LIVE_RESET_US)
 		backoff_reset(&core->backoff);
@@ -144,7 +143,7 @@ void core_fail(struct agent_core *core, int code, int64_t retry_after_us, const 
 void core_violation(struct agent_core *core, enum ferry_error code, const char *sentence)
 {
 	struct message m = {.type = MESSAGE_ERROR, .error = {.code = (int)code, .sentence = sentence, .retry = true}};
-	core_log(core, CORE_LOG_WARNING, "the hub broke the protocol: %s: %s", ferry_error_name((int)code), sentence);
+	core_log(core, LEVEL_WARNING, "the hub broke the protocol: %s: %s", ferry_error_name((int)code), sentence);
 	core_send(core, &m);
 	core_fail(core, (int)code, 0, sentence);
 }
@@ -176,7 +175,7 @@ bool core_store_ok(struct agent_core *core, enum ferry_error e, const char *call
 	}
 	if (e == FERRY_NO_SPACE) {
 		store_problem(core, e, call, why);
-		core_log(core, CORE_LOG_ERROR, "%s", core->why.text);
+		core_log(core, LEVEL_ERROR, "%s", core->why.text);
 		core->store_retry_at = core_now(core) + STORE_RETRY_SPACE_US;
 		core->fx.changed(core->shell);
 		return false;
@@ -184,7 +183,7 @@ bool core_store_ok(struct agent_core *core, enum ferry_error e, const char *call
 	struct ferry_why sentence;
 	store_problem(core, e, call, why);
 	sentence = core->why;
-	core_log(core, CORE_LOG_ERROR, "%s", sentence.text);
+	core_log(core, LEVEL_ERROR, "%s", sentence.text);
 	core_fail(core, (int)e, 0, sentence.text);
 	return false;
 }

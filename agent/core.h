@@ -36,11 +36,11 @@ struct agent_effects {
 	void (*connect)(void *shell);  /* answered by agent_core_link_up or _link_down */
 	void (*send)(void *shell, const uint8_t *bytes, size_t n); /* in its envelope; copied */
 	size_t (*queued)(void *shell);
-	void (*disconnect)(void *shell);
+	void (*disconnect)(void *shell); /* after what is queued; nothing more comes from that link, link_down neither */
 	int64_t (*wall)(void *shell);
 	int64_t (*monotonic)(void *shell);
-	void (*wake_at)(void *shell, int64_t monotonic_us); /* call agent_core_tick then */
-	void (*log)(void *shell, int level, const char *text);
+	void (*wake_at)(void *shell, int64_t monotonic_us); /* call agent_core_tick then; replaces an earlier wish */
+	void (*log)(void *shell, int level, const char *text); /* enum log_level */
 	void (*changed)(void *shell); /* state, status or replica changed: for status file and watchers */
 };
 

@@ -8,6 +8,7 @@
 #include "agent/clock_probe.h"
 #include "agent/core.h"
 #include "protocol/envelope.h"
+#include "shared/log.h"
 
 #define LIVE_RESET_US 60000000        /* LIVE for so long: the back-off starts small again */
 #define STORE_RETRY_MIN_US 20000      /* the replica was busy: first try after */
@@ -18,9 +19,6 @@
 #define PINGS_MISSED_MAX 2
 #define ENVELOPE_SLACK_BYTES 1024     /* an envelope may be that much larger than its message */
 #define DECODE_ARENA_FACTOR 24        /* a decoded message takes at most so many times its bytes */
-
-/* The levels of log(). */
-enum { CORE_LOG_ERROR = 0, CORE_LOG_WARNING = 1, CORE_LOG_INFO = 2, CORE_LOG_DEBUG = 3 };
 
 /* A message that waits, in its envelope, until the replica can take it. */
 struct inbox_item {
@@ -73,7 +71,6 @@ struct agent_core {
 	struct inbox_item *inbox, **inbox_end;
 	size_t inbox_bytes;
 	uint64_t credit_owed;      /* dealt with, not given back yet */
-	struct message_fill_ack fill_place;
 };
 
 /* core.c */

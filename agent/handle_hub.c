@@ -6,6 +6,7 @@
  * replica must not make a living link look dead. */
 #include "agent/core_private.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,7 +97,7 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 		core->hub_message_max = w->message_bytes_max;
 	core->look = true;
 	if (w->mode != WELCOME_DELTA)
-		core_log(core, CORE_LOG_INFO, "the replica is filled %s: %s",
+		core_log(core, LEVEL_INFO, "the replica is filled %s: %s",
 			 w->mode == WELCOME_RESUME ? "from where it stopped" : "anew", ferry_error_text(w->code));
 	core_enter(core, w->mode == WELCOME_DELTA ? AGENT_LIVE : AGENT_FILLING);
 	core_send_ping(core);
@@ -108,9 +109,9 @@ static void report_commit(struct agent_core *core, const struct message_commit *
 {
 	core->look = true; /* a refused joined change-set comes back split (R5) */
 	if (r->sums_checked && !r->sums_match)
-		core_log(core, CORE_LOG_ERROR, "checksum mismatch at position %lld: %s", (long long)c->position,
+		core_log(core, LEVEL_ERROR, "checksum mismatch at position %lld: %s", (long long)c->position,
 			 r->mismatch);
-	core_log(core, CORE_LOG_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
+	core_log(core, LEVEL_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
 		 (long long)c->position, r->rows_applied, r->settled, r->rejected, r->conflicts);
 	if (c->fill_done)
 		core_enter(core, AGENT_LIVE);
@@ -135,11 +136,10 @@ static enum taken handle_fill(struct agent_core *core, const struct message_fill
 	enum taken t = store_result(core, core->ops->fill(core->store, fill, &why), "fill", &why);
 	if (t != TAKEN)
 		return t;
-	if (core->fill_place.table != fill->block.table)
-		core->fill_place = (struct message_fill_ack){.table = fill->block.table};
-	if (fill->block.row_count > 0)
-		core->fill_place.after = fill->block.keys[fill->block.row_count - 1];
-	struct message m = {.type = MESSAGE_FILL_ACK, .fill_ack = core->fill_place};
+	assert(fill->block.row_count > 0); /* the decoder refuses an empty block */
+	struct message m = {.type = MESSAGE_FILL_ACK,
+			    .fill_ack = {.table = fill->block.table,
+					 .after = fill->block.keys[fill->block.row_count - 1]}};
 	core_send(core, &m);
 	return TAKEN;
 }

@@ -23,7 +23,7 @@ void core_send(struct agent_core *core, const struct message *m)
 		buffer_init(&core->envelope, held.max_bytes);
 	enum ferry_error e = pack(core, m);
 	if (e)
-		core_log(core, CORE_LOG_ERROR, "a message %s cannot be sent: %s", message_type_name((int)m->type),
+		core_log(core, LEVEL_ERROR, "a message %s cannot be sent: %s", message_type_name((int)m->type),
 			 ferry_error_text(e));
 	else
 		core->fx.send(core->shell, core->envelope.p, core->envelope.n);
@@ -103,7 +103,7 @@ static bool prepare_push(struct agent_core *core)
 		core->error = (int)e;
 		(void)ferry_fail(&core->why, e, "change-set %lld cannot be sent: %s", (long long)m.push.sets[0].number,
 				 ferry_error_text(e));
-		core_log(core, CORE_LOG_ERROR, "%s", core->why.text);
+		core_log(core, LEVEL_ERROR, "%s", core->why.text);
 		return true;
 	}
 	core->held = true;
