@@ -4,7 +4,8 @@
  *   01  the message as CBOR in one zstd frame made with the shared dictionary
  *   02  the message as CBOR in one zstd frame without dictionary
  *
- * A packer is reusable state (compression contexts, about 1 MiB); an agent
+ * A packer sends 01 up to 32 KiB, 02 above, and 00 where that would not pay.
+ * It is reusable state (compression contexts, less than 1 MiB); an agent
  * has one, a hub process has one for all its sessions. */
 #ifndef FERRY_PROTOCOL_ENVELOPE_H
 #define FERRY_PROTOCOL_ENVELOPE_H

@@ -18,7 +18,7 @@ def expression(kind, value):
     if kind == "bool":
         return "hashint8extended(%(v)s::bool::int::int8, {seed})", {"v": value}
     if kind == "int":
-        return "hashint8extended(%(v)s::int8, {seed})", {"v": value}
+        return "hashint8extended(%(v)s::int8, {seed})", {"v": str(value)}
     if kind == "float":
         return "hashfloat8extended(%(v)s::float8, {seed})", {"v": value["float"]}
     if kind == "uuid":
@@ -42,6 +42,7 @@ class CellHashVectors(unittest.TestCase):
             vectors = json.load(file)
         with ferry_pg.Cluster() as cluster:
             connection = cluster.connect()
+            connection.autocommit = True
             with connection.cursor() as cursor:
                 for vector in vectors:
                     with self.subTest(vector=vector):
