@@ -17,7 +17,6 @@
 #define HANDSHAKE_DEFAULT_S 10
 /* One TLS record fits, so that a record is handed on in one piece. */
 #define SERVICE_BUFFER_BYTES 32768
-#define REAPED_MAX 64
 
 struct loop {
 	struct lws_context *context;
@@ -28,8 +27,9 @@ struct loop {
 	void (*on_signal)(void *context, int signal_number);
 	void *signal_context;
 	lws_sorted_usec_list_t reaper;
-	struct lws_vhost *reaped[REAPED_MAX];
-	unsigned reaped_count;
+	struct lws_vhost **reaped;
+	size_t reaped_count;
+	size_t reaped_room;
 	unsigned numbers;
 	bool stopping;
 	bool closing;
@@ -259,8 +259,15 @@ void loop_reap_vhost(struct loop *loop, struct lws_vhost *vhost)
 	/* When the loop itself ends, its context takes the vhosts along. */
 	if (!vhost || loop->closing)
 		return;
-	/* Each is of a link or service that somebody ended within one turn of the loop. */
-	assert(loop->reaped_count < REAPED_MAX);
+	if (loop->reaped_count == loop->reaped_room) {
+		size_t room = loop->reaped_room ? 2 * loop->reaped_room : 8;
+		struct lws_vhost **more = reallocarray(loop->reaped, room, sizeof(struct lws_vhost *));
+
+		if (!more)
+			return; /* it then lives until the loop ends, idle */
+		loop->reaped = more;
+		loop->reaped_room = room;
+	}
 	loop->reaped[loop->reaped_count++] = vhost;
 	lws_sul_schedule(loop->context, 0, &loop->reaper, reap, 1);
 }
@@ -368,6 +375,7 @@ void loop_free(struct loop *loop)
 		close(loop->signal_fd);
 	if (log_loop == loop)
 		log_loop = NULL;
+	free(loop->reaped);
 	free(loop);
 }
 
