@@ -177,6 +177,13 @@ BEGIN
         DELETE FROM ferry.declared d WHERE d.tx = t;
     END IF;
     -- The position comes last of all: from here to the end of the commit the tenant waits.
+    -- Every tenant's feed folds in the reserved tenant's positions, so those keep all others
+    -- out meanwhile: who sees a position of either sees all below it of both.
+    IF ferry.nobody() = ANY (tenants) THEN
+        PERFORM pg_advisory_xact_lock(ferry.lock_of(ferry.nobody()));
+    ELSIF cardinality(tenants) > 0 THEN
+        PERFORM pg_advisory_xact_lock_shared(ferry.lock_of(ferry.nobody()));
+    END IF;
     FOR who IN SELECT x FROM unnest(tenants) x GROUP BY x ORDER BY ferry.lock_of(x) LOOP
         IF NOT EXISTS (SELECT FROM ferry.commit c WHERE c.tx = t AND c.tenant_id = who) THEN
             PERFORM pg_advisory_xact_lock(ferry.lock_of(who));

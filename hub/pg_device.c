@@ -1,0 +1,547 @@
+/* Devices: who a certificate is and where its replica stands, parts of large
+ * change-sets, applied bookmarks; and the two cheap questions of upkeep. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/pg_op.h"
+
+/* ------------------------------------------------------------------ device */
+
+struct device_op {
+	struct pg_op op;
+	uint8_t fingerprint[32];
+	struct uuid incarnation, epoch;
+	int64_t position, mark;
+	hub_device_cb cb;
+	void *ctx;
+	struct hub_device device; /* answered when found */
+	struct arena arena;
+};
+
+static const char contact_sql[] =
+	"UPDATE ferry.device SET last_seen = now(), incarnation = coalesce(incarnation, $2) "
+	"WHERE fingerprint = $1 AND status = 'active'";
+
+static const char device_sql[] =
+	"SELECT (x.device).id, (x.device).tenant_id, (x.device).status <> 'active', (x.device).incarnation, "
+	"(x.device).settled, (x.device).settled_above, x.scopes, h.epoch, "
+	"(SELECT max(p) FROM (SELECT position FROM ferry.head((x.device).tenant_id) UNION ALL "
+	"SELECT position FROM ferry.head(ferry.nobody())) AS heads(p)), "
+	"(SELECT max(z.tombstones) FROM ferry.horizon z WHERE z.tenant_id IN ((x.device).tenant_id, ferry.nobody())), "
+	"(SELECT c.mark FROM ferry.commit c WHERE c.tenant_id IN ((x.device).tenant_id, ferry.nobody()) "
+	"AND c.position = $2) "
+	"FROM ferry.device_by_fingerprint($1) x, ferry.history h";
+enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_TOMBSTONES, D_MARK };
+
+static int64_t *read_ints(struct arena *a, const struct pg_batch *b, uint32_t call, uint32_t col, uint32_t *out_count)
+{
+	struct pg_elements e;
+	uint32_t n = pg_elements(b, call, 0, col, &e);
+	int64_t *v = arena_array(a, n ? n : 1, sizeof(*v));
+	const uint8_t *p;
+	size_t length;
+
+	*out_count = 0;
+	while (v && *out_count < n && pg_element(&e, &p, &length))
+		v[(*out_count)++] = pg_element_int(p, length);
+	return v;
+}
+
+static const char **read_texts(struct arena *a, const struct pg_batch *b, uint32_t call, uint32_t col,
+			       uint32_t *out_count)
+{
+	struct pg_elements e;
+	uint32_t n = pg_elements(b, call, 0, col, &e);
+	const char **v = arena_array(a, n ? n : 1, sizeof(*v));
+	const uint8_t *p;
+	size_t length;
+
+	*out_count = 0;
+	while (v && *out_count < n && pg_element(&e, &p, &length)) {
+		v[*out_count] = arena_text(a, p ? (const char *)p : "", length);
+		if (!v[*out_count])
+			return NULL;
+		(*out_count)++;
+	}
+	return v;
+}
+
+/* Position 0 is before everything, so it needs no commit to stand on. */
+static int bookmark_code(const struct device_op *d, uint32_t call)
+{
+	const struct pg_batch *b = &d->op.batch;
+	struct uuid epoch = pg_uuid(b, call, 0, D_EPOCH);
+	bool known = !pg_is_null(b, call, 0, D_MARK);
+
+	if (d->position < 0)
+		return FERRY_OK;
+	if (!uuid_is_zero(&d->epoch) && !uuid_equal(&d->epoch, &epoch))
+		return FERRY_OTHER_HISTORY;
+	if (d->position < pg_int(b, call, 0, D_TOMBSTONES))
+		return FERRY_PRUNED;
+	if (d->position == 0)
+		return FERRY_OK;
+	return known && pg_int(b, call, 0, D_MARK) == d->mark ? FERRY_OK : FERRY_OTHER_HISTORY;
+}
+
+static void device_found(struct pg_op *op)
+{
+	struct device_op *d = (struct device_op *)op;
+	const struct pg_batch *b = &op->batch;
+	struct hub_device *v = &d->device;
+	const uint32_t call = 1;
+	size_t n;
+	const uint8_t *p;
+
+	if (pg_rows(b, call) == 0) {
+		pg_op_end(op, FERRY_UNKNOWN_DEVICE);
+		return;
+	}
+	v->id = pg_uuid(b, call, 0, D_ID);
+	v->tenant = pg_uuid(b, call, 0, D_TENANT);
+	v->revoked = pg_bool(b, call, 0, D_REVOKED);
+	v->tenant_active = true;
+	p = pg_bytes(b, call, 0, D_INCARNATION, &n);
+	if (n == sizeof(v->incarnation.b))
+		memcpy(v->incarnation.b, p, n);
+	v->settled = pg_int(b, call, 0, D_SETTLED);
+	v->settled_above = read_ints(&d->arena, b, call, D_ABOVE, &v->settled_above_count);
+	v->scopes = read_texts(&d->arena, b, call, D_SCOPES, &v->scope_count);
+	v->epoch = pg_uuid(b, call, 0, D_EPOCH);
+	v->head = pg_int(b, call, 0, D_HEAD);
+	v->bookmark_code = bookmark_code(d, call);
+	if (!v->settled_above || !v->scopes)
+		pg_op_end(op, FERRY_NO_MEMORY);
+	else
+		pg_op_end(op, v->revoked ? FERRY_REVOKED : FERRY_OK);
+}
+
+static void device_ask(struct pg_op *op)
+{
+	struct device_op *d = (struct device_op *)op;
+
+	pg_batch_reset(&op->batch);
+	pg_call(&op->batch, contact_sql);
+	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
+	if (uuid_is_zero(&d->incarnation))
+		pg_arg_null(&op->batch, 17); /* bytea */
+	else
+		pg_arg_bytes(&op->batch, d->incarnation.b, sizeof(d->incarnation.b));
+	pg_call(&op->batch, device_sql);
+	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
+	pg_arg_int8(&op->batch, d->position);
+	pg_op_run(op, device_found);
+}
+
+static void device_answer(struct pg_op *op, enum ferry_error e)
+{
+	struct device_op *d = (struct device_op *)op;
+
+	d->cb(d->ctx, e, e == FERRY_OK || e == FERRY_REVOKED ? &d->device : NULL);
+}
+
+static void device_release(struct pg_op *op)
+{
+	arena_deinit(&((struct device_op *)op)->arena);
+}
+
+void pg_store_device(void *store, const uint8_t fingerprint[32], const struct message_hello *hello, hub_device_cb cb,
+		     void *ctx)
+{
+	struct device_op *d = pg_op_new(store, sizeof(*d), &PG_NOBODY, PG_LANE_READ);
+
+	if (!d) {
+		cb(ctx, FERRY_NO_MEMORY, NULL);
+		return;
+	}
+	memcpy(d->fingerprint, fingerprint, sizeof(d->fingerprint));
+	d->incarnation = hello->incarnation;
+	d->epoch = hello->epoch;
+	d->position = hello->position;
+	d->mark = hello->mark;
+	d->cb = cb;
+	d->ctx = ctx;
+	arena_init(&d->arena, 4 << 20);
+	d->op.first = device_ask;
+	d->op.answer = device_answer;
+	d->op.release = device_release;
+	pg_op_start(&d->op);
+}
+
+/* ------------------------------------------------------------------ schema */
+
+struct schema_op {
+	struct pg_op op;
+	hub_schema_cb cb;
+	void *ctx;
+};
+
+static void schema_checked(struct pg_op *op)
+{
+	if (pg_op_current(op))
+		pg_op_end(op, FERRY_OK);
+}
+
+static void schema_ask(struct pg_op *op)
+{
+	pg_op_begin(op, "");
+	pg_call(&op->batch, "COMMIT");
+	pg_op_run(op, schema_checked);
+}
+
+static void schema_answer(struct pg_op *op, enum ferry_error e)
+{
+	struct schema_op *s = (struct schema_op *)op;
+
+	s->cb(s->ctx, e, e == FERRY_OK ? &op->catalog->hub : NULL);
+}
+
+void pg_store_schema(void *store, const struct uuid *tenant, hub_schema_cb cb, void *ctx)
+{
+	struct schema_op *s = pg_op_new(store, sizeof(*s), tenant, PG_LANE_READ);
+
+	if (!s) {
+		cb(ctx, FERRY_NO_MEMORY, NULL);
+		return;
+	}
+	s->cb = cb;
+	s->ctx = ctx;
+	s->op.wants_catalog = true;
+	s->op.first = schema_ask;
+	s->op.answer = schema_answer;
+	pg_op_start(&s->op);
+}
+
+/* ------------------------------------------------------------------- stage */
+
+struct stage_op {
+	struct pg_op op;
+	struct uuid device;
+	int64_t number;
+	int32_t part;
+	struct buffer body;
+	hub_stage_cb cb;
+	void *ctx;
+};
+
+/* The update writes nothing new: it is how the statement says whether the
+ * part that is there is the same. */
+static const char stage_sql[] =
+	"INSERT INTO ferry.stage AS s (tenant_id, device_id, number, part, body) VALUES ($1, $2, $3, $4, $5) "
+	"ON CONFLICT (tenant_id, device_id, number, part) DO UPDATE SET at = s.at WHERE s.body = excluded.body "
+	"RETURNING 1";
+
+static void stage_done(struct pg_op *op)
+{
+	pg_op_end(op, pg_rows(&op->batch, 2) == 1 ? FERRY_OK : FERRY_NUMBER_REUSED);
+}
+
+static void stage_write(struct pg_op *op)
+{
+	struct stage_op *s = (struct stage_op *)op;
+
+	pg_op_begin(op, "");
+	pg_call(&op->batch, stage_sql);
+	pg_arg_uuid(&op->batch, &op->tenant);
+	pg_arg_uuid(&op->batch, &s->device);
+	pg_arg_int8(&op->batch, s->number);
+	pg_arg_int4(&op->batch, s->part);
+	pg_arg_bytes(&op->batch, s->body.p, s->body.n);
+	pg_call(&op->batch, "COMMIT");
+	pg_op_run(op, stage_done);
+}
+
+static void stage_answer(struct pg_op *op, enum ferry_error e)
+{
+	struct stage_op *s = (struct stage_op *)op;
+
+	s->cb(s->ctx, e);
+}
+
+static void stage_release(struct pg_op *op)
+{
+	buffer_deinit(&((struct stage_op *)op)->body);
+}
+
+void pg_store_stage(void *store, const struct uuid *tenant, const struct uuid *device, const struct change_set *part,
+		    hub_stage_cb cb, void *ctx)
+{
+	struct stage_op *s = pg_op_new(store, sizeof(*s), tenant, PG_LANE_WRITE);
+
+	if (!s) {
+		cb(ctx, FERRY_NO_MEMORY);
+		return;
+	}
+	s->device = *device;
+	s->number = part->number;
+	s->part = (int32_t)part->part;
+	s->cb = cb;
+	s->ctx = ctx;
+	s->op.first = stage_write;
+	s->op.answer = stage_answer;
+	s->op.release = stage_release;
+	buffer_init(&s->body, 4 * FERRY_MESSAGE_BYTES_MAX);
+	if (change_set_encode(part, &s->body) != FERRY_OK)
+		pg_op_end(&s->op, FERRY_CHANGE_SET_TOO_LARGE);
+	else
+		pg_op_start(&s->op);
+}
+
+/* -------------------------------------------------------------------- poll */
+
+struct poll_op {
+	struct pg_op op;
+	hub_poll_cb cb;
+	void *ctx;
+};
+
+static const char poll_sql[] =
+	"SELECT q.last_value, pg_snapshot_xmax(s)::text::bigint, "
+	"(SELECT count(*) FROM pg_snapshot_xip(s) x WHERE x::text::bigint < $1), "
+	"(SELECT count(*) FROM pg_snapshot_xip(s)) "
+	"FROM ferry.position_seq q, pg_current_snapshot() s";
+
+/* A position is taken just before its commit, so what the last look saw as
+ * handed out may have become visible only since: while a transaction that
+ * ran then still runs, its end is news too. The answer never falls and rises
+ * with all news; it is at least the last position. */
+static void poll_seen(struct pg_op *op)
+{
+	struct pg_store *s = op->store;
+	int64_t last = pg_int(&op->batch, 0, 0, 0);
+	int64_t xmax = pg_int(&op->batch, 0, 0, 1);
+	int64_t running = pg_int(&op->batch, 0, 0, 2);
+
+	if (last != s->poll_last) {
+		s->poll_value = last > s->poll_value ? last : s->poll_value + 1;
+		s->poll_last = last;
+		s->poll_xmax = xmax;
+		s->poll_running = pg_int(&op->batch, 0, 0, 3);
+	} else if (running < s->poll_running) {
+		s->poll_value++;
+		s->poll_running = running;
+	}
+	pg_op_end(op, FERRY_OK);
+}
+
+static void poll_ask(struct pg_op *op)
+{
+	pg_batch_reset(&op->batch);
+	pg_call(&op->batch, poll_sql);
+	pg_arg_int8(&op->batch, op->store->poll_xmax);
+	pg_op_run(op, poll_seen);
+}
+
+static void poll_answer(struct pg_op *op, enum ferry_error e)
+{
+	struct poll_op *p = (struct poll_op *)op;
+
+	p->cb(p->ctx, e, op->store->poll_value);
+}
+
+void pg_store_poll(void *store, hub_poll_cb cb, void *ctx)
+{
+	struct poll_op *p = pg_op_new(store, sizeof(*p), &PG_NOBODY, PG_LANE_READ);
+
+	if (!p) {
+		cb(ctx, FERRY_NO_MEMORY, 0);
+		return;
+	}
+	p->cb = cb;
+	p->ctx = ctx;
+	p->op.first = poll_ask;
+	p->op.answer = poll_answer;
+	pg_op_start(&p->op);
+}
+
+/* ----------------------------------------------------------------- applied */
+
+#define APPLIED_DELAY_US 1000000 /* gathered so long, then written as one */
+#define APPLIED_MAX 100000       /* devices; beyond, the next contact tells it again */
+
+struct pg_applied {
+	struct uuid tenant, device;
+	int64_t position;
+};
+
+struct applied_op {
+	struct pg_op op;
+	struct uuid *devices;
+	int64_t *positions;
+	uint32_t count;
+};
+
+/* A rejected change-set stays named: others may depend on it (R6). */
+static const char bookmark_sql[] =
+	"UPDATE ferry.device d SET bookmark = u.position, last_seen = now() "
+	"FROM unnest($2::uuid[], $3::bigint[]) AS u(id, position) "
+	"WHERE d.id = u.id AND d.tenant_id = $1 AND d.bookmark < u.position";
+static const char forget_sql[] =
+	"DELETE FROM ferry.settled s USING unnest($2::uuid[], $3::bigint[]) AS u(id, position), ferry.commit c "
+	"WHERE s.tenant_id = $1 AND s.device_id = u.id AND s.verdict IN ('accepted', 'superseded') "
+	"AND c.tx = s.tx AND c.tenant_id = $1 AND c.position <= u.position";
+
+static void applied_next(struct pg_store *s);
+
+static void applied_fired(void *arg)
+{
+	applied_next(arg);
+}
+
+static void applied_done(struct pg_op *op)
+{
+	pg_op_end(op, FERRY_OK);
+}
+
+static void applied_write(struct pg_op *op)
+{
+	struct applied_op *a = (struct applied_op *)op;
+	static const char *const statements[] = {bookmark_sql, forget_sql};
+
+	pg_op_begin(op, "");
+	for (int i = 0; i < 2; i++) {
+		pg_call(&op->batch, statements[i]);
+		pg_arg_uuid(&op->batch, &op->tenant);
+		pg_arg_uuids(&op->batch, a->devices, a->count);
+		pg_arg_int8s(&op->batch, a->positions, a->count);
+	}
+	pg_call(&op->batch, "COMMIT");
+	pg_op_run(op, applied_done);
+}
+
+static void applied_answer(struct pg_op *op, enum ferry_error e)
+{
+	(void)e; /* a lost bookmark is told again by the next one */
+	op->store->applied_busy = false;
+	applied_next(op->store);
+}
+
+static void applied_release(struct pg_op *op)
+{
+	struct applied_op *a = (struct applied_op *)op;
+
+	free(a->devices);
+	free(a->positions);
+}
+
+/* Moves the entries of one tenant from the list to the operation, sorted by
+ * device, so that two hubs lock rows in the same order. */
+static bool applied_take(struct pg_store *s, struct applied_op *a)
+{
+	uint32_t kept = 0;
+
+	a->devices = calloc(s->applied_count, sizeof(*a->devices));
+	a->positions = calloc(s->applied_count, sizeof(*a->positions));
+	if (!a->devices || !a->positions)
+		return false;
+	for (uint32_t i = 0; i < s->applied_count; i++) {
+		const struct pg_applied *e = &s->applied[i];
+
+		if (!uuid_equal(&e->tenant, &a->op.tenant)) {
+			s->applied[kept++] = *e;
+			continue;
+		}
+		a->devices[a->count] = e->device;
+		a->positions[a->count++] = e->position;
+	}
+	s->applied_count = kept;
+	return true;
+}
+
+static int compare_applied(const void *a, const void *b)
+{
+	return uuid_compare(&((const struct pg_applied *)a)->device, &((const struct pg_applied *)b)->device);
+}
+
+static void applied_next(struct pg_store *s)
+{
+	struct applied_op *a;
+
+	if (s->applied_busy || s->applied_count == 0)
+		return;
+	qsort(s->applied, s->applied_count, sizeof(*s->applied), compare_applied);
+	a = pg_op_new(s, sizeof(*a), &s->applied[0].tenant, PG_LANE_WRITE);
+	if (!a)
+		return;
+	s->applied_busy = true;
+	a->op.first = applied_write;
+	a->op.answer = applied_answer;
+	a->op.release = applied_release;
+	if (!applied_take(s, a))
+		pg_op_end(&a->op, FERRY_NO_MEMORY);
+	else
+		pg_op_start(&a->op);
+}
+
+static struct pg_applied *applied_entry(struct pg_store *s, const struct uuid *device)
+{
+	for (uint32_t i = 0; i < s->applied_count; i++) {
+		if (uuid_equal(&s->applied[i].device, device))
+			return &s->applied[i];
+	}
+	if (s->applied_count == s->applied_capacity) {
+		uint32_t capacity = s->applied_capacity ? s->applied_capacity * 2 : 64;
+		struct pg_applied *more = capacity <= APPLIED_MAX ? realloc(s->applied, capacity * sizeof(*more)) : NULL;
+
+		if (!more)
+			return NULL;
+		s->applied = more;
+		s->applied_capacity = capacity;
+	}
+	s->applied[s->applied_count] = (struct pg_applied){.device = *device, .position = -1};
+	return &s->applied[s->applied_count++];
+}
+
+void pg_store_applied(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position)
+{
+	struct pg_store *s = store;
+	struct pg_applied *e = applied_entry(s, device);
+
+	if (!e)
+		return;
+	e->tenant = *tenant;
+	if (e->position < position)
+		e->position = position;
+	if (!s->applied_timer)
+		s->applied_timer = s->io->timer(s->io->ctx, applied_fired, s);
+	if (s->applied_timer && s->applied_count == 1)
+		s->io->timer_set(s->io->ctx, s->applied_timer, APPLIED_DELAY_US);
+}
+
+/* -------------------------------------------------------------------- fold */
+
+#define FOLD_AFTER_MERGES 200
+
+static void fold_done(struct pg_op *op)
+{
+	pg_op_end(op, FERRY_OK);
+}
+
+static void fold_run(struct pg_op *op)
+{
+	pg_batch_reset(&op->batch);
+	pg_call(&op->batch, "SELECT ferry.fold_sums()");
+	pg_op_run(op, fold_done);
+}
+
+static void fold_answer(struct pg_op *op, enum ferry_error e)
+{
+	(void)e; /* the next one folds the more */
+	op->store->folding = false;
+}
+
+void pg_store_fold(struct pg_store *s)
+{
+	struct pg_op *op;
+
+	if (s->folding || ++s->merges_since_fold < FOLD_AFTER_MERGES)
+		return;
+	op = pg_op_new(s, sizeof(*op), &PG_NOBODY, PG_LANE_WRITE);
+	if (!op)
+		return;
+	s->folding = true;
+	s->merges_since_fold = 0;
+	op->first = fold_run;
+	op->answer = fold_answer;
+	pg_op_start(op);
+}

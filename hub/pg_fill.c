@@ -1,0 +1,282 @@
+/* A page of a fill [R15]: rows of a table in a scope, in key order, read in a
+ * transaction of its own and encoded straight from the binary result. No
+ * snapshot is held between pages: what changes meanwhile comes by the feed
+ * from the position at which the fill began. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/pg_op.h"
+#include "hub/pg_sql.h"
+
+#define PAGE_ROWS_MAX 20000
+#define FILL_ARENA_BYTES_MAX ((size_t)128 << 20)
+
+struct fill_op {
+	struct pg_op op;
+	struct fill_request request;
+	char *scope;
+	uint32_t limit;
+	uint32_t rows_call;
+	struct arena arena;
+	struct buffer message;
+	struct fill_result result;
+	hub_fill_cb cb;
+	void *ctx;
+};
+
+/* ------------------------------------------------------------- the question */
+
+static void add_select(struct pg_sql *sql, const struct pg_table *t)
+{
+	pg_sql_add(sql, "SELECT r.%s", t->key);
+	for (uint16_t c = 0; c < t->column_count; c++)
+		pg_sql_add(sql, ", %s", t->columns[c].wire);
+	pg_sql_add(sql, " FROM %s r", t->name);
+}
+
+/* Is the scope one that rows of the table can be in? Then *out_where is the
+ * condition; it may use $4, which add_scope_arg gives. */
+static bool scope_condition(const struct pg_table *t, const char *scope, struct pg_sql *sql)
+{
+	bool is_tenant = strcmp(scope, "tenant") == 0;
+	bool fits = strncmp(scope, t->scope_prefix, strlen(t->scope_prefix)) == 0;
+
+	switch (t->scope_form) {
+	case PG_SCOPE_TENANT:
+		return is_tenant;
+	case PG_SCOPE_GLOBAL:
+		return is_tenant || strcmp(scope, "global") == 0;
+	case PG_SCOPE_COLUMN:
+		if (is_tenant)
+			pg_sql_add(sql, " AND r.%s IS NULL", t->scope_column);
+		else if (fits)
+			pg_sql_add(sql, " AND r.%s::text = $4", t->scope_column);
+		return is_tenant || fits;
+	default:
+		pg_sql_add(sql, " AND v.scope = $4");
+		return is_tenant || fits;
+	}
+}
+
+static bool scope_is_argument(const struct pg_table *t, const char *scope)
+{
+	return t->scope_form == PG_SCOPE_PATH || (t->scope_form == PG_SCOPE_COLUMN && strcmp(scope, "tenant") != 0);
+}
+
+/* A uuid column is compared as such, so that its index serves. */
+static bool scope_uuid(const struct pg_table *t, const char *scope, struct uuid *out)
+{
+	const char *id = scope + strlen(t->scope_prefix);
+	int c = t->scope_num ? pg_table_column(t, t->scope_num) : -1;
+
+	if (t->scope_form != PG_SCOPE_COLUMN || (c >= 0 && t->columns[c].kind != KIND_UUID))
+		return false;
+	return uuid_parse(id, strlen(id), out);
+}
+
+static void add_from_where(struct fill_op *f, const struct pg_table *t, struct pg_sql *sql, const struct uuid *id)
+{
+	if (t->scope_form == PG_SCOPE_PATH)
+		pg_sql_add(sql, " JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %u AND v.key = r.%s", t->tbl, t->key);
+	pg_sql_add(sql, " WHERE r.%s = $2 AND r.%s > $1", t->tenant, t->key);
+	if (id)
+		pg_sql_add(sql, " AND r.%s = $4", t->scope_column);
+	else
+		(void)scope_condition(t, f->scope, sql);
+	pg_sql_add(sql, " ORDER BY r.%s LIMIT $3", t->key);
+}
+
+static void fill_question(struct fill_op *f, const struct pg_table *t, struct pg_sql *sql)
+{
+	struct pg_batch *b = &f->op.batch;
+	bool global = strcmp(f->scope, "global") == 0;
+	bool argument = scope_is_argument(t, f->scope);
+	struct uuid id;
+	bool by_id = argument && scope_uuid(t, f->scope, &id);
+
+	add_select(sql, t);
+	add_from_where(f, t, sql, by_id ? &id : NULL);
+	f->rows_call = pg_call(b, sql->p);
+	pg_arg_uuid(b, &f->request.after);
+	pg_arg_uuid(b, global ? &PG_NOBODY : &f->op.tenant);
+	pg_arg_int8(b, f->limit);
+	if (by_id)
+		pg_arg_uuid(b, &id);
+	else if (argument)
+		pg_arg_text(b, t->scope_form == PG_SCOPE_PATH ? f->scope : f->scope + strlen(t->scope_prefix));
+}
+
+/* --------------------------------------------------------------- the answer */
+
+static bool read_cells(struct fill_op *f, const struct pg_table *t, uint32_t rows, struct block *out)
+{
+	const struct pg_batch *b = &f->op.batch;
+	struct uuid *keys = arena_array(&f->arena, rows + 1u, sizeof(*keys));
+	uint16_t *nums = arena_array(&f->arena, t->column_count + 1u, sizeof(*nums));
+	struct value *cells = arena_array(&f->arena, (size_t)rows * t->column_count + 1, sizeof(*cells));
+
+	if (!keys || !nums || !cells)
+		return false;
+	for (uint32_t r = 0; r < rows; r++)
+		keys[r] = pg_uuid(b, f->rows_call, r, 0);
+	for (uint16_t c = 0; c < t->column_count; c++) {
+		nums[c] = t->columns[c].num;
+		for (uint32_t r = 0; r < rows; r++)
+			cells[(size_t)c * rows + r] = pg_value(b, f->rows_call, r, c + 1u, t->columns[c].kind);
+	}
+	*out = (struct block){.table = t->tbl, .op = ROW_INSERT, .column_count = t->column_count, .row_count = rows,
+			      .nums = nums, .keys = keys, .cells = cells};
+	return true;
+}
+
+static enum ferry_error encode_rows(struct fill_op *f, const struct pg_table *t, uint32_t rows, bool done)
+{
+	struct message m = {.type = MESSAGE_FILL, .fill = {.scope = f->scope, .position = f->request.position,
+							   .table_done = done}};
+
+	arena_reset(&f->arena);
+	buffer_clear(&f->message);
+	if (!read_cells(f, t, rows, &m.fill.block))
+		return FERRY_LIMIT;
+	return message_encode(&m, &f->message);
+}
+
+/* The rows from the first on that fit a message. One row that does not fit
+ * by itself is left out, so that it holds up nobody (P6). */
+static enum ferry_error encode_page(struct fill_op *f, struct pg_table *t, uint32_t found)
+{
+	uint32_t rows = found;
+	bool done = found < f->limit;
+	enum ferry_error e = encode_rows(f, t, rows, done);
+
+	while (e == FERRY_MESSAGE_TOO_LARGE && rows > 1) {
+		rows = (rows + 1) / 2;
+		e = encode_rows(f, t, rows, false);
+		done = false;
+	}
+	f->result.row_count = rows;
+	f->result.last = found ? pg_uuid(&f->op.batch, f->rows_call, rows - 1, 0) : f->request.after;
+	if (e == FERRY_MESSAGE_TOO_LARGE) {
+		char key[UUID_TEXT];
+
+		uuid_format(&f->result.last, key);
+		pg_store_log(f->op.store, "row %s of %s is larger than a message and does not reach devices", key, t->name);
+		f->op.store->stats.oversized++;
+		f->result.row_count = 0;
+		done = found == 1 && found < f->limit;
+		e = encode_rows(f, t, 0, done);
+	}
+	f->result.table_done = done;
+	return e;
+}
+
+static void note_row_bytes(struct fill_op *f, struct pg_table *t)
+{
+	if (f->result.row_count >= 16)
+		t->row_bytes = (uint32_t)(f->message.n / f->result.row_count) + 1;
+}
+
+static void fill_read(struct pg_op *op)
+{
+	struct fill_op *f = (struct fill_op *)op;
+	struct pg_table *t;
+	enum ferry_error e;
+
+	if (!pg_op_current(op))
+		return;
+	t = pg_catalog_table(op->catalog, f->request.table);
+	e = encode_page(f, t, pg_rows(&op->batch, f->rows_call));
+	f->result.message = f->message.p;
+	f->result.message_bytes = f->message.n;
+	note_row_bytes(f, t);
+	op->store->stats.fills++;
+	pg_op_end(op, e);
+}
+
+/* No row of the table can be in the scope: said without asking. */
+static void fill_nothing(struct pg_op *op)
+{
+	struct fill_op *f = (struct fill_op *)op;
+	const struct pg_table *t = pg_catalog_table(op->catalog, f->request.table);
+	enum ferry_error e = encode_rows(f, t, 0, true);
+
+	f->result = (struct fill_result){.message = f->message.p, .message_bytes = f->message.n, .table_done = true,
+					 .last = f->request.after};
+	pg_op_end(op, e);
+}
+
+static void fill_ask(struct pg_op *op)
+{
+	struct fill_op *f = (struct fill_op *)op;
+	struct pg_table *t = pg_catalog_table(op->catalog, f->request.table);
+	struct pg_sql sql;
+	bool fits, failed;
+	size_t rows;
+
+	if (!t) {
+		pg_op_end(op, FERRY_UNKNOWN_TABLE);
+		return;
+	}
+	pg_sql_init(&sql);
+	fits = scope_condition(t, f->scope, &sql);
+	pg_sql_clear(&sql);
+	if (!fits) {
+		pg_sql_deinit(&sql);
+		fill_nothing(op);
+		return;
+	}
+	rows = f->request.bytes_max / t->row_bytes;
+	if (rows > FERRY_CELLS_MAX / (t->column_count + 1u))
+		rows = FERRY_CELLS_MAX / (t->column_count + 1u);
+	f->limit = rows < 1 ? 1 : rows > PAGE_ROWS_MAX ? PAGE_ROWS_MAX : (uint32_t)rows;
+	pg_op_begin(op, "READ COMMITTED READ ONLY");
+	fill_question(f, t, &sql);
+	pg_call(&op->batch, "COMMIT");
+	failed = sql.failed;
+	pg_sql_deinit(&sql);
+	if (failed)
+		pg_op_end(op, FERRY_NO_MEMORY);
+	else
+		pg_op_run(op, fill_read);
+}
+
+static void fill_answer(struct pg_op *op, enum ferry_error e)
+{
+	struct fill_op *f = (struct fill_op *)op;
+
+	f->cb(f->ctx, e, e == FERRY_OK ? &f->result : NULL);
+}
+
+static void fill_release(struct pg_op *op)
+{
+	struct fill_op *f = (struct fill_op *)op;
+
+	arena_deinit(&f->arena);
+	buffer_deinit(&f->message);
+	free(f->scope);
+}
+
+void pg_store_fill(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx)
+{
+	struct pg_store *s = store;
+	struct fill_op *f = pg_op_new(s, sizeof(*f), &request->tenant, PG_LANE_READ);
+
+	if (!f) {
+		cb(ctx, FERRY_NO_MEMORY, NULL);
+		return;
+	}
+	f->request = *request;
+	f->scope = strdup(request->scope);
+	f->cb = cb;
+	f->ctx = ctx;
+	arena_init(&f->arena, FILL_ARENA_BYTES_MAX);
+	buffer_init(&f->message, s->config.message_bytes_max);
+	f->op.wants_catalog = true;
+	f->op.first = fill_ask;
+	f->op.answer = fill_answer;
+	f->op.release = fill_release;
+	if (!f->scope)
+		pg_op_end(&f->op, FERRY_NO_MEMORY);
+	else
+		pg_op_start(&f->op);
+}
