@@ -60,6 +60,7 @@ struct link_server {
 	unsigned count;
 	bool certificate_optional;
 	bool closed; /* freed by its owner; the vhost is about to go */
+	bool vhost_gone;
 	struct link *links;
 };
 
@@ -76,6 +77,10 @@ struct link_peer_buffer {
 	uint8_t der[PKI_DER_MAX];
 };
 bool link_peer_read(struct lws *wsi, struct link_peer_buffer *out);
+
+/* Can we listen there? The library does not say why not, and joins two servers of one process
+ * on one port, where they do not stay apart. */
+enum ferry_error link_port_check(const char *address, int port, struct ferry_why *why);
 
 /* Text for the library, which wants a NUL within the length, two for a client's key. The copy
  * is the caller's to free with link_pem_free (which wipes it). */

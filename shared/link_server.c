@@ -86,11 +86,6 @@ static int server_callback(struct lws *wsi, enum lws_callback_reasons reason, vo
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 	case LWS_CALLBACK_CLOSED:
 		return link ? link_service(link, reason, in, len) : 0;
-	case LWS_CALLBACK_PROTOCOL_DESTROY:
-		/* The vhost goes only now, so only now does what it points to. */
-		if (server && (server->closed || loop_is_closing(server->loop)))
-			free(server);
-		return 0;
 	default:
 		return 0;
 	}
@@ -114,6 +109,17 @@ static int stranger_callback(struct lws *wsi, enum lws_callback_reasons reason, 
 	}
 }
 
+/* The vhost goes only now, so only now does what it points to. */
+static void vhost_is_gone(struct lws_vhost *vhost, void *arg)
+{
+	struct link_server *server = arg;
+
+	(void)vhost;
+	server->vhost_gone = true;
+	if (server->closed || loop_is_closing(server->loop))
+		free(server);
+}
+
 static const struct lws_protocols server_protocols[] = {
 	/* The first one is the library's default: nobody gets in by it. */
 	{.name = "none", .callback = stranger_callback},
@@ -124,8 +130,9 @@ static const struct lws_protocols server_protocols[] = {
 enum ferry_error link_listen(struct loop *loop, const struct link_server_config *config, const struct link_calls *calls,
 			     void *context, struct link_server **out_server, struct ferry_why *why)
 {
-	struct link_server *server = calloc(1, sizeof *server);
 	struct lws_context_creation_info info;
+	struct link_server *server;
+	enum ferry_error rc;
 	unsigned certificate_n = 0;
 	unsigned key_n = 0;
 	unsigned ca_n = 0;
@@ -135,6 +142,12 @@ enum ferry_error link_listen(struct loop *loop, const struct link_server_config 
 	char name[32];
 
 	assert(calls->on_verify && calls->on_open && calls->on_message && calls->on_close);
+	rc = link_port_check(config->address, config->port, why);
+	if (rc == FERRY_OK)
+		rc = pki_key_matches(config->key_pem, config->certificate_pem, why);
+	if (rc != FERRY_OK)
+		return rc;
+	server = calloc(1, sizeof *server);
 	if (!server)
 		return ferry_fail(why, FERRY_NO_MEMORY, "no memory to listen");
 	server->loop = loop;
@@ -151,6 +164,8 @@ enum ferry_error link_listen(struct loop *loop, const struct link_server_config 
 	snprintf(name, sizeof name, "server-%u", loop_number(loop));
 	info.vhost_name = name;
 	info.user = server;
+	info.finalize = vhost_is_gone;
+	info.finalize_arg = server;
 	info.protocols = server_protocols;
 	info.port = config->port;
 	info.iface = config->address;
@@ -168,15 +183,18 @@ enum ferry_error link_listen(struct loop *loop, const struct link_server_config 
 	info.server_ssl_ca_mem_len = ca_n;
 	info.retry_and_idle_policy = &loop_no_idle_checks;
 	info.vhost_name = name;
-	if (certificate && key && ca)
+	server->vhost_gone = true; /* until there is one */
+	if (certificate && key && ca) {
+		server->vhost_gone = false;
 		server->vhost = lws_create_vhost(loop_context(loop), &info);
+	}
 	link_pem_free(certificate, certificate_n);
 	link_pem_free(key, key_n);
 	link_pem_free(ca, ca_n);
 	if (!server->vhost || lws_get_vhost_listen_port(server->vhost) <= 0) {
 		link_server_free(server);
 		return ferry_fail(why, FERRY_CONFIG,
-				  "cannot listen on %s port %d: is it taken, the address ours, the certificate sound?",
+				  "cannot listen on %s port %d with this certificate and these CAs",
 				  config->address ? config->address : "any address", config->port);
 	}
 	*out_server = server;
@@ -202,6 +220,6 @@ void link_server_free(struct link_server *server)
 	server->closed = true;
 	if (server->vhost)
 		loop_reap_vhost(server->loop, server->vhost);
-	else
+	else if (server->vhost_gone)
 		free(server);
 }

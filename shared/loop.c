@@ -31,6 +31,7 @@ struct loop {
 	size_t reaped_count;
 	size_t reaped_room;
 	unsigned numbers;
+	bool asked; /* loop_run_until() is on */
 	bool stopping;
 	bool closing;
 };
@@ -200,8 +201,13 @@ static void timer_fired(lws_sorted_usec_list_t *sul)
 {
 	struct loop_timer *timer = lws_container_of(sul, struct loop_timer, sul);
 
+	struct loop *loop = timer->loop;
+
 	timer->set = false;
 	timer->call(timer->context);
+	/* The library goes to sleep after its timers: who asks after every event must be woken. */
+	if (loop->asked)
+		lws_cancel_service(loop->context);
 }
 
 enum ferry_error loop_timer_new(struct loop *loop, loop_timer_fn *call, void *context, struct loop_timer **out_timer)
@@ -407,8 +413,10 @@ bool loop_run_until(struct loop *loop, bool (*done)(void *context), void *contex
 		return done(context);
 	loop_timer_set(timer, deadline_us);
 	loop->stopping = false;
+	loop->asked = true;
 	while (!(reached = done(context)) && !late && !loop->stopping && lws_service(loop->context, 0) >= 0)
 		;
+	loop->asked = false;
 	loop_timer_free(timer);
 	return reached;
 }
