@@ -1,0 +1,329 @@
+/* What the files of the hub's core share; nobody else includes it.
+ *
+ *   core.c          life of the core, timers, the public calls
+ *   session.c       life of a session: errors, credit, sending
+ *   handle_hello.c  hello -> store lookups -> welcome, schema
+ *   handle_push.c   push -> items in the tenant's queue, staging of parts
+ *   merge_queue.c   queue -> batches -> store -> verdicts
+ *   ring.c          a tenant's feed: one entry for each state, shared
+ *   send_state.c    ring or catch-up -> delta messages and one commit
+ *   send_fill.c     the filling of a replica
+ *
+ * A store call outlives the session that asked for it: it holds a reference,
+ * and what is gone or CLOSED is skipped when the answer comes. Sessions and
+ * tenants are freed when the outermost call into the core ends (core_leave),
+ * so no function has to fear that an effect took its session away. */
+#ifndef FERRY_HUB_CORE_INTERNAL_H
+#define FERRY_HUB_CORE_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "hub/core.h"
+#include "protocol/envelope.h"
+
+#define NEVER INT64_MAX
+#define HUB_VERSION "ferry-hub/1"
+
+#define ENVELOPE_SLACK_BYTES 1024        /* an envelope may be so much larger than its message */
+#define HELD_BYTES_MAX ((size_t)8 << 20) /* decoded and not settled, of a session; more waits packed */
+#define HOLD_BYTES_MAX ((size_t)64 << 10) /* small messages share a hold up to this */
+#define LINK_QUEUE_BYTES_MAX ((size_t)128 << 10) /* no new state for a link that has so much to take */
+#define IDLE_TIMEOUT_US INT64_C(120000000)
+#define IDLE_COMMIT_US INT64_C(2000000)  /* a bookmark with nothing new for it moves on so often */
+#define FAILED_APART_US INT64_C(10000000) /* R11: so long a device that failed merges alone */
+#define LOCKED_RETRY_US INT64_C(50000)   /* R12: first try again after; doubles */
+#define LOCKED_RETRY_MAX_US INT64_C(5000000)
+#define LOCKED_ATTEMPTS_MAX 100
+#define BATCH_RETRY_US INT64_C(50000)    /* the database did not answer; doubles */
+#define BATCH_ATTEMPTS_MAX 6
+#define RECHECK_US INT64_C(5000)         /* a position that is known but not in the feed yet; doubles */
+#define RECHECK_MAX_US INT64_C(5000000)
+#define SCHEMA_CHECK_US INT64_C(5000000)
+#define RETRY_HINT_MS 1000
+#define FILL_CHUNKS_MAX 2                /* under way at once */
+#define LOG_LINES_PER_SECOND 20          /* that peers can cause */
+
+enum { HUB_LOG_ERROR = 0, HUB_LOG_WARNING = 1, HUB_LOG_INFO = 2, HUB_LOG_DEBUG = 3 };
+
+enum session_state { GREETING, LOOKUP, FILLING, LIVE, CLOSED };
+
+struct tenant;
+struct batch;
+
+/* The memory of decoded push messages: lives until all that came in them is
+ * settled or staged; then their bytes are given back as credit. */
+struct hold {
+	struct hub_session *session; /* NULL: gone */
+	uint32_t refs;
+	uint64_t credit;
+	size_t counted; /* bytes counted in session->held_bytes */
+	struct arena arena;
+};
+
+/* A change-set that waits for its merge. In its hold's arena. */
+struct item {
+	TAILQ_ENTRY(item) link; /* in the tenant's queue */
+	struct hub_session *session; /* NULL: gone while the merge is under way */
+	struct hold *hold;
+	struct uuid device;
+	int64_t number;
+	const struct change_set *set; /* NULL: staged */
+	const int64_t *depends;
+	uint32_t depends_count;
+	uint32_t rows;
+	size_t bytes;
+	uint32_t attempts;
+	int64_t not_before;
+	uint64_t batch;   /* serial of the batch it was taken into last */
+	bool alone;       /* the batch it was in failed whole */
+	bool under_way;
+	bool settled;
+};
+TAILQ_HEAD(item_list, item);
+
+struct packed { /* a message that waits packed */
+	struct packed *next;
+	size_t n;
+	uint8_t bytes[];
+};
+
+struct ring_frame {
+	const char *scope;
+	uint8_t *bytes; /* CBOR; once somebody needed it: in its envelope */
+	size_t n;
+	bool in_envelope;
+};
+
+struct stage_call { /* a part on its way to the stage */
+	TAILQ_ENTRY(stage_call) link; /* in the core */
+	struct hub_session *session;
+	struct hold *hold;
+	int64_t number;
+};
+TAILQ_HEAD(stage_list, stage_call);
+
+/* One state: what changed in (from, to]. */
+struct ring_entry {
+	TAILQ_ENTRY(ring_entry) link;
+	int64_t from, to, mark;
+	struct ring_frame *frames;
+	uint32_t frame_count;
+	const struct feed_settled *settled;
+	uint32_t settled_count;
+	const struct scope_sum *sums;
+	uint32_t sum_count;
+	size_t bytes;
+	struct arena arena;
+};
+TAILQ_HEAD(entry_list, ring_entry);
+
+struct staging { /* R7: a change-set that comes in parts */
+	struct staging *next;
+	int64_t number;
+	uint32_t next_part;
+	uint32_t under_way; /* parts that are being stored */
+	struct item *item;  /* its last part came: enqueued when all are stored */
+};
+
+struct filling {
+	const uint32_t *tables; /* by rank */
+	uint32_t table_count;
+	uint32_t table, scope;  /* where it stands: indexes */
+	struct uuid after;
+	int64_t position;       /* it was started at */
+	bool asked;             /* a store call is under way */
+	uint32_t unacked;
+	struct packed *chunk;   /* waits for credit */
+	bool done;              /* all rows are sent; the catch-up follows */
+};
+
+TAILQ_HEAD(session_list, hub_session);
+TAILQ_HEAD(tenant_list, tenant);
+
+struct hub_session {
+	TAILQ_ENTRY(hub_session) all;
+	TAILQ_ENTRY(hub_session) peers; /* of its tenant, from LOOKUP's end on */
+	struct hub_core *core;
+	void *link; /* NULL: gone */
+	uint8_t fingerprint[32];
+	enum session_state state;
+	uint32_t refs; /* store calls under way */
+	int64_t opened_at, heard_at;
+	struct tenant *tenant;
+	struct uuid device;
+	struct arena arena; /* scopes, tables */
+	const char **scopes; /* sorted */
+	uint32_t scope_count;
+	struct message_hello hello;
+	/* What the lookup found, until the welcome. */
+	struct hub_device found;
+
+	/* Credit. */
+	uint64_t credit_in, credit_owed, credit_out;
+	uint64_t sent_total, returned_total;
+	uint64_t applied_at_total; /* when so much has come back, applied_position is applied; 0: none */
+	int64_t applied_position;
+
+	/* In. */
+	struct hold *hold;
+	size_t held_bytes;
+	struct packed *backlog, **backlog_end;
+	struct item **items; /* queued or under way, by number */
+	uint32_t item_count, item_capacity;
+	bool items_settled; /* some of them are */
+	int64_t settled; /* watermark, and the numbers above it, ascending */
+	int64_t *settled_above;
+	uint32_t settled_above_count, settled_above_capacity;
+	struct staging *stagings; /* oldest first; only the last may lack parts */
+	int64_t failed_until;
+	struct settled *acks; /* being gathered */
+	uint32_t ack_count, ack_capacity;
+
+	/* Out. Everything up to `position` is committed at the device, or held
+	 * nothing for it; `cursor` runs ahead while a state is being sent. */
+	int64_t position, mark;
+	int64_t cursor, cursor_mark;
+	int64_t bookmark;     /* position of the last commit sent */
+	int64_t committed_at; /* monotonic */
+	bool in_state;        /* something was sent that no commit closes yet */
+	uint32_t frame_index;
+	uint32_t verdicts_sent; /* of a commit that takes several messages */
+	struct ring_entry *own; /* catch-up */
+	bool catching;
+	struct owed *owed;    /* verdicts from before `position` that the device asked for again */
+	struct filling fill;
+};
+
+struct owed {
+	struct owed *next;
+	struct settled settled;
+	struct arena arena;
+};
+
+struct tenant {
+	TAILQ_ENTRY(tenant) link;
+	struct hub_core *core;
+	struct uuid id;
+	struct session_list sessions;
+	uint32_t session_count;
+	uint32_t refs; /* sessions, also those not up, and store calls under way */
+
+	struct item_list queue;
+	uint32_t queue_count;
+	uint32_t queue_rows;
+	struct batch *batch; /* under way, or to be tried again */
+	uint64_t batch_serial;
+	int64_t merged_at; /* when the last merge began */
+
+	struct entry_list ring;
+	size_t ring_bytes;
+	int64_t head;  /* end of the ring */
+	int64_t known; /* a position that exists somewhere in the database */
+	bool feeding;
+	int64_t fed_at, feed_not_before, recheck_us;
+
+	uint64_t schema_hash;
+	bool schema_asked;
+	int64_t schema_checked_at;
+};
+
+struct hub_core {
+	struct hub_limits limits;
+	struct hub_effects fx;
+	void *shell;
+	const struct hub_store_ops *ops;
+	void *store;
+	struct session_list sessions;
+	struct tenant_list tenants;
+	struct stage_list stage_calls;
+	uint32_t tenant_count;
+	uint32_t depth; /* of calls into the core */
+	bool sweep;     /* something is to be freed */
+	bool draining;
+	bool polling;
+	int64_t poll_at;
+	int64_t wake; /* asked for; NEVER: none */
+	struct packer *packer;
+	struct arena arena;
+	struct buffer unpacked, plain, envelope;
+	struct settled *settled; /* scratch of a commit */
+	uint32_t settled_capacity;
+	struct scope_sum *sums;
+	uint32_t sum_capacity;
+	int64_t log_second;
+	uint32_t log_lines, log_dropped;
+	struct hub_core_stats stats;
+};
+
+/* core.c */
+void core_enter(struct hub_core *core);
+void core_leave(struct hub_core *core);
+int64_t core_now(const struct hub_core *core);
+void core_wake(struct hub_core *core, int64_t at);
+void core_log(struct hub_core *core, int level, const struct uuid *tenant, const struct uuid *device,
+	      const char *format, ...) __attribute__((format(printf, 5, 6)));
+struct tenant *core_tenant(struct hub_core *core, const struct uuid *id); /* found or made; NULL: no memory */
+bool core_grow(void **p, uint32_t count, uint32_t *capacity, size_t size);
+void tenant_work(struct tenant *t); /* starts what can be started */
+
+/* session.c */
+const char *session_state_name(enum session_state state);
+void session_enter(struct hub_session *s, enum session_state to);
+/* Ends it with a message error. retry_after_ms < 0: no retry. */
+void session_fail(struct hub_session *s, int code, int64_t retry_after_ms, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+bool session_has_scope(const struct hub_session *s, const char *scope);
+bool session_up(const struct hub_session *s); /* FILLING or LIVE, with its link */
+void session_send(struct hub_session *s, const struct message *m); /* takes no credit */
+/* False: the credit does not cover it. */
+bool session_send_packed(struct hub_session *s, const uint8_t *bytes, size_t n);
+void session_credit(struct hub_session *s, uint64_t bytes); /* the device gave some back */
+void session_owe_credit(struct hub_session *s, uint64_t bytes);
+void session_pump(struct hub_session *s); /* sends what can be sent */
+void session_free(struct hub_session *s);
+void session_hold(struct hub_session *s); /* a store call begins */
+void session_release(struct hub_session *s);
+
+/* handle_hello.c */
+void handle_hello(struct hub_session *s, const struct message_hello *hello);
+
+/* handle_push.c */
+void handle_push(struct hub_session *s, const uint8_t *bytes, size_t n, const uint8_t *message, size_t message_n);
+void hold_release(struct hold *h);
+void push_drop(struct hub_session *s); /* the session ends: nothing of it is queued any more */
+void push_backlog(struct hub_session *s);
+void push_forget_calls(struct hub_core *core); /* the store is closed */
+
+/* merge_queue.c */
+void merge_queue_add(struct item *item);
+void merge_queue_work(struct tenant *t);
+void merge_queue_drop_session(struct hub_session *s);
+void merge_queue_free(struct tenant *t);
+bool session_number_settled(const struct hub_session *s, int64_t number);
+struct item *session_item(const struct hub_session *s, int64_t number); /* NULL: none queued */
+
+/* ring.c */
+struct ring_entry *ring_entry_new(const struct feed_result *r); /* deep copy; NULL: no memory */
+void ring_entry_free(struct ring_entry *e);
+bool settled_copy(struct arena *a, const struct settled *from, struct settled *out);
+void ring_free(struct tenant *t);
+bool ring_covers(const struct tenant *t, int64_t position);
+struct ring_entry *ring_after(const struct tenant *t, int64_t position); /* the entry to send next; NULL: at the end */
+void ring_know(struct tenant *t, int64_t position);
+void ring_work(struct tenant *t);
+/* Sends those of an entry's frames that the session has the scope for. False:
+ * it stopped for want of credit. */
+bool ring_send_frames(struct hub_session *s, struct ring_entry *e);
+
+/* send_state.c */
+void state_pump(struct hub_session *s);
+void state_idle_commit(struct hub_session *s);
+void state_owe(struct hub_session *s, const struct settled *settled);
+void state_free(struct hub_session *s);
+void state_catch_up(struct hub_session *s); /* asks the store for all after `position` */
+
+/* send_fill.c */
+void fill_pump(struct hub_session *s);
+void handle_fill_ack(struct hub_session *s);
+
+#endif

@@ -1,0 +1,284 @@
+/* hello: who is it, may it come in, where does it stand [P 7.1]. Two lookups
+ * (device, schema), then the welcome. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/core_internal.h"
+
+static int compare_scopes(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool copy_scopes(struct hub_session *s, const struct hub_device *d)
+{
+	s->scopes = arena_array(&s->arena, d->scope_count + 1u, sizeof(*s->scopes));
+	if (s->scopes == NULL)
+		return false;
+	for (uint32_t i = 0; i < d->scope_count; i++) {
+		s->scopes[i] = arena_text(&s->arena, d->scopes[i], strlen(d->scopes[i]));
+		if (s->scopes[i] == NULL)
+			return false;
+	}
+	s->scope_count = d->scope_count;
+	if (s->scope_count > 1)
+		qsort(s->scopes, s->scope_count, sizeof(*s->scopes), compare_scopes);
+	return true;
+}
+
+static bool copy_settled(struct hub_session *s, const struct hub_device *d)
+{
+	s->settled = d->settled;
+	s->settled_above = malloc((d->settled_above_count + 1u) * sizeof(*s->settled_above));
+	if (s->settled_above == NULL)
+		return false;
+	if (d->settled_above_count > 0)
+		memcpy(s->settled_above, d->settled_above, d->settled_above_count * sizeof(*s->settled_above));
+	s->settled_above_count = d->settled_above_count;
+	s->settled_above_capacity = d->settled_above_count + 1;
+	return true;
+}
+
+static void close_older(struct hub_session *s)
+{
+	struct hub_session *other;
+
+	TAILQ_FOREACH(other, &s->core->sessions, all) {
+		if (other != s && other->tenant == s->tenant && session_up(other) &&
+		    uuid_equal(&other->device, &s->device))
+			session_fail(other, FERRY_LINK_CLOSED, 0, "a newer session of this device has begun");
+	}
+}
+
+/* Where the device goes on: OK, or why its replica must be filled anew. */
+static int bookmark_code(const struct hub_session *s)
+{
+	const struct hub_device *d = &s->found;
+
+	if (d->bookmark_code != FERRY_OK)
+		return d->bookmark_code;
+	if (!uuid_equal(&s->hello.epoch, &d->epoch) || s->hello.position > d->head)
+		return FERRY_OTHER_HISTORY;
+	return FERRY_OK;
+}
+
+static bool fill_can_go_on(const struct hub_session *s, const struct schema *schema)
+{
+	return s->hello.fill_table != 0 && s->hello.schema_hash == schema->hash &&
+	       uuid_equal(&s->hello.epoch, &s->found.epoch) && s->hello.fill_position <= s->found.head;
+}
+
+static enum welcome_mode choose_mode(const struct hub_session *s, const struct schema *schema, int *out_code)
+{
+	int code = s->hello.position < 0 ? FERRY_OK : bookmark_code(s);
+
+	if (code == FERRY_OK && s->hello.position >= 0 && s->hello.schema_hash != schema->hash)
+		code = FERRY_SCHEMA;
+	*out_code = code;
+	if (fill_can_go_on(s, schema))
+		return WELCOME_RESUME;
+	return code == FERRY_OK && s->hello.position >= 0 ? WELCOME_DELTA : WELCOME_FILL;
+}
+
+static int compare_ranks(const void *a, const void *b)
+{
+	const struct schema_table *const *x = a, *const *y = b;
+
+	if ((*x)->rank != (*y)->rank)
+		return (*x)->rank < (*y)->rank ? -1 : 1;
+	return (*x)->table < (*y)->table ? -1 : 1;
+}
+
+static bool list_tables(struct hub_session *s, const struct schema *schema)
+{
+	const struct schema_table **sorted = arena_array(&s->arena, schema->table_count + 1u, sizeof(*sorted));
+	uint32_t *tables = arena_array(&s->arena, schema->table_count + 1u, sizeof(*tables));
+
+	if (sorted == NULL || tables == NULL)
+		return false;
+	for (uint32_t i = 0; i < schema->table_count; i++)
+		sorted[i] = &schema->tables[i];
+	if (schema->table_count > 1)
+		qsort(sorted, schema->table_count, sizeof(*sorted), compare_ranks);
+	for (uint32_t i = 0; i < schema->table_count; i++)
+		tables[i] = sorted[i]->table;
+	s->fill.tables = tables;
+	s->fill.table_count = schema->table_count;
+	return true;
+}
+
+/* A resumed fill goes on at its table. The device names the last key it has
+ * but not the scope it came from: with several scopes the table is begun
+ * again, which only sends some rows twice. */
+static void place_fill(struct hub_session *s, enum welcome_mode mode)
+{
+	struct filling *f = &s->fill;
+
+	f->position = s->found.head;
+	if (mode != WELCOME_RESUME)
+		return;
+	f->position = s->hello.fill_position;
+	while (f->table < f->table_count && f->tables[f->table] != s->hello.fill_table)
+		f->table++;
+	if (f->table == f->table_count)
+		f->table = 0; /* that table is gone: from the start */
+	else if (s->scope_count == 1)
+		f->after = s->hello.fill_after;
+}
+
+static void send_welcome(struct hub_session *s, const struct schema *schema, enum welcome_mode mode, int code)
+{
+	struct hub_core *core = s->core;
+	struct message m = {.type = MESSAGE_WELCOME};
+
+	m.welcome = (struct message_welcome){
+		.version = FERRY_PROTOCOL_VERSION,
+		.hub_version = HUB_VERSION,
+		.tenant = s->tenant->id,
+		.device = s->device,
+		.epoch = s->found.epoch,
+		.schema_hash = schema->hash,
+		.mode = mode,
+		.code = code,
+		.settled = s->settled,
+		.settled_above = s->settled_above,
+		.settled_above_count =
+			s->settled_above_count < FERRY_SETTLED_ABOVE_MAX ? s->settled_above_count : FERRY_SETTLED_ABOVE_MAX,
+		.scopes = s->scopes,
+		.scope_count = s->scope_count,
+		.credit_bytes = core->limits.session_credit_bytes,
+		.message_bytes_max = core->limits.message_bytes_max,
+		.clock = core->fx.wall(core->shell),
+	};
+	session_send(s, &m);
+	if (schema->hash == s->hello.schema_hash)
+		return;
+	m.type = MESSAGE_SCHEMA;
+	m.schema = *schema;
+	session_send(s, &m);
+}
+
+static void join_ring(struct hub_session *s)
+{
+	struct tenant *t = s->tenant;
+
+	if (t->head < 0)
+		t->head = s->found.head;
+	ring_know(t, s->found.head);
+}
+
+static void welcome(struct hub_session *s, const struct schema *schema)
+{
+	struct hub_core *core = s->core;
+	int code = FERRY_OK;
+	enum welcome_mode mode = choose_mode(s, schema, &code);
+
+	if (!list_tables(s, schema)) {
+		session_fail(s, FERRY_NO_MEMORY, RETRY_HINT_MS, "the hub has no memory for this session");
+		return;
+	}
+	close_older(s);
+	place_fill(s, mode);
+	s->credit_in = core->limits.session_credit_bytes;
+	s->credit_out = s->hello.credit_bytes;
+	s->tenant->schema_hash = schema->hash;
+	s->committed_at = core_now(core);
+	if (mode == WELCOME_DELTA) {
+		s->position = s->cursor = s->bookmark = s->hello.position;
+		s->mark = s->cursor_mark = s->hello.mark;
+	}
+	send_welcome(s, schema, mode, code);
+	join_ring(s);
+	session_enter(s, mode == WELCOME_DELTA ? LIVE : FILLING);
+	core_log(core, HUB_LOG_INFO, &s->tenant->id, &s->device, "event=welcome mode=%s code=%s position=%lld scopes=%u",
+		 mode == WELCOME_DELTA ? "delta" : mode == WELCOME_FILL ? "fill" : "resume", ferry_error_name(code),
+		 (long long)s->position, s->scope_count);
+	core_wake(core, core_now(core) + core->limits.poll_interval_us);
+	tenant_work(s->tenant);
+	session_pump(s);
+}
+
+static void schema_came(void *ctx, enum ferry_error e, const struct hub_schema *schema)
+{
+	struct hub_session *s = ctx;
+	struct hub_core *core = s->core;
+
+	core_enter(core);
+	session_release(s);
+	if (s->link != NULL && s->state == LOOKUP) {
+		if (e == FERRY_OK)
+			welcome(s, &schema->schema);
+		else
+			session_fail(s, (int)e, RETRY_HINT_MS, "the schema cannot be read: %s", ferry_error_text((int)e));
+	}
+	core_leave(core);
+}
+
+/* OK, or the code with which the device is turned away. */
+static int admit(const struct hub_session *s, const struct hub_device *d)
+{
+	if (d->revoked)
+		return FERRY_REVOKED;
+	if (!d->tenant_active)
+		return FERRY_TENANT_SUSPENDED;
+	if (!uuid_is_zero(&d->incarnation) && !uuid_equal(&d->incarnation, &s->hello.incarnation))
+		return FERRY_CLONE;
+	return FERRY_OK;
+}
+
+static void take_device(struct hub_session *s, const struct hub_device *d)
+{
+	int code = admit(s, d);
+
+	s->device = d->id;
+	if (code != FERRY_OK) {
+		session_fail(s, code, ferry_error_class(code) == FERRY_CLASS_RETRY ? 60 * RETRY_HINT_MS : -1, "%s",
+			     ferry_error_text(code));
+		return;
+	}
+	s->tenant = core_tenant(s->core, &d->tenant);
+	if (s->tenant != NULL)
+		s->tenant->refs++; /* given back by session_free() */
+	if (s->tenant == NULL || !copy_scopes(s, d) || !copy_settled(s, d)) {
+		session_fail(s, FERRY_NO_MEMORY, RETRY_HINT_MS, "the hub has no memory for this session");
+		return;
+	}
+	s->found = *d;
+	s->found.scopes = NULL; /* borrowed: the copies stand in the session */
+	s->found.settled_above = NULL;
+	session_hold(s);
+	s->core->ops->schema(s->core->store, &s->tenant->id, schema_came, s);
+}
+
+static void device_came(void *ctx, enum ferry_error e, const struct hub_device *device)
+{
+	struct hub_session *s = ctx;
+	struct hub_core *core = s->core;
+
+	core_enter(core);
+	session_release(s);
+	if (s->link != NULL && s->state == LOOKUP) {
+		if (e == FERRY_OK)
+			take_device(s, device);
+		else
+			session_fail(s, (int)e, ferry_error_class((int)e) == FERRY_CLASS_RETRY ? RETRY_HINT_MS : -1, "%s",
+				     ferry_error_text((int)e));
+	}
+	core_leave(core);
+}
+
+void handle_hello(struct hub_session *s, const struct message_hello *hello)
+{
+	assert(s->state == GREETING);
+	if (hello->version_min > FERRY_PROTOCOL_VERSION || hello->version_max < FERRY_PROTOCOL_VERSION) {
+		session_fail(s, FERRY_VERSION, -1, "the hub speaks version %d, this device %d to %d", FERRY_PROTOCOL_VERSION,
+			     hello->version_min, hello->version_max);
+		return;
+	}
+	s->hello = *hello;
+	s->hello.agent_version = NULL; /* borrowed */
+	session_enter(s, LOOKUP);
+	session_hold(s);
+	s->core->ops->device(s->core->store, s->fingerprint, hello, device_came, s);
+}

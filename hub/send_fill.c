@@ -1,0 +1,117 @@
+/* Filling a replica (R15): chunks of rows in key order, table by table in the
+ * order of rank, each table scope by scope; a few under way at a time. The
+ * export takes a short snapshot for each chunk; what changed since the fill
+ * began comes after it, as a catch-up from the position it began at, and the
+ * commit that closes it makes all of it visible at once. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/core_internal.h"
+
+static bool rows_left(const struct hub_session *s)
+{
+	return s->fill.table < s->fill.table_count && s->scope_count > 0;
+}
+
+static void advance(struct hub_session *s, const struct fill_result *r)
+{
+	struct filling *f = &s->fill;
+
+	f->after = r->last;
+	if (!r->table_done)
+		return;
+	f->after = (struct uuid){{0}};
+	if (++f->scope < s->scope_count)
+		return;
+	f->scope = 0;
+	f->table++;
+}
+
+static void keep_chunk(struct hub_session *s, const struct fill_result *r)
+{
+	struct hub_core *core = s->core;
+	struct packed *chunk;
+	enum ferry_error e;
+
+	buffer_clear(&core->envelope);
+	e = packer_pack(core->packer, r->message, r->message_bytes, &core->envelope);
+	chunk = e == FERRY_OK ? malloc(sizeof(*chunk) + core->envelope.n) : NULL;
+	if (chunk == NULL) {
+		session_fail(s, e == FERRY_OK ? FERRY_NO_MEMORY : (int)e, RETRY_HINT_MS, "the filling cannot go on");
+		return;
+	}
+	chunk->next = NULL;
+	chunk->n = core->envelope.n;
+	memcpy(chunk->bytes, core->envelope.p, chunk->n);
+	s->fill.chunk = chunk;
+	advance(s, r);
+}
+
+static void chunk_came(void *ctx, enum ferry_error e, const struct fill_result *result)
+{
+	struct hub_session *s = ctx;
+	struct hub_core *core = s->core;
+
+	core_enter(core);
+	session_release(s);
+	s->fill.asked = false;
+	if (session_up(s)) {
+		if (e == FERRY_OK)
+			keep_chunk(s, result);
+		else
+			session_fail(s, (int)e, RETRY_HINT_MS, "the filling cannot go on: %s", ferry_error_text((int)e));
+		session_pump(s);
+	}
+	core_leave(core);
+}
+
+static void ask_chunk(struct hub_session *s)
+{
+	struct filling *f = &s->fill;
+	struct fill_request request = {
+		.tenant = s->tenant->id,
+		.scope = s->scopes[f->scope],
+		.table = f->tables[f->table],
+		.after = f->after,
+		.position = f->position,
+		.bytes_max = s->core->limits.fill_chunk_bytes,
+	};
+
+	f->asked = true;
+	session_hold(s);
+	s->core->ops->fill(s->core->store, &request, chunk_came, s);
+}
+
+static void send_chunk(struct hub_session *s)
+{
+	struct filling *f = &s->fill;
+
+	if (f->unacked >= FILL_CHUNKS_MAX || !session_send_packed(s, f->chunk->bytes, f->chunk->n))
+		return;
+	f->unacked++;
+	free(f->chunk);
+	f->chunk = NULL;
+}
+
+void fill_pump(struct hub_session *s)
+{
+	struct filling *f = &s->fill;
+
+	assert(s->state == FILLING);
+	if (f->chunk != NULL)
+		send_chunk(s);
+	if (f->chunk != NULL || f->asked)
+		return;
+	if (rows_left(s))
+		ask_chunk(s); /* read ahead by one */
+	else
+		f->done = true;
+}
+
+void handle_fill_ack(struct hub_session *s)
+{
+	if (s->fill.unacked > 0)
+		s->fill.unacked--;
+	session_pump(s);
+}
