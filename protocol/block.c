@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "protocol/describe.h"
 #include "protocol/fields.h"
 
 enum block_key {
@@ -347,10 +348,75 @@ static void block_encode(const void *p, struct buffer *out)
 		encode_bases(b, out);
 }
 
+static void describe_cells(const struct block *b, struct buffer *out)
+{
+	describe_text(out, ", \"cells\": [");
+	for (uint16_t c = 0; c < b->column_count; c++) {
+		describe_text(out, c == 0 ? "[" : ", [");
+		for (uint32_t r = 0; r < b->row_count; r++) {
+			describe_text(out, r == 0 ? "" : ", ");
+			describe_value(out, &b->cells[(size_t)c * b->row_count + r]);
+		}
+		describe_text(out, "]");
+	}
+	describe_text(out, "]");
+}
+
+static void describe_times(const struct block *b, struct buffer *out)
+{
+	for (uint32_t r = 0; b->at != NULL && r < b->row_count; r++) {
+		describe_text(out, r == 0 ? ", \"at\": [" : ", ");
+		describe_int(out, b->at[r]);
+	}
+	describe_text(out, b->at == NULL ? "" : "]");
+}
+
+static void describe_bases(const struct block *b, struct buffer *out)
+{
+	for (uint32_t i = 0; i < b->base_count; i++) {
+		describe_text(out, i == 0 ? ", \"bases\": [{\"row\": " : ", {\"row\": ");
+		describe_int(out, b->bases[i].row);
+		describe_text(out, ", \"num\": ");
+		describe_int(out, b->bases[i].num);
+		describe_text(out, ", \"position\": ");
+		describe_int(out, b->bases[i].position);
+		describe_text(out, "}");
+	}
+	describe_text(out, b->base_count == 0 ? "" : "]");
+}
+
+static void block_describe(const void *p, struct buffer *out)
+{
+	static const char *const ops[] = {"", "insert", "update", "delete", "left"};
+	const struct block *b = p;
+
+	describe_text(out, "{\"table\": ");
+	describe_int(out, b->table);
+	describe_text(out, ", \"op\": \"");
+	describe_text(out, ops[b->op]);
+	describe_text(out, "\", \"nums\": [");
+	for (uint16_t c = 0; c < b->column_count; c++) {
+		describe_text(out, c == 0 ? "" : ", ");
+		describe_int(out, b->nums[c]);
+	}
+	describe_text(out, "], \"keys\": [");
+	for (uint32_t r = 0; r < b->row_count; r++) {
+		describe_text(out, r == 0 ? "" : ", ");
+		describe_uuid(out, &b->keys[r]);
+	}
+	describe_text(out, "]");
+	if (b->column_count > 0)
+		describe_cells(b, out);
+	describe_times(b, out);
+	describe_bases(b, out);
+	describe_text(out, "}");
+}
+
 const struct shape block_shape = {
 	.size = sizeof(struct block),
 	.decode = block_decode,
 	.encode = block_encode,
+	.describe = block_describe,
 };
 
 size_t block_encoded_bytes(const struct block *b)

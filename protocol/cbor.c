@@ -428,7 +428,7 @@ void reader_map(struct reader *r, struct reader_map *m)
 
 bool reader_key(struct reader *r, struct reader_map *m, uint64_t *out_key)
 {
-	uint64_t key;
+	struct item i;
 
 	if (r->error != FERRY_OK)
 		return false;
@@ -437,14 +437,16 @@ bool reader_key(struct reader *r, struct reader_map *m, uint64_t *out_key)
 		return false;
 	}
 	m->left--;
-	key = reader_uint(r);
-	if (m->started && key <= m->last_key)
+	i = reader_item(r);
+	if (i.kind != ITEM_UINT)
+		reader_fail(r, FERRY_MALFORMED, "a map key that is no unsigned integer");
+	else if (m->started && i.u <= m->last_key)
 		reader_fail(r, FERRY_MALFORMED, "map keys are not ascending");
 	if (r->error != FERRY_OK)
 		return false;
 	m->started = true;
-	m->last_key = key;
-	*out_key = key;
+	m->last_key = i.u;
+	*out_key = i.u;
 	return true;
 }
 

@@ -31,7 +31,7 @@ const char *check_ascending(const int64_t *numbers, uint32_t count, int64_t min,
 	return NULL;
 }
 
-static uint32_t get_count(const struct field *f, const void *p)
+uint32_t field_count(const struct field *f, const void *p)
 {
 	uint32_t count;
 	uint16_t count16;
@@ -54,9 +54,9 @@ static void set_count(const struct field *f, void *p, uint32_t count)
 		memcpy((char *)p + f->count_offset, &count, sizeof(count));
 }
 
-/* Any number but U64, widened. */
-static int64_t get_number(const struct field *f, const void *member)
+int64_t field_number(const struct field *f, const void *p)
 {
+	const char *member = (const char *)p + f->offset;
 	uint16_t u16;
 	uint32_t u32;
 	int64_t i64;
@@ -317,7 +317,7 @@ void shape_decode(struct decoder *d, const struct shape *s, void *out)
 	shape_decode_rest(d, s, &m, out);
 }
 
-static bool is_default(const struct field *f, const void *p)
+bool field_is_default(const struct field *f, const void *p)
 {
 	const char *member = (const char *)p + f->offset;
 	const char *text;
@@ -329,7 +329,7 @@ static bool is_default(const struct field *f, const void *p)
 	case FIELD_U32:
 	case FIELD_INT:
 	case FIELD_I64:
-		return get_number(f, member) == 0;
+		return field_number(f, p) == 0;
 	case FIELD_U64:
 		memcpy(&u64, member, sizeof(u64));
 		return u64 == 0;
@@ -344,7 +344,7 @@ static bool is_default(const struct field *f, const void *p)
 	case FIELD_U64S:
 	case FIELD_TEXTS:
 	case FIELD_LIST:
-		return get_count(f, p) == 0;
+		return field_count(f, p) == 0;
 	case FIELD_ONE:
 		return false;
 	}
@@ -381,7 +381,7 @@ static void encode_element(const struct field *f, const char *from, struct buffe
 
 static void encode_list(const struct field *f, const void *p, struct buffer *b)
 {
-	uint32_t count = get_count(f, p);
+	uint32_t count = field_count(f, p);
 	size_t size = element_size(f);
 	const char *list;
 
@@ -410,8 +410,8 @@ static void encode_field(const struct field *f, const void *p, struct buffer *b)
 	case FIELD_U32:
 	case FIELD_INT:
 	case FIELD_I64:
-		assert(in_range(f, get_number(f, member)));
-		writer_int(b, get_number(f, member));
+		assert(in_range(f, field_number(f, p)));
+		writer_int(b, field_number(f, p));
 		break;
 	case FIELD_U64:
 		memcpy(&u64, member, sizeof(u64));
@@ -430,7 +430,7 @@ static void encode_field(const struct field *f, const void *p, struct buffer *b)
 		break;
 	case FIELD_U64S:
 		memcpy(&numbers, member, sizeof(void *));
-		encode_u64s(numbers, get_count(f, p), b);
+		encode_u64s(numbers, field_count(f, p), b);
 		break;
 	case FIELD_I64S:
 	case FIELD_TEXTS:
@@ -448,14 +448,14 @@ size_t shape_count_fields(const struct shape *s, const void *p)
 	size_t count = 0;
 
 	for (size_t i = 0; i < s->field_count; i++)
-		count += s->fields[i].required || !is_default(&s->fields[i], p);
+		count += s->fields[i].required || !field_is_default(&s->fields[i], p);
 	return count;
 }
 
 void shape_encode_fields(const struct shape *s, const void *p, struct buffer *b)
 {
 	for (size_t i = 0; i < s->field_count; i++) {
-		if (!s->fields[i].required && is_default(&s->fields[i], p))
+		if (!s->fields[i].required && field_is_default(&s->fields[i], p))
 			continue;
 		writer_uint(b, s->fields[i].key);
 		encode_field(&s->fields[i], p, b);

@@ -32,6 +32,7 @@ enum field_type {    /* C member                        wire */
 };
 
 struct field {
+	const char *name; /* the member's, for people */
 	uint8_t key;
 	enum field_type type;
 	bool required;
@@ -57,14 +58,15 @@ struct shape {
 	size_t field_count;
 	/* What the fields alone cannot say; NULL: nothing. Gives a complaint or NULL. */
 	const char *(*check)(const void *p);
-	/* In the place of fields: a codec of its own; `fields` are not used then. */
+	/* In the place of fields: a codec of its own. */
 	void (*decode)(struct decoder *d, void *out);
 	void (*encode)(const void *p, struct buffer *b);
+	void (*describe)(const void *p, struct buffer *out);
 };
 
 /* Entries of a table: REQUIRED(key, type, struct, member, more...). */
-#define REQUIRED(k, t, s, m, ...) {.key = (k), .type = FIELD_##t, .required = true, .offset = offsetof(struct s, m), __VA_ARGS__}
-#define OPTIONAL(k, t, s, m, ...) {.key = (k), .type = FIELD_##t, .offset = offsetof(struct s, m), __VA_ARGS__}
+#define REQUIRED(k, t, s, m, ...) {.name = #m, .key = (k), .type = FIELD_##t, .required = true, .offset = offsetof(struct s, m), __VA_ARGS__}
+#define OPTIONAL(k, t, s, m, ...) {.name = #m, .key = (k), .type = FIELD_##t, .offset = offsetof(struct s, m), __VA_ARGS__}
 #define COUNT(s, m) .count_offset = offsetof(struct s, m)
 #define FIELDS(table) .fields = (table), .field_count = sizeof(table) / sizeof((table)[0])
 
@@ -82,6 +84,13 @@ void shape_encode(const struct shape *s, const void *p, struct buffer *b);
 /* The fields without the map's head, and how many there will be. */
 size_t shape_count_fields(const struct shape *s, const void *p);
 void shape_encode_fields(const struct shape *s, const void *p, struct buffer *b);
+
+/* Appends what the struct holds as JSON with the members' names [describe.h]. */
+void shape_describe(const struct shape *s, const void *p, struct buffer *out);
+const struct shape *message_shape(int type); /* NULL: unknown */
+uint32_t field_count(const struct field *f, const void *p);
+bool field_is_default(const struct field *f, const void *p);
+int64_t field_number(const struct field *f, const void *p); /* any number but U64 */
 
 /* From the message's arena, or an error that sticks. */
 void *decoder_array(struct decoder *d, size_t count, size_t size);

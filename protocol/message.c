@@ -40,6 +40,13 @@ const char *message_type_name(int type)
 	return k == NULL ? "unknown" : k->name;
 }
 
+const struct shape *message_shape(int type)
+{
+	const struct kind *k = type < 0 ? NULL : kind_of((uint64_t)type);
+
+	return k == NULL ? NULL : k->shape;
+}
+
 /* Where the type's struct lies: all of them begin where the union does. */
 static void *message_body(struct message *m)
 {
