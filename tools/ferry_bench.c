@@ -222,7 +222,8 @@ static int cmd_sqlite_update(char **a)
 	sqlite3_finalize(s);
 	if (n < rows)
 		die("only %zu rows to update", n);
-	s = prepare(db, "UPDATE units SET price_minor = price_minor + 1000 WHERE id = ?1");
+	s = prepare(db, "UPDATE units SET status = iif(status = 'reserved', 'available', 'reserved') "
+			"WHERE id = ?1");
 	double start = now_s();
 	run(db, "BEGIN");
 	for (size_t i = 0; i < rows; i++) {
@@ -343,9 +344,9 @@ static const char *const upsert_format =
 	"SELECT * FROM unnest($1::uuid[],$2::uuid[],$3::uuid[],$4::text[],$5::int[],$6::text[],$7::numeric[],"
 	"$8::int[],$9::int[],$10::text[],$11::bigint[],$12::bpchar[],$13::text[],$14::text[],$15::numeric[],"
 	"$16::numeric[],$17::numeric[],$18::timestamptz[],$19::timestamptz[]) "
-	"ON CONFLICT (tenant_id, id) DO UPDATE SET price_minor = excluded.price_minor";
+	"ON CONFLICT (tenant_id, id) DO UPDATE SET status = excluded.status";
 
-/* 50k inserts, then the same rows again with a new price: the floor of W2. */
+/* 50k inserts, then the same rows again with another status: the floor of W2. */
 static int cmd_pg_upsert(char **a)
 {
 	PGconn *pg = open_pg(a[0]);
@@ -364,7 +365,7 @@ static int cmd_pg_upsert(char **a)
 			upsert_batch(pg, sql, units + i, rows - i < batch ? rows - i : batch);
 		took[round] = now_s() - start;
 		for (uint64_t i = 0; i < rows; i++)
-			put(&units[i], U_PRICE, "%u", (unsigned)(20000000 + i));
+			put(&units[i], U_STATUS, "%s", strcmp(units[i].text[U_STATUS], "reserved") ? "reserved" : "available");
 	}
 	printf("{\"insert_seconds\": %.6f, \"update_seconds\": %.6f}\n", took[0], took[1]);
 	return 0;
@@ -387,16 +388,16 @@ static int cmd_pg_single(char **a)
 	PGconn *pg = open_pg(a[0]);
 	int count = atoi(a[2]);
 	char sql[512];
-	snprintf(sql, sizeof sql, "SELECT id::text FROM %s LIMIT %d", a[1], count);
+	snprintf(sql, sizeof sql, "SELECT tenant_id::text, id::text FROM %s LIMIT %d", a[1], count);
 	PGresult *ids = PQexec(pg, sql);
 	if (PQresultStatus(ids) != PGRES_TUPLES_OK || PQntuples(ids) < count)
 		die("not enough rows: %s", PQerrorMessage(pg));
-	snprintf(sql, sizeof sql, "UPDATE %s SET price_minor = price_minor + 1000 WHERE id = $1", a[1]);
-	PQclear(PQprepare(pg, "u", sql, 1, NULL));
+	snprintf(sql, sizeof sql, "UPDATE %s SET price_minor = price_minor + 1000 WHERE tenant_id = $1 AND id = $2", a[1]);
+	PQclear(PQprepare(pg, "u", sql, 2, NULL));
 	double start = now_s();
 	for (int i = 0; i < count; i++) {
-		const char *id = PQgetvalue(ids, i, 0);
-		PGresult *r = PQexecPrepared(pg, "u", 1, &id, NULL, NULL, 0);
+		const char *key[] = {PQgetvalue(ids, i, 0), PQgetvalue(ids, i, 1)};
+		PGresult *r = PQexecPrepared(pg, "u", 2, key, NULL, NULL, 0);
 		if (PQresultStatus(r) != PGRES_COMMAND_OK)
 			die("update: %s", PQerrorMessage(pg));
 		PQclear(r);
