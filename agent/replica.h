@@ -1,0 +1,68 @@
+/* The replica: struct agent_store_ops over a SQLite file. agent/REPLICA.md
+ * is the file's layout, table by table, and the algorithm; this header is
+ * what the agent's shell and command line call.
+ *
+ * One struct replica is one connection with the rights of the agent: capture
+ * does not see what it writes. Not thread-safe. Limits: REPLICA_* below. */
+#ifndef FERRY_AGENT_REPLICA_H
+#define FERRY_AGENT_REPLICA_H
+
+#include "agent/store.h"
+
+#define REPLICA_BATCH_ENTRIES 20000        /* captured entries turned into change-sets per transaction */
+#define REPLICA_FRAMES_BYTES_MAX (4u << 20) /* frames kept in memory; more is spilled to ferry_frame */
+#define REPLICA_WORK_BYTES_MAX (64u << 20)  /* working memory of one row or frame at a time */
+
+struct replica;
+
+struct replica_options {
+	bool create;          /* make the file when there is none */
+	bool full;            /* synchronous=FULL instead of NORMAL */
+	int busy_timeout_ms;  /* how long a call waits for another program's lock; then FERRY_BUSY */
+	size_t frames_bytes_max; /* 0: REPLICA_FRAMES_BYTES_MAX */
+	int64_t (*wall)(void *ctx); /* microseconds since 1970; NULL: the machine's clock */
+	void *wall_ctx;
+};
+
+extern const struct agent_store_ops replica_store_ops; /* `store` is a struct replica * */
+
+/* FERRY_NOT_FOUND: no file (and not create); FERRY_CORRUPT: not a replica, or
+ * damaged; FERRY_IO. A new file gets a random incarnation. */
+FERRY_CHECK enum ferry_error replica_open(const char *path, const struct replica_options *options,
+					  struct replica **out_replica, struct ferry_why *why);
+void replica_close(struct replica *r);
+
+/* After enrolment: who this replica belongs to, and a new incarnation. A
+ * replica of another device or tenant is refused with FERRY_EXISTS. */
+FERRY_CHECK enum ferry_error replica_enrol(struct replica *r, const struct uuid *tenant, const struct uuid *device,
+					   const char *hub, struct ferry_why *why);
+
+/* Has another connection committed since the last call? (PRAGMA data_version:
+ * no lock, no I/O when nothing happened.) The first call says yes. */
+bool replica_changed(struct replica *r);
+
+/* The schema in force; table_count 0 before the first. Borrowed until the
+ * next call that may apply a state. */
+const struct schema *replica_schema(const struct replica *r);
+
+/* R21, the proof behind the running sums: computes the checksums of all
+ * confirmed values anew. detail names the first difference, "" when none. */
+FERRY_CHECK enum ferry_error replica_checksum_recompute(struct replica *r, bool *out_match, char detail[160],
+							struct ferry_why *why);
+
+/* One column of one row; text is NULL for SQL NULL, else terminated (bytes
+ * as hexadecimal digits). */
+struct replica_field {
+	const char *name;
+	const char *text;
+	bool number; /* text is an INTEGER or REAL: JSON needs no quotes */
+};
+
+/* Runs SQL on a connection of its own, as any app would: what it writes is
+ * captured. `row` (may be NULL) is called for each row of each statement;
+ * false ends the query. Fields are borrowed for the call. */
+FERRY_CHECK enum ferry_error replica_query(const char *path, const char *sql, bool read_only,
+					   bool (*row)(void *ctx, const struct replica_field *fields, int count),
+					   void *ctx, struct ferry_why *why);
+
+#endif
