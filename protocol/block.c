@@ -78,7 +78,7 @@ static void decode_keys(struct decoder *d, struct block *b)
 	uint32_t n;
 	const uint8_t *p = reader_bytes(&d->reader, &n);
 
-	if (n == 0 || n % sizeof(struct uuid) != 0)
+	if (n % sizeof(struct uuid) != 0)
 		fail(d, "keys that are not 16 bytes each");
 	b->keys = (const struct uuid *)p;
 	b->row_count = n / (uint32_t)sizeof(struct uuid);
@@ -196,12 +196,15 @@ static const char *check_bases(const struct block *b)
 	return NULL;
 }
 
+/* No rows: only at the end of a fill, and then no columns either. */
 static const char *check_block(const struct block *b)
 {
 	bool whole = b->op == ROW_DELETE || b->op == ROW_LEFT;
 
-	if (b->table == 0 || b->row_count == 0)
+	if (b->table == 0 || b->keys == NULL)
 		return "a block without table or keys";
+	if (b->row_count == 0)
+		return b->column_count + b->base_count > 0 ? "columns or bases of no rows" : NULL;
 	if (whole && b->column_count > 0)
 		return "a deletion with columns";
 	if (b->op == ROW_UPDATE && b->column_count == 0)
@@ -328,15 +331,15 @@ static void encode_bases(const struct block *b, struct buffer *out)
 static void block_encode(const void *p, struct buffer *out)
 {
 	const struct block *b = p;
-	bool times = has_times(b);
+	bool times = has_times(b), columns = b->column_count > 0 && b->row_count > 0;
 
-	assert(check_block(b) == NULL);
-	writer_map(out, 3u + 2u * (b->column_count > 0) + times + (b->base_count > 0));
+	assert(b->row_count == 0 || check_block(b) == NULL);
+	writer_map(out, 3u + 2u * columns + times + (b->base_count > 0));
 	writer_uint(out, BLOCK_TABLE);
 	writer_uint(out, b->table);
 	writer_uint(out, BLOCK_OP);
 	writer_uint(out, b->op);
-	if (b->column_count > 0) {
+	if (columns) {
 		encode_columns(b, out);
 	} else {
 		writer_uint(out, BLOCK_KEYS);

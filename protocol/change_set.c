@@ -21,6 +21,8 @@ static const char *check_change_set(const void *p)
 
 		if (b->op == ROW_LEFT)
 			return "a change-set cannot make a row leave";
+		if (b->row_count == 0)
+			return "a block without rows";
 	}
 	return check_ascending(s->depends, s->depends_count, 1, s->number - 1);
 }

@@ -276,7 +276,7 @@ struct message_ping {
 
 struct message_fill {
 	const char *scope;
-	struct block block;  /* op ROW_INSERT, keys ascending */
+	struct block block;  /* op ROW_INSERT, keys ascending; no rows at all where a table ends with none */
 	int64_t position;    /* the fill was started at this position */
 	bool table_done;     /* no more rows of this table in this scope */
 };

@@ -1,4 +1,4 @@
-/* [P 9] The small messages that both sides send.
+/* [P 9.8] credit, [P 9.9] error, [P 9.10] ping and pong: what both sides send.
  *
  *   credit { 0: 8, 1: bytes }
  *   error  { 0: 9, 1: code, ? 2: sentence, ? 3: retry, ? 4: after so many milliseconds }

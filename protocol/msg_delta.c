@@ -1,4 +1,4 @@
-/* [P 8.1] delta: a frame of a scope's feed, and [P 8.2] commit: the frames
+/* [P 9.4] delta: a frame of a scope's feed, and [P 9.5] commit: the frames
  * since the last commit are one state of the hub.
  *
  *   delta  {   0: 6
@@ -35,6 +35,8 @@ static const char *check_delta(const void *p)
 	for (uint32_t i = 0; i < m->block_count; i++) {
 		if (has_authorship(&m->blocks[i]))
 			return "times or bases in a delta";
+		if (m->blocks[i].row_count == 0)
+			return "a block without rows";
 	}
 	return NULL;
 }

@@ -1,5 +1,5 @@
-/* [P 8.3] fill: rows of a scope in the order of their keys, from a hub to an
- * empty or outdated replica, and [P 8.4] fill-ack: how far they are staged.
+/* [P 9.6] fill: rows of a scope in the order of their keys, from a hub to an
+ * empty or outdated replica, and [P 9.7] fill-ack: how far they are staged.
  *
  *   fill     {   0: 12
  *                1: scope

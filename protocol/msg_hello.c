@@ -1,4 +1,4 @@
-/* [P 5.1] hello, the agent's first message, and [P 5.2] welcome, its answer.
+/* [P 9.1] hello, the agent's first message, and [P 9.2] welcome, its answer.
  *
  *   hello   {   0: 1
  *               1: lowest and 2: highest protocol version it speaks

@@ -1,4 +1,4 @@
-/* [P 5.3] schema: the tables that a device gets.
+/* [P 9.3] schema: the tables that a device gets.
  *
  *   schema { 0: 3
  *            1: hash           never 0

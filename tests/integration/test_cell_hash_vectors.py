@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The cell hashes of the vectors are what PostgreSQL's own functions give [P 11]."""
+"""The cell hashes of the vectors are what PostgreSQL's own functions give [P 8]."""
 import json
 import os
 import unittest

@@ -1,4 +1,4 @@
-/* [P 11] Cell hashes against vectors that PostgreSQL made. */
+/* [P 8] Cell hashes against vectors that PostgreSQL made. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
