@@ -77,7 +77,7 @@ char *link_pem_copy(const char *pem, unsigned *out_bytes)
 	char *copy = calloc(1, n + 2);
 
 	if (copy)
-		memcpy(copy, pem, n);
+		memcpy(copy, pem, n + 1);
 	*out_bytes = (unsigned)n + 1;
 	return copy;
 }

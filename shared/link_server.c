@@ -169,8 +169,8 @@ enum ferry_error link_listen(struct loop *loop, const struct link_server_config 
 	info.protocols = server_protocols;
 	info.port = config->port;
 	info.iface = config->address;
-	info.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_REQUIRE_VALID_OPENSSL_CLIENT_CERT |
-		       LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
+	info.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
+	info.options |= LWS_SERVER_OPTION_REQUIRE_VALID_OPENSSL_CLIENT_CERT;
 	if (config->client_certificate_optional)
 		info.options |= LWS_SERVER_OPTION_PEER_CERT_NOT_REQUIRED;
 	if (config->address && !strchr(config->address, ':'))
