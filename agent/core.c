@@ -23,12 +23,12 @@ static const char *state_name(enum agent_state state)
 	return names[state];
 }
 
-int64_t core_now(const struct agent_core *core)
+int64_t agent_now(const struct agent_core *core)
 {
 	return core->fx.monotonic(core->shell);
 }
 
-void core_log(struct agent_core *core, int level, const char *format, ...)
+void agent_log(struct agent_core *core, int level, const char *format, ...)
 {
 	char text[FERRY_WHY_MAX + 200];
 	va_list args;
@@ -38,12 +38,12 @@ void core_log(struct agent_core *core, int level, const char *format, ...)
 	core->fx.log(core->shell, level, text);
 }
 
-bool core_linked(const struct agent_core *core)
+bool agent_linked(const struct agent_core *core)
 {
 	return core->state == AGENT_GREETING || core->state == AGENT_FILLING || core->state == AGENT_LIVE;
 }
 
-bool core_store_waits(const struct agent_core *core)
+bool agent_store_waits(const struct agent_core *core)
 {
 	return core->store_retry_at != 0;
 }
@@ -52,7 +52,7 @@ bool core_store_waits(const struct agent_core *core)
  * store holds. */
 static void forget_link(struct agent_core *core)
 {
-	core_clear_inbox(core);
+	agent_clear_inbox(core);
 	core->cursor = (struct push_cursor){0};
 	core->held = false;
 	core->hello_sent = core->welcomed = false;
@@ -65,7 +65,7 @@ static void forget_link(struct agent_core *core)
 
 static void enter_live(struct agent_core *core)
 {
-	core->live_since = core_now(core);
+	core->live_since = agent_now(core);
 	core->deadline = 0;
 	core->look = true;
 	core->error = 0;
@@ -83,7 +83,7 @@ static void enter_live(struct agent_core *core)
  *   LIVE         OFFLINE, STOPPED
  *   STOPPED      OFFLINE (agent_core_start, agent_core_stop)
  */
-void core_enter(struct agent_core *core, enum agent_state state)
+void agent_enter(struct agent_core *core, enum agent_state state)
 {
 	static const unsigned allowed[] = {
 		[AGENT_OFFLINE] = 1u << AGENT_CONNECTING,
@@ -96,9 +96,9 @@ void core_enter(struct agent_core *core, enum agent_state state)
 	if (state == core->state)
 		return;
 	assert(allowed[core->state] & 1u << state);
-	core_log(core, LEVEL_INFO, "state %s -> %s%s%s", state_name(core->state), state_name(state),
+	agent_log(core, LEVEL_INFO, "state %s -> %s%s%s", state_name(core->state), state_name(state),
 		 core->why.text[0] ? ": " : "", core->why.text);
-	if (core->state == AGENT_LIVE && core_now(core) - core->live_since >= LIVE_RESET_US)
+	if (core->state == AGENT_LIVE && agent_now(core) - core->live_since >= LIVE_RESET_US)
 		backoff_reset(&core->backoff);
 	core->state = state;
 	if (state == AGENT_LIVE)
@@ -109,11 +109,11 @@ void core_enter(struct agent_core *core, enum agent_state state)
 /* Ends the link, whichever side wants it so. */
 static void leave(struct agent_core *core, enum agent_state next)
 {
-	bool linked = core->state == AGENT_CONNECTING || core_linked(core);
+	bool linked = core->state == AGENT_CONNECTING || agent_linked(core);
 	forget_link(core);
 	if (linked)
 		core->ops->disconnected(core->store);
-	core_enter(core, next);
+	agent_enter(core, next);
 }
 
 static void plan_connect(struct agent_core *core, int64_t at_least_us)
@@ -121,14 +121,14 @@ static void plan_connect(struct agent_core *core, int64_t at_least_us)
 	int64_t delay = backoff_next_us(&core->backoff);
 	if (delay < at_least_us)
 		delay = at_least_us;
-	core->connect_at = core_now(core) + delay;
+	core->connect_at = agent_now(core) + delay;
 	if (core->connect_at == 0)
 		core->connect_at = 1;
 }
 
-void core_fail(struct agent_core *core, int code, int64_t retry_after_us, const char *sentence)
+void agent_fail(struct agent_core *core, int code, int64_t retry_after_us, const char *sentence)
 {
-	bool had_link = core->state == AGENT_CONNECTING || core_linked(core);
+	bool had_link = core->state == AGENT_CONNECTING || agent_linked(core);
 	bool stop = ferry_error_class(code) == FERRY_CLASS_STOP;
 	if (!had_link)
 		return;
@@ -140,12 +140,12 @@ void core_fail(struct agent_core *core, int code, int64_t retry_after_us, const 
 	core->fx.disconnect(core->shell);
 }
 
-void core_violation(struct agent_core *core, enum ferry_error code, const char *sentence)
+void agent_violation(struct agent_core *core, enum ferry_error code, const char *sentence)
 {
 	struct message m = {.type = MESSAGE_ERROR, .error = {.code = (int)code, .sentence = sentence, .retry = true}};
-	core_log(core, LEVEL_WARNING, "the hub broke the protocol: %s: %s", ferry_error_name((int)code), sentence);
-	core_send(core, &m);
-	core_fail(core, (int)code, 0, sentence);
+	agent_log(core, LEVEL_WARNING, "the hub broke the protocol: %s: %s", ferry_error_name((int)code), sentence);
+	agent_send(core, &m);
+	agent_fail(core, (int)code, 0, sentence);
 }
 
 static void store_problem(struct agent_core *core, enum ferry_error e, const char *call, const struct ferry_why *why)
@@ -155,7 +155,7 @@ static void store_problem(struct agent_core *core, enum ferry_error e, const cha
 			 why->text[0] ? ": " : "", why->text);
 }
 
-bool core_store_ok(struct agent_core *core, enum ferry_error e, const char *call, const struct ferry_why *why)
+bool agent_store_ok(struct agent_core *core, enum ferry_error e, const char *call, const struct ferry_why *why)
 {
 	if (e == FERRY_OK) {
 		if (core->error == FERRY_NO_SPACE) { /* somebody made some */
@@ -170,21 +170,21 @@ bool core_store_ok(struct agent_core *core, enum ferry_error e, const char *call
 		core->store_retry_us = core->store_retry_us ? core->store_retry_us * 2 : STORE_RETRY_MIN_US;
 		if (core->store_retry_us > STORE_RETRY_MAX_US)
 			core->store_retry_us = STORE_RETRY_MAX_US;
-		core->store_retry_at = core_now(core) + core->store_retry_us;
+		core->store_retry_at = agent_now(core) + core->store_retry_us;
 		return false;
 	}
 	if (e == FERRY_NO_SPACE) {
 		store_problem(core, e, call, why);
-		core_log(core, LEVEL_ERROR, "%s", core->why.text);
-		core->store_retry_at = core_now(core) + STORE_RETRY_SPACE_US;
+		agent_log(core, LEVEL_ERROR, "%s", core->why.text);
+		core->store_retry_at = agent_now(core) + STORE_RETRY_SPACE_US;
 		core->fx.changed(core->shell);
 		return false;
 	}
 	struct ferry_why sentence;
 	store_problem(core, e, call, why);
 	sentence = core->why;
-	core_log(core, LEVEL_ERROR, "%s", sentence.text);
-	core_fail(core, (int)e, 0, sentence.text);
+	agent_log(core, LEVEL_ERROR, "%s", sentence.text);
+	agent_fail(core, (int)e, 0, sentence.text);
 	return false;
 }
 
@@ -193,8 +193,8 @@ bool core_store_ok(struct agent_core *core, enum ferry_error e, const char *call
 static void do_connect(struct agent_core *core)
 {
 	core->connect_at = 0;
-	core->deadline = core_now(core) + core->limits.greeting_timeout_us;
-	core_enter(core, AGENT_CONNECTING);
+	core->deadline = agent_now(core) + core->limits.greeting_timeout_us;
+	agent_enter(core, AGENT_CONNECTING);
 	core->fx.connect(core->shell);
 }
 
@@ -206,7 +206,7 @@ static void check_deadline(struct agent_core *core, int64_t now)
 	if (core->state == AGENT_GREETING && core->inbox)
 		core->deadline = now + core->limits.greeting_timeout_us;
 	else
-		core_fail(core, FERRY_LINK_TIMEOUT, 0,
+		agent_fail(core, FERRY_LINK_TIMEOUT, 0,
 			  core->state == AGENT_CONNECTING ? "the hub cannot be reached" : "the hub does not greet");
 }
 
@@ -215,17 +215,17 @@ static void check_heartbeat(struct agent_core *core, int64_t now)
 	if (core->ping_at == 0 || now < core->ping_at)
 		return;
 	if (core->pings_missed >= PINGS_MISSED_MAX) {
-		core_fail(core, FERRY_LINK_TIMEOUT, 0, "the hub does not answer any more");
+		agent_fail(core, FERRY_LINK_TIMEOUT, 0, "the hub does not answer any more");
 		return;
 	}
 	core->pings_missed++;
 	core->look = true; /* nothing should depend on it; a missed poke costs one interval */
-	core_send_ping(core);
+	agent_send_ping(core);
 }
 
 static void check_timers(struct agent_core *core)
 {
-	int64_t now = core_now(core);
+	int64_t now = agent_now(core);
 	if (core->store_retry_at && now >= core->store_retry_at)
 		core->store_retry_at = 0;
 	if (core->again_at && now >= core->again_at)
@@ -242,7 +242,7 @@ static bool cut(struct agent_core *core, bool *out_more)
 	*out_more = true;
 	for (int i = 0; *out_more && i < CUTS_PER_WORK; i++) {
 		struct ferry_why why = {0};
-		if (!core_store_ok(core, core->ops->cut(core->store, out_more, &why), "cut", &why))
+		if (!agent_store_ok(core, core->ops->cut(core->store, out_more, &why), "cut", &why))
 			return false;
 	}
 	return true;
@@ -253,20 +253,20 @@ static void look_for_edits(struct agent_core *core)
 	bool more = false;
 	if (core->look && !cut(core, &more))
 		return;
-	core_push(core);
+	agent_push(core);
 	if (more && core->state == AGENT_LIVE) {
 		core->look = true;
-		core->again_at = core_now(core);
+		core->again_at = agent_now(core);
 	}
 }
 
 static void work_once(struct agent_core *core)
 {
 	check_timers(core);
-	if (core->state == AGENT_GREETING && !core->hello_sent && !core_store_waits(core))
-		core_send_hello(core);
-	core_drain_inbox(core);
-	if (core->state != AGENT_LIVE || core_store_waits(core))
+	if (core->state == AGENT_GREETING && !core->hello_sent && !agent_store_waits(core))
+		agent_send_hello(core);
+	agent_drain_inbox(core);
+	if (core->state != AGENT_LIVE || agent_store_waits(core))
 		return;
 	look_for_edits(core);
 }
@@ -345,7 +345,7 @@ void agent_core_free(struct agent_core *core)
 {
 	if (!core)
 		return;
-	core_clear_inbox(core);
+	agent_clear_inbox(core);
 	packer_free(core->packer);
 	buffer_deinit(&core->plain);
 	buffer_deinit(&core->envelope);
@@ -361,7 +361,7 @@ void agent_core_start(struct agent_core *core)
 	if (core->state == AGENT_STOPPED) {
 		core->error = 0;
 		core->why.text[0] = '\0';
-		core_enter(core, AGENT_OFFLINE);
+		agent_enter(core, AGENT_OFFLINE);
 	}
 	if (core->state == AGENT_OFFLINE)
 		do_connect(core);
@@ -373,14 +373,14 @@ void agent_core_link_up(struct agent_core *core)
 	if (core->state != AGENT_CONNECTING)
 		return; /* the attempt was given up meanwhile */
 	core->hub_message_max = core->limits.message_bytes_max;
-	core->deadline = core_now(core) + core->limits.greeting_timeout_us;
-	core_enter(core, AGENT_GREETING);
+	core->deadline = agent_now(core) + core->limits.greeting_timeout_us;
+	agent_enter(core, AGENT_GREETING);
 	agent_core_work(core);
 }
 
 void agent_core_link_down(struct agent_core *core, const char *reason)
 {
-	if (core->state == AGENT_CONNECTING || core_linked(core)) {
+	if (core->state == AGENT_CONNECTING || agent_linked(core)) {
 		core->error = FERRY_LINK_CLOSED;
 		(void)ferry_fail(&core->why, FERRY_OK, "%s", reason ? reason : "the link is closed");
 		leave(core, AGENT_OFFLINE);
@@ -391,9 +391,9 @@ void agent_core_link_down(struct agent_core *core, const char *reason)
 
 void agent_core_message(struct agent_core *core, const uint8_t *bytes, size_t n)
 {
-	if (core_linked(core)) {
+	if (agent_linked(core)) {
 		core->pings_missed = 0;
-		core_receive(core, bytes, n);
+		agent_receive(core, bytes, n);
 	}
 	agent_core_work(core);
 }
@@ -416,7 +416,7 @@ void agent_core_tick(struct agent_core *core)
 
 void agent_core_stop(struct agent_core *core)
 {
-	bool linked = core->state == AGENT_CONNECTING || core_linked(core);
+	bool linked = core->state == AGENT_CONNECTING || agent_linked(core);
 	core->wanted = false;
 	core->connect_at = 0;
 	core->error = 0;
@@ -452,5 +452,5 @@ bool agent_core_idle(const struct agent_core *core)
 
 int64_t agent_core_clock_offset(const struct agent_core *core)
 {
-	return clock_probe_offset(&core->probe, core->fx.wall(core->shell), core_now(core));
+	return clock_probe_offset(&core->probe, core->fx.wall(core->shell), agent_now(core));
 }

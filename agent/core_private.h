@@ -74,30 +74,30 @@ struct agent_core {
 };
 
 /* core.c */
-int64_t core_now(const struct agent_core *core);
-void core_log(struct agent_core *core, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void core_enter(struct agent_core *core, enum agent_state state);
-bool core_linked(const struct agent_core *core); /* GREETING, FILLING or LIVE */
+int64_t agent_now(const struct agent_core *core);
+void agent_log(struct agent_core *core, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void agent_enter(struct agent_core *core, enum agent_state state);
+bool agent_linked(const struct agent_core *core); /* GREETING, FILLING or LIVE */
 /* A problem ends the link; its class decides what comes next. retry_after_us:
  * not before that. */
-void core_fail(struct agent_core *core, int code, int64_t retry_after_us, const char *sentence);
-/* The hub broke the protocol: it is told, then as core_fail. */
-void core_violation(struct agent_core *core, enum ferry_error code, const char *sentence);
+void agent_fail(struct agent_core *core, int code, int64_t retry_after_us, const char *sentence);
+/* The hub broke the protocol: it is told, then as agent_fail. */
+void agent_violation(struct agent_core *core, enum ferry_error code, const char *sentence);
 /* What a call to the store came to: true when the core can go on. A busy or
  * full replica sets the retry timer; anything else ends the link. */
-bool core_store_ok(struct agent_core *core, enum ferry_error e, const char *call, const struct ferry_why *why);
-bool core_store_waits(const struct agent_core *core);
+bool agent_store_ok(struct agent_core *core, enum ferry_error e, const char *call, const struct ferry_why *why);
+bool agent_store_waits(const struct agent_core *core);
 
 /* handle_hub.c */
-void core_receive(struct agent_core *core, const uint8_t *bytes, size_t n);
-void core_drain_inbox(struct agent_core *core);
-void core_clear_inbox(struct agent_core *core);
+void agent_receive(struct agent_core *core, const uint8_t *bytes, size_t n);
+void agent_drain_inbox(struct agent_core *core);
+void agent_clear_inbox(struct agent_core *core);
 
 /* send_hub.c */
-void core_send(struct agent_core *core, const struct message *m); /* control messages: no credit */
-void core_send_hello(struct agent_core *core);
-void core_send_ping(struct agent_core *core);
-void core_send_credit(struct agent_core *core);
-void core_push(struct agent_core *core);
+void agent_send(struct agent_core *core, const struct message *m); /* control messages: no credit */
+void agent_send_hello(struct agent_core *core);
+void agent_send_ping(struct agent_core *core);
+void agent_send_credit(struct agent_core *core);
+void agent_push(struct agent_core *core);
 
 #endif

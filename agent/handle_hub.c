@@ -6,7 +6,6 @@
  * replica must not make a living link look dead. */
 #include "agent/core_private.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +43,7 @@ static void handle_error(struct agent_core *core, const struct message_error *er
 	if (!ferry_error_known(code) || code == FERRY_OK ||
 	    (ferry_error_class(code) == FERRY_CLASS_STOP && !stops_here(code)))
 		code = FERRY_LINK_CLOSED;
-	core_fail(core, code, after_us, sentence);
+	agent_fail(core, code, after_us, sentence);
 }
 
 static void handle_ping(struct agent_core *core, const struct message_ping *ping)
@@ -52,7 +51,7 @@ static void handle_ping(struct agent_core *core, const struct message_ping *ping
 	int64_t wall = core->fx.wall(core->shell);
 	struct message m = {.type = MESSAGE_PONG,
 			    .ping = {.id = ping->id, .sent = ping->sent, .received = wall, .answered = wall}};
-	core_send(core, &m);
+	agent_send(core, &m);
 }
 
 static void handle_control(struct agent_core *core, const struct message *m)
@@ -68,7 +67,7 @@ static void handle_control(struct agent_core *core, const struct message *m)
 		handle_ping(core, &m->ping);
 		break;
 	default: /* a late or strange pong teaches nothing and harms nothing */
-		(void)clock_probe_pong(&core->probe, m->ping.id, m->ping.received, m->ping.answered, core_now(core));
+		(void)clock_probe_pong(&core->probe, m->ping.id, m->ping.received, m->ping.answered, agent_now(core));
 		break;
 	}
 }
@@ -76,15 +75,15 @@ static void handle_control(struct agent_core *core, const struct message *m)
 static enum taken store_result(struct agent_core *core, enum ferry_error e, const char *call,
 			       const struct ferry_why *why)
 {
-	if (core_store_ok(core, e, call, why))
+	if (agent_store_ok(core, e, call, why))
 		return TAKEN;
-	return core_linked(core) ? WAITS : FAILED;
+	return agent_linked(core) ? WAITS : FAILED;
 }
 
 static enum taken handle_welcome(struct agent_core *core, const struct message_welcome *w)
 {
 	if (w->version != FERRY_PROTOCOL_VERSION) {
-		core_fail(core, FERRY_VERSION, 0, "the hub chose a protocol version that this agent does not know");
+		agent_fail(core, FERRY_VERSION, 0, "the hub chose a protocol version that this agent does not know");
 		return FAILED;
 	}
 	struct ferry_why why = {0};
@@ -97,10 +96,10 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 		core->hub_message_max = w->message_bytes_max;
 	core->look = true;
 	if (w->mode != WELCOME_DELTA)
-		core_log(core, LEVEL_INFO, "the replica is filled %s: %s",
+		agent_log(core, LEVEL_INFO, "the replica is filled %s: %s",
 			 w->mode == WELCOME_RESUME ? "from where it stopped" : "anew", ferry_error_text(w->code));
-	core_enter(core, w->mode == WELCOME_DELTA ? AGENT_LIVE : AGENT_FILLING);
-	core_send_ping(core);
+	agent_enter(core, w->mode == WELCOME_DELTA ? AGENT_LIVE : AGENT_FILLING);
+	agent_send_ping(core);
 	return TAKEN;
 }
 
@@ -109,12 +108,12 @@ static void report_commit(struct agent_core *core, const struct message_commit *
 {
 	core->look = true; /* a refused joined change-set comes back split (R5) */
 	if (r->sums_checked && !r->sums_match)
-		core_log(core, LEVEL_ERROR, "checksum mismatch at position %lld: %s", (long long)c->position,
+		agent_log(core, LEVEL_ERROR, "checksum mismatch at position %lld: %s", (long long)c->position,
 			 r->mismatch);
-	core_log(core, LEVEL_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
+	agent_log(core, LEVEL_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
 		 (long long)c->position, r->rows_applied, r->settled, r->rejected, r->conflicts);
 	if (c->fill_done)
-		core_enter(core, AGENT_LIVE);
+		agent_enter(core, AGENT_LIVE);
 	core->fx.changed(core->shell);
 }
 
@@ -136,11 +135,11 @@ static enum taken handle_fill(struct agent_core *core, const struct message_fill
 	enum taken t = store_result(core, core->ops->fill(core->store, fill, &why), "fill", &why);
 	if (t != TAKEN)
 		return t;
-	assert(fill->block.row_count > 0); /* the decoder refuses an empty block */
-	struct message m = {.type = MESSAGE_FILL_ACK,
-			    .fill_ack = {.table = fill->block.table,
-					 .after = fill->block.keys[fill->block.row_count - 1]}};
-	core_send(core, &m);
+	/* A table may end with no rows: then there is no key to name. */
+	struct message m = {.type = MESSAGE_FILL_ACK, .fill_ack = {.table = fill->block.table}};
+	if (fill->block.row_count > 0)
+		m.fill_ack.after = fill->block.keys[fill->block.row_count - 1];
+	agent_send(core, &m);
 	return TAKEN;
 }
 
@@ -188,13 +187,13 @@ static enum taken handle_stored(struct agent_core *core, const struct message *m
 		char sentence[120];
 		(void)snprintf(sentence, sizeof sentence, "a message %s is not allowed now",
 			       message_type_name((int)m->type));
-		core_violation(core, FERRY_UNEXPECTED_MESSAGE, sentence);
+		agent_violation(core, FERRY_UNEXPECTED_MESSAGE, sentence);
 		return FAILED;
 	}
 	enum taken t = dispatch(core, m);
 	if (t == TAKEN && message_takes_credit(m->type)) {
 		core->credit_owed += n;
-		core_send_credit(core);
+		agent_send_credit(core);
 	}
 	return t;
 }
@@ -217,12 +216,12 @@ static void inbox_put(struct agent_core *core, const uint8_t *bytes, size_t n)
 {
 	size_t most = (size_t)core->limits.credit_bytes + 2 * (size_t)core->limits.message_bytes_max;
 	if (core->inbox_bytes + n > most) {
-		core_violation(core, FERRY_CREDIT, "the hub sends on without credit");
+		agent_violation(core, FERRY_CREDIT, "the hub sends on without credit");
 		return;
 	}
 	struct inbox_item *item = malloc(sizeof *item + n);
 	if (!item) {
-		core_fail(core, FERRY_NO_MEMORY, 0, "no memory for a message from the hub");
+		agent_fail(core, FERRY_NO_MEMORY, 0, "no memory for a message from the hub");
 		return;
 	}
 	item->next = NULL;
@@ -243,19 +242,19 @@ static void inbox_drop_first(struct agent_core *core)
 	free(item);
 }
 
-void core_clear_inbox(struct agent_core *core)
+void agent_clear_inbox(struct agent_core *core)
 {
 	while (core->inbox)
 		inbox_drop_first(core);
 }
 
-void core_receive(struct agent_core *core, const uint8_t *bytes, size_t n)
+void agent_receive(struct agent_core *core, const uint8_t *bytes, size_t n)
 {
 	struct ferry_why why = {0};
 	struct message m;
 	enum ferry_error e = decode(core, bytes, n, &m, &why);
 	if (e) {
-		core_violation(core, e, why.text[0] ? why.text : ferry_error_text(e));
+		agent_violation(core, e, why.text[0] ? why.text : ferry_error_text(e));
 		return;
 	}
 	if (is_control(m.type))
@@ -266,15 +265,15 @@ void core_receive(struct agent_core *core, const uint8_t *bytes, size_t n)
 		inbox_put(core, bytes, n);
 }
 
-void core_drain_inbox(struct agent_core *core)
+void agent_drain_inbox(struct agent_core *core)
 {
-	while (core->inbox && !core_store_waits(core)) {
+	while (core->inbox && !agent_store_waits(core)) {
 		struct inbox_item *item = core->inbox;
 		struct ferry_why why = {0};
 		struct message m;
 		enum ferry_error e = decode(core, item->bytes, item->n, &m, &why);
 		if (e) { /* it was decoded when it came, so memory must have run out */
-			core_fail(core, e, 0, why.text[0] ? why.text : ferry_error_text(e));
+			agent_fail(core, e, 0, why.text[0] ? why.text : ferry_error_text(e));
 			return;
 		}
 		/* TAKEN: this one is done. FAILED: the link and the inbox are gone. */

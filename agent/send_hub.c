@@ -15,7 +15,7 @@ static enum ferry_error pack(struct agent_core *core, const struct message *m)
 	return packer_pack(core->packer, core->plain.p, core->plain.n, &core->envelope);
 }
 
-void core_send(struct agent_core *core, const struct message *m)
+void agent_send(struct agent_core *core, const struct message *m)
 {
 	/* A push that waits for credit owns the buffer: it is made again. */
 	struct buffer held = core->envelope;
@@ -23,7 +23,7 @@ void core_send(struct agent_core *core, const struct message *m)
 		buffer_init(&core->envelope, held.max_bytes);
 	enum ferry_error e = pack(core, m);
 	if (e)
-		core_log(core, LEVEL_ERROR, "a message %s cannot be sent: %s", message_type_name((int)m->type),
+		agent_log(core, LEVEL_ERROR, "a message %s cannot be sent: %s", message_type_name((int)m->type),
 			 ferry_error_text(e));
 	else
 		core->fx.send(core->shell, core->envelope.p, core->envelope.n);
@@ -33,11 +33,11 @@ void core_send(struct agent_core *core, const struct message *m)
 	}
 }
 
-void core_send_hello(struct agent_core *core)
+void agent_send_hello(struct agent_core *core)
 {
 	struct ferry_why why = {0};
 	struct message m = {.type = MESSAGE_HELLO};
-	if (!core_store_ok(core, core->ops->hello(core->store, &m.hello, &why), "hello", &why))
+	if (!agent_store_ok(core, core->ops->hello(core->store, &m.hello, &why), "hello", &why))
 		return;
 	m.hello.version_min = FERRY_PROTOCOL_VERSION;
 	m.hello.version_max = FERRY_PROTOCOL_VERSION;
@@ -45,27 +45,27 @@ void core_send_hello(struct agent_core *core)
 	m.hello.clock = core->fx.wall(core->shell);
 	m.hello.credit_bytes = core->limits.credit_bytes;
 	core->hello_sent = true;
-	core_send(core, &m);
+	agent_send(core, &m);
 }
 
-void core_send_ping(struct agent_core *core)
+void agent_send_ping(struct agent_core *core)
 {
-	int64_t now = core_now(core);
+	int64_t now = agent_now(core);
 	struct message m = {.type = MESSAGE_PING,
 			    .ping = {.id = clock_probe_ping(&core->probe, now), .sent = core->fx.wall(core->shell)}};
 	core->ping_at = now + core->limits.ping_interval_us;
-	core_send(core, &m);
+	agent_send(core, &m);
 }
 
 /* Given back in larger pieces: the hub always holds three quarters, which is
  * more than a message. */
-void core_send_credit(struct agent_core *core)
+void agent_send_credit(struct agent_core *core)
 {
 	if (core->credit_owed < core->limits.credit_bytes / 4 || core->credit_owed == 0)
 		return;
 	struct message m = {.type = MESSAGE_CREDIT, .credit = {.bytes = core->credit_owed}};
 	core->credit_owed = 0;
-	core_send(core, &m);
+	agent_send(core, &m);
 }
 
 /* Sends the held push when the hub's credit covers it. */
@@ -90,7 +90,7 @@ static bool prepare_push(struct agent_core *core)
 	arena_reset(&core->out_arena);
 	enum ferry_error e =
 		core->ops->next_push(core->store, &core->cursor, budget, &core->out_arena, &m.push, &why);
-	if (!core_store_ok(core, e, "next_push", &why))
+	if (!agent_store_ok(core, e, "next_push", &why))
 		return false;
 	if (m.push.set_count == 0) {
 		core->look = false;
@@ -103,7 +103,7 @@ static bool prepare_push(struct agent_core *core)
 		core->error = (int)e;
 		(void)ferry_fail(&core->why, e, "change-set %lld cannot be sent: %s", (long long)m.push.sets[0].number,
 				 ferry_error_text(e));
-		core_log(core, LEVEL_ERROR, "%s", core->why.text);
+		agent_log(core, LEVEL_ERROR, "%s", core->why.text);
 		return true;
 	}
 	core->held = true;
@@ -112,7 +112,7 @@ static bool prepare_push(struct agent_core *core)
 
 /* Bounded three ways: messages per call, bytes in the link's queue, and the
  * hub's credit for all that is under way. */
-void core_push(struct agent_core *core)
+void agent_push(struct agent_core *core)
 {
 	for (int i = 0; i < PUSHES_PER_WORK; i++) {
 		if (core->held && !push_held(core))
@@ -122,5 +122,5 @@ void core_push(struct agent_core *core)
 		if (!prepare_push(core))
 			return;
 	}
-	core->again_at = core_now(core);
+	core->again_at = agent_now(core);
 }

@@ -361,16 +361,16 @@ static void say_commit(struct bench *b, int64_t position, int64_t settled, bool 
 	hub_says(b, &m);
 }
 
-static void say_fill(struct bench *b, uint32_t table, uint8_t key_byte)
+static void say_fill(struct bench *b, uint32_t table, uint8_t key_byte, uint32_t rows)
 {
 	struct uuid key = {{key_byte}};
 	static const uint16_t num = 2;
 	struct value cell = value_int(5);
 	struct message m = {.type = MESSAGE_FILL,
 			    .fill = {.scope = "tenant",
-				     .block = {.table = table, .op = ROW_INSERT, .column_count = 1, .row_count = 1,
-					       .nums = &num, .keys = &key, .cells = &cell},
-				     .position = 3}};
+				     .block = {.table = table, .op = ROW_INSERT, .column_count = 1, XX, .cells = &cell},
+				     .position = 3,
+				     .table_done = rows == 0}};
 	hub_says(b, &m);
 }
 
@@ -642,7 +642,7 @@ static void fill_outside_of_filling_closes_the_link(void **state)
 {
 	struct bench *b = *state;
 	go_live(b);
-	say_fill(b, 1, 1);
+	say_fill(b, 1, 1, 1);
 	assert_int_equal(b->store.calls_fill, 0);
 	expect_backing_off(b, FERRY_UNEXPECTED_MESSAGE);
 }
@@ -957,12 +957,14 @@ static void fill_is_acknowledged_with_its_place_and_ends_live(void **state)
 	b->store.sets = 1;
 	agent_core_poke(b->core);
 	assert_int_equal(b->pushed_count, 0);
-	say_fill(b, 1, 0x11);
+	say_fill(b, 1, 0x11, 1);
 	assert_int_equal(b->last[MESSAGE_FILL_ACK].fill_ack.table, 1);
 	assert_int_equal(b->last[MESSAGE_FILL_ACK].fill_ack.after.b[0], 0x11);
-	say_fill(b, 2, 0x07);
+	say_fill(b, 2, 0x07, 1);
 	assert_int_equal(b->last[MESSAGE_FILL_ACK].fill_ack.table, 2);
 	assert_int_equal(b->last[MESSAGE_FILL_ACK].fill_ack.after.b[0], 0x07);
+	say_fill(b, 3, 0, 0); /* a table that has no rows here */
+	assert_int_equal(b->last[MESSAGE_FILL_ACK].fill_ack.table, 3);
 	say_delta(b);
 	say_commit(b, 9, 0, true);
 	assert_int_equal(agent_core_state(b->core), AGENT_LIVE);
@@ -975,7 +977,7 @@ static void fill_is_not_acknowledged_before_it_is_staged(void **state)
 	greet(b);
 	welcome(b, WELCOME_RESUME, 100000);
 	b->store.fill = FERRY_BUSY;
-	say_fill(b, 1, 1);
+	say_fill(b, 1, 1, 1);
 	assert_int_equal(b->count[MESSAGE_FILL_ACK], 0);
 	b->store.fill = FERRY_OK;
 	pass_to_wake(b);

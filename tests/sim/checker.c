@@ -1,0 +1,492 @@
+#include "tests/sim/checker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NUMBERS_MAX 8000
+#define EDITS_MAX 20000
+
+struct edit {
+	int device, key;
+	bool deletes, inserts;
+	struct sim_row before, after;
+	int64_t number; /* change-set; 0: not seen at the hub yet */
+};
+
+struct verdict_seen {
+	int64_t position; /* 0: none */
+	enum verdict verdict;
+	uint64_t content[4]; /* by part; 0: not offered yet */
+};
+
+struct offered_cell { /* what a change-set writes; column -1: a deletion */
+	int64_t number;
+	int device, key, column, edit;
+	int64_t value;
+};
+
+struct past {
+	int64_t position;
+	struct sim_state state;
+};
+
+struct checker {
+	struct sim *sim;
+	int devices;
+	bool scopes[DEVICES_MAX][SCOPES];
+	struct edit *edits;
+	int edit_count;
+	int token_edit[TOKENS_MAX]; /* 1 + index */
+	struct verdict_seen (*numbers)[NUMBERS_MAX];
+	struct offered_cell *cells;
+	int cell_count, cell_capacity;
+	struct past **history;
+	int history_count;
+	struct checker_counts counts;
+};
+
+static const struct sim_state nothing;
+
+struct checker *checker_new(struct sim *sim, int devices)
+{
+	struct checker *c = sim_alloc(sizeof *c);
+	c->sim = sim;
+	c->devices = devices;
+	c->edits = sim_alloc(EDITS_MAX * sizeof *c->edits);
+	c->numbers = sim_alloc(DEVICES_MAX * sizeof *c->numbers);
+	c->history = sim_alloc(EDITS_MAX * sizeof(void *));
+	return c;
+}
+
+void checker_free(struct checker *c)
+{
+	for (int i = 0; i < c->history_count; i++)
+		free(c->history[i]);
+	free(c->history);
+	free(c->edits);
+	free(c->numbers);
+	free(c->cells);
+	free(c);
+}
+
+struct checker_counts checker_counts(const struct checker *c)
+{
+	return c->counts;
+}
+
+void checker_scopes(struct checker *c, int device, const bool scopes[SCOPES])
+{
+	memcpy(c->scopes[device], scopes, SCOPES * sizeof(bool));
+}
+
+static const struct sim_state *state_at(const struct checker *c, int64_t position)
+{
+	for (int i = c->history_count - 1; i >= 0; i--)
+		if (c->history[i]->position <= position)
+			return &c->history[i]->state;
+	return &nothing;
+}
+
+/* Edits. */
+
+void checker_edit(struct checker *c, int device, int key, const struct sim_row *before, const struct sim_row *after)
+{
+	if (c->edit_count == EDITS_MAX)
+		abort();
+	struct edit *e = &c->edits[c->edit_count++];
+	*e = (struct edit){.device = device, .key = key, .before = *before, .after = *after,
+			   .deletes = before->exists && !after->exists, .inserts = !before->exists && after->exists};
+	c->counts.edits++;
+	for (int i = 0; after->exists && i < sim_columns(after->table); i++)
+		if (after->cells[i] >= FIRST_TOKEN && !c->token_edit[after->cells[i]])
+			c->token_edit[after->cells[i]] = c->edit_count;
+}
+
+/* Was the value on the device's screen, at this edit of the row or an
+ * earlier one? */
+static bool seen(const struct checker *c, const struct offered_cell *by, int column, int64_t value)
+{
+	for (int i = by->edit; i >= 0; i--) {
+		const struct edit *e = &c->edits[i];
+		if (e->device != by->device || e->key != by->key)
+			continue;
+		if ((e->before.exists && e->before.cells[column] == value) ||
+		    (e->after.exists && e->after.cells[column] == value))
+			return true;
+	}
+	return false;
+}
+
+static bool settled_by(const struct checker *c, int device, int64_t number, int64_t position)
+{
+	const struct verdict_seen *v = &c->numbers[device][number];
+	return number > 0 && v->position > 0 && v->position <= position;
+}
+
+/* Offers. */
+
+static uint64_t mix(uint64_t h, uint64_t x)
+{
+	h ^= x + 0x9e3779b97f4a7c15u + (h << 6) + (h >> 2);
+	return h * 0xff51afd7ed558ccdu;
+}
+
+static void keep_cell(struct checker *c, struct offered_cell cell)
+{
+	if (c->cell_count == c->cell_capacity) {
+		c->cell_capacity = c->cell_capacity ? 2 * c->cell_capacity : 1024;
+		c->cells = realloc(c->cells, (size_t)c->cell_capacity * sizeof *c->cells);
+		if (!c->cells)
+			abort();
+	}
+	c->cells[c->cell_count++] = cell;
+}
+
+static int last_edit(const struct checker *c, int device, int key, bool only_deletes)
+{
+	for (int i = c->edit_count - 1; i >= 0; i--)
+		if (c->edits[i].device == device && c->edits[i].key == key && (!only_deletes || c->edits[i].deletes))
+			return i;
+	return -1;
+}
+
+/* Which edit a row of a change-set ends with: the latest whose token it holds. */
+static int edit_of_row(struct checker *c, int device, int key, const struct block *b, uint32_t row)
+{
+	int latest = -1;
+	if (b->op == ROW_DELETE)
+		return last_edit(c, device, key, true);
+	for (uint16_t i = 0; i < b->column_count; i++) {
+		int64_t v;
+		if (!sim_cell(b->table, b->nums[i] - 2, &b->cells[(size_t)i * b->row_count + row], &v)) {
+			sim_fail(c->sim, "device %d pushed a value that nobody wrote", device);
+			return -1;
+		}
+		if (v >= FIRST_TOKEN && c->token_edit[v] - 1 > latest)
+			latest = c->token_edit[v] - 1;
+	}
+	return latest;
+}
+
+static void number_edits(struct checker *c, int device, int key, int latest, int64_t number)
+{
+	for (int i = 0; i <= latest; i++) {
+		struct edit *e = &c->edits[i];
+		bool again = i == latest && e->number > 0 && e->number < number &&
+			     c->numbers[device][e->number].verdict == VERDICT_REJECTED;
+		if (e->device == device && e->key == key && (e->number == 0 || again))
+			e->number = number;
+	}
+}
+
+static void keep_row(struct checker *c, int device, int64_t number, const struct block *b, uint32_t row)
+{
+	int key = sim_key_number(&b->keys[row]);
+	int edit = key < 0 ? -1 : edit_of_row(c, device, key, b, row);
+	if (edit < 0 || c->edits[edit].device != device || c->edits[edit].key != key) {
+		sim_fail(c->sim, "device %d pushed in %lld a row %d that it never edited so", device, (long long)number, key);
+		return;
+	}
+	number_edits(c, device, key, edit, number);
+	if (b->op == ROW_DELETE)
+		keep_cell(c, (struct offered_cell){.number = number, .device = device, .key = key, .column = -1, .edit = edit});
+	for (uint16_t i = 0; i < b->column_count; i++) {
+		struct offered_cell cell = {.number = number, .device = device, .key = key, .column = b->nums[i] - 2,
+					    .edit = edit};
+		if (sim_cell(b->table, cell.column, &b->cells[(size_t)i * b->row_count + row], &cell.value))
+			keep_cell(c, cell);
+	}
+}
+
+static uint64_t content_of(const struct change_set *set)
+{
+	uint64_t h = 1;
+	for (uint32_t i = 0; i < set->block_count; i++) {
+		const struct block *b = &set->blocks[i];
+		for (uint32_t r = 0; r < b->row_count; r++) {
+			h = mix(h, (uint64_t)sim_key_number(&b->keys[r]) * 8 + b->op);
+			for (uint16_t n = 0; n < b->column_count; n++) {
+				int64_t v = 0;
+				(void)sim_cell(b->table, b->nums[n] - 2, &b->cells[(size_t)n * b->row_count + r], &v);
+				h = mix(h, (uint64_t)v * 64 + b->nums[n]);
+			}
+		}
+	}
+	return h | 1;
+}
+
+void checker_offered(struct checker *c, int device, const struct change_set *set)
+{
+	if (set->number >= NUMBERS_MAX || set->part >= 4)
+		abort();
+	uint64_t content = content_of(set);
+	uint64_t *known = &c->numbers[device][set->number].content[set->part];
+	if (*known) {
+		if (*known != content)
+			sim_fail(c->sim, "device %d used number %lld for two contents", device, (long long)set->number);
+		return;
+	}
+	*known = content;
+	for (uint32_t i = 0; i < set->block_count; i++)
+		for (uint32_t r = 0; r < set->blocks[i].row_count; r++)
+			keep_row(c, device, set->number, &set->blocks[i], r);
+}
+
+/* Commits. */
+
+struct commit {
+	const struct sim_state *before, *after;
+	const int *devices;
+	const struct settled *settled;
+	uint32_t count;
+	int64_t position;
+};
+
+static const struct settled *verdict_in(const struct commit *t, const struct offered_cell *cell)
+{
+	for (uint32_t i = 0; i < t->count; i++)
+		if (t->devices[i] == cell->device && t->settled[i].number == cell->number &&
+		    t->settled[i].verdict != VERDICT_REJECTED)
+			return &t->settled[i];
+	return NULL;
+}
+
+static bool conflict_names(const struct settled *s, int key, uint32_t table, int column, int64_t value, bool of_hub)
+{
+	for (uint32_t i = 0; i < s->conflict_count; i++) {
+		const struct conflict *f = &s->conflicts[i];
+		int64_t v;
+		if (!uuid_equal(&f->key, sim_key(key)))
+			continue;
+		if (f->num == 0)
+			return true;
+		if (column >= 0 && f->num == sim_num(column) &&
+		    sim_cell(table, column, of_hub ? &f->hub_value : &f->device_value, &v) && v == value)
+			return true;
+	}
+	return false;
+}
+
+/* A value that was the hub's is gone: somebody who wrote that cell (or
+ * deleted the row) must have seen it, or a conflict keeps it. */
+static bool loss_accounted(const struct checker *c, const struct commit *t, int key, int column, int64_t value)
+{
+	uint32_t table = t->before->rows[key].table ? t->before->rows[key].table : t->after->rows[key].table;
+	for (int i = 0; i < c->cell_count; i++) {
+		const struct offered_cell *cell = &c->cells[i];
+		if (cell->key != key || (cell->column != column && cell->column != -1))
+			continue;
+		const struct settled *s = verdict_in(t, cell);
+		if (s && (seen(c, cell, column, value) || conflict_names(s, key, table, column, value, true)))
+			return true;
+	}
+	return false;
+}
+
+static bool hub_wrote(const struct checker *c, int key, const struct sim_row *after)
+{
+	int i = last_edit(c, -1, key, false);
+	return i >= 0 && memcmp(&c->edits[i].after, after, sizeof *after) == 0;
+}
+
+static bool written_here(const struct checker *c, const struct commit *t, int key, int column, int64_t value)
+{
+	for (int i = 0; i < c->cell_count; i++) {
+		const struct offered_cell *cell = &c->cells[i];
+		if (cell->key == key && cell->column == column && (column == -1 || cell->value == value) &&
+		    verdict_in(t, cell))
+			return true;
+	}
+	return false;
+}
+
+static void check_row(struct checker *c, const struct commit *t, int key)
+{
+	const struct sim_row *b = &t->before->rows[key], *a = &t->after->rows[key];
+	if (memcmp(b, a, sizeof *a) == 0)
+		return;
+	if (t->count == 0) {
+		if (!hub_wrote(c, key, a))
+			sim_fail(c->sim, "P2: row %d changed at %lld by nobody", key, (long long)t->position);
+		return;
+	}
+	if (b->exists && !a->exists && !written_here(c, t, key, -1, 0))
+		sim_fail(c->sim, "P2: row %d vanished at %lld without a deletion", key, (long long)t->position);
+	for (int i = 0; i < sim_columns(a->table ? a->table : b->table); i++) {
+		bool gone = b->exists && b->cells[i] != CELL_NULL && (!a->exists || a->cells[i] != b->cells[i]);
+		bool new = a->exists && a->cells[i] != CELL_NULL && (!b->exists || a->cells[i] != b->cells[i]);
+		if (new && !written_here(c, t, key, i, a->cells[i]))
+			sim_fail(c->sim, "P2: row %d column %d holds %lld at %lld, of no change-set settled there", key, i,
+				 (long long)a->cells[i], (long long)t->position);
+		if (gone && !loss_accounted(c, t, key, i, b->cells[i]))
+			sim_fail(c->sim, "P5: row %d column %d lost %lld at %lld unseen and without a conflict", key, i,
+				 (long long)b->cells[i], (long long)t->position);
+	}
+}
+
+/* What an accepted change-set wrote stands, or is kept as a conflict, or was
+ * overwritten in the same commit by somebody who saw it. */
+static void check_cell(struct checker *c, const struct commit *t, const struct offered_cell *cell)
+{
+	const struct settled *s = verdict_in(t, cell);
+	const struct sim_row *a = &t->after->rows[cell->key];
+	if (!s)
+		return;
+	if (cell->column < 0) {
+		if (a->exists && !conflict_names(s, cell->key, a->table, -1, 0, false) &&
+		    t->before->rows[cell->key].exists && s->conflict_count == 0 && !written_here(c, t, cell->key, 0, a->cells[0]))
+			sim_fail(c->sim, "P5: the deletion of row %d by device %d, %lld came to nothing", cell->key,
+				 cell->device, (long long)cell->number);
+		return;
+	}
+	uint32_t table = c->edits[cell->edit].after.table;
+	if ((a->exists && a->cells[cell->column] == cell->value) || cell->value == CELL_NULL ||
+	    conflict_names(s, cell->key, table, cell->column, cell->value, false) ||
+	    loss_accounted(c, t, cell->key, cell->column, cell->value))
+		return;
+	sim_fail(c->sim, "P5: %lld of device %d, change-set %lld (row %d column %d) is lost at %lld", (long long)cell->value,
+		 cell->device, (long long)cell->number, cell->key, cell->column, (long long)t->position);
+}
+
+static void keep_verdicts(struct checker *c, const struct commit *t)
+{
+	for (uint32_t i = 0; i < t->count; i++) {
+		const struct settled *s = &t->settled[i];
+		struct verdict_seen *v = &c->numbers[t->devices[i]][s->number];
+		if (v->position)
+			sim_fail(c->sim, "P2: change-set %lld of device %d is settled at %lld and again at %lld",
+				 (long long)s->number, t->devices[i], (long long)v->position, (long long)t->position);
+		if (!v->content[0])
+			sim_fail(c->sim, "P2: change-set %lld of device %d is settled but was never sent",
+				 (long long)s->number, t->devices[i]);
+		v->position = t->position;
+		v->verdict = s->verdict;
+		c->counts.settled++;
+		c->counts.rejected += s->verdict == VERDICT_REJECTED;
+		c->counts.conflicts += (int)s->conflict_count;
+	}
+}
+
+void checker_commit(struct checker *c, int64_t position, const struct sim_state *after, const int *devices,
+		    const struct settled *settled, uint32_t settled_count)
+{
+	struct commit t = {.before = state_at(c, INT64_MAX), .after = after, .devices = devices, .settled = settled,
+			   .count = settled_count, .position = position};
+	if (c->history_count && c->history[c->history_count - 1]->position >= position)
+		sim_fail(c->sim, "position %lld is not above the last", (long long)position);
+	keep_verdicts(c, &t);
+	for (int key = 0; key < KEYS_MAX; key++)
+		check_row(c, &t, key);
+	for (int i = 0; i < c->cell_count; i++)
+		check_cell(c, &t, &c->cells[i]);
+	struct past *p = sim_alloc(sizeof *p);
+	p->position = position;
+	p->state = *after;
+	if (c->history_count == EDITS_MAX)
+		abort();
+	c->history[c->history_count++] = p;
+	c->counts.commits++;
+}
+
+void checker_acked(struct checker *c, int device, const struct settled *s)
+{
+	const struct verdict_seen *v = s->number < NUMBERS_MAX ? &c->numbers[device][s->number] : NULL;
+	if (!v || !v->position)
+		sim_fail(c->sim, "change-set %lld of device %d is acknowledged but not committed", (long long)s->number, device);
+	else if (v->verdict != s->verdict || v->position != s->position)
+		sim_fail(c->sim, "change-set %lld of device %d is acknowledged as %d at %lld but settled as %d at %lld",
+			 (long long)s->number, device, (int)s->verdict, (long long)s->position, (int)v->verdict,
+			 (long long)v->position);
+}
+
+/* Replicas. */
+
+struct pending { /* this device's edits of a row that position does not include */
+	bool any, inserted, deleted;
+	bool has[CELLS_MAX];
+	int64_t cells[CELLS_MAX];
+};
+
+static void add_pending(struct pending *p, const struct edit *e)
+{
+	p->any = true;
+	p->inserted = (p->inserted || e->inserts) && !e->deletes;
+	p->deleted = e->deletes;
+	for (int i = 0; i < CELLS_MAX; i++) {
+		p->has[i] = !e->deletes && (p->has[i] || e->inserts || e->before.cells[i] != e->after.cells[i]);
+		if (e->deletes || e->inserts || e->before.cells[i] != e->after.cells[i])
+			p->cells[i] = e->after.cells[i];
+	}
+}
+
+static bool row_right(const struct pending *p, const struct sim_row *base, const struct sim_row *shown)
+{
+	if (p->deleted)
+		return !shown->exists;
+	if (!p->inserted && base->exists != shown->exists)
+		return p->any && !base->exists; /* an edit of a row that is gone at the hub: shown or not */
+	if (p->inserted && !shown->exists)
+		return false;
+	for (int i = 0; shown->exists && i < sim_columns(shown->table); i++) {
+		int64_t expected = p->has[i] ? p->cells[i] : base->cells[i];
+		if ((p->has[i] || base->exists) && shown->cells[i] != expected)
+			return false;
+	}
+	return true;
+}
+
+static void compare(struct checker *c, int device, int64_t position, const struct sim_state *visible, bool quiet)
+{
+	static const struct sim_row none;
+	const struct sim_state *hub = state_at(c, position);
+	struct pending *pending = sim_alloc(KEYS_MAX * sizeof *pending);
+	for (int i = 0; i < c->edit_count; i++) {
+		const struct edit *e = &c->edits[i];
+		if (e->device == device && !settled_by(c, device, e->number, position) && !quiet)
+			add_pending(&pending[e->key], e);
+	}
+	for (int key = 0; key < KEYS_MAX; key++) {
+		int scope = hub->rows[key].exists ? sim_scope_of(hub, key) : -1;
+		const struct sim_row *base = scope >= 0 && c->scopes[device][scope] ? &hub->rows[key] : &none;
+		const struct sim_row *shown = &visible->rows[key];
+		if (!row_right(&pending[key], base, shown))
+			sim_fail(c->sim,
+				 "%s: device %d at %lld shows row %d as %s %lld %lld %lld %lld; the hub had %s %lld %lld %lld %lld; "
+				 "pending %s%s",
+				 quiet ? "P4" : "P3", device, (long long)position, key, shown->exists ? "there" : "gone",
+				 (long long)shown->cells[0], (long long)shown->cells[1], (long long)shown->cells[2],
+				 (long long)shown->cells[3], base->exists ? "there" : "gone", (long long)base->cells[0],
+				 (long long)base->cells[1], (long long)base->cells[2], (long long)base->cells[3],
+				 pending[key].any ? "edits" : "none", pending[key].deleted ? ", deleted" : "");
+	}
+	free(pending);
+	c->counts.states_compared++;
+}
+
+void checker_replica(struct checker *c, int device, int64_t position, const struct sim_state *visible)
+{
+	compare(c, device, position, visible, false);
+}
+
+/* The last word on each row was said to the hub, or came to nothing before. */
+static void check_nothing_left(struct checker *c, int device)
+{
+	for (int key = 0; key < KEYS_MAX; key++) {
+		int i = last_edit(c, device, key, false);
+		if (i < 0 || settled_by(c, device, c->edits[i].number, INT64_MAX))
+			continue;
+		bool net_nothing = c->edits[i].deletes && c->edits[i].number == 0;
+		if (!net_nothing)
+			sim_fail(c->sim, "the last edit of row %d on device %d (change-set %lld) was never settled", key, device,
+				 (long long)c->edits[i].number);
+	}
+}
+
+void checker_quiet(struct checker *c, int device, int64_t position, const struct sim_state *visible)
+{
+	if (c->history_count && position < c->history[c->history_count - 1]->position)
+		sim_fail(c->sim, "all is quiet, but device %d stands at %lld of %lld", device, (long long)position,
+			 (long long)c->history[c->history_count - 1]->position);
+	check_nothing_left(c, device);
+	compare(c, device, position, visible, true);
+}

@@ -1,0 +1,42 @@
+/* The independent judge. It is told what people did on devices and at the
+ * hub, what the hub's database committed, what was acknowledged, and what
+ * each replica shows; it uses no product code but the codec, and says so by
+ * sim_fail when a promise is broken:
+ *
+ *   P2  a change-set is settled once, and its values appear in that commit only
+ *   P3  a replica shows a committed state of its scopes plus its own pending edits
+ *   P4  when all is quiet every replica equals the hub's rows in its scopes
+ *   P5  no value goes without its author's knowledge unless a conflict or a
+ *       refusal keeps it
+ *   --  nothing is acknowledged that is not committed; nothing stays behind */
+#ifndef FERRY_TESTS_SIM_CHECKER_H
+#define FERRY_TESTS_SIM_CHECKER_H
+
+#include "tests/sim/sim.h"
+#include "tests/sim/sim_data.h"
+
+struct checker;
+
+struct checker *checker_new(struct sim *sim, int devices);
+void checker_free(struct checker *c);
+void checker_scopes(struct checker *c, int device, const bool scopes[SCOPES]);
+
+/* A person's statement: what the row showed before, and after. device -1: at the hub. */
+void checker_edit(struct checker *c, int device, int key, const struct sim_row *before, const struct sim_row *after);
+/* The hub's store got a change-set (or a part) to merge. */
+void checker_offered(struct checker *c, int device, const struct change_set *set);
+/* The hub's database committed. settled[i] belongs to devices[i]. */
+void checker_commit(struct checker *c, int64_t position, const struct sim_state *after, const int *devices,
+		    const struct settled *settled, uint32_t settled_count);
+void checker_acked(struct checker *c, int device, const struct settled *s); /* the hub sent it */
+/* The replica stands at position and shows this. */
+void checker_replica(struct checker *c, int device, int64_t position, const struct sim_state *visible);
+/* All is quiet: P4, and everything that was written has been dealt with. */
+void checker_quiet(struct checker *c, int device, int64_t position, const struct sim_state *visible);
+
+struct checker_counts {
+	int edits, commits, settled, rejected, conflicts, states_compared;
+};
+struct checker_counts checker_counts(const struct checker *c);
+
+#endif

@@ -1,0 +1,473 @@
+/* A replica in memory: the confirmed rows whole, the outbox as a list, and
+ * what the app sees worked out from both each time. Slow and obviously right;
+ * shares nothing with agent/replica*.c. What a crash loses is in `memory`. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_replica.h"
+
+#define SETS_MAX 4000
+#define RAW_MAX 2000
+#define FRAME_ROWS_MAX 4000
+
+struct raw_edit {
+	int key;
+	int64_t position; /* the bookmark it was made at */
+	int64_t at;
+	struct sim_row before, after;
+};
+
+struct pending_row {
+	int key;
+	enum row_op op;
+	struct sim_row after;
+	bool has[CELLS_MAX];
+	int64_t base[CELLS_MAX]; /* R1, per cell */
+	int64_t row_base;
+};
+
+struct pending_set {
+	int64_t number, base, at;
+	uint32_t row_count;
+	struct pending_row *rows;
+	bool settled;
+};
+
+struct frame_row {
+	int64_t to;
+	int key;
+	enum row_op op;
+	bool has[CELLS_MAX];
+	struct sim_row row;
+};
+
+struct model_replica {
+	struct sim *sim;
+	int device;
+	const int64_t *skew;
+	struct replica_faults faults;
+	/* Durable. */
+	struct sim_state confirmed, staging;
+	int64_t position, mark, last_number, fill_position;
+	uint32_t fill_table;
+	struct uuid fill_after, epoch;
+	bool has_schema, filling;
+	struct pending_set *sets;
+	int set_count;
+	struct raw_edit *raw;
+	int raw_count;
+	/* Memory. */
+	struct frame_row *frames;
+	int frame_count;
+};
+
+static void apply_pending(struct sim_state *s, const struct pending_row *p)
+{
+	struct sim_row *row = &s->rows[p->key];
+	if (p->op == ROW_DELETE)
+		row->exists = false;
+	if (p->op == ROW_INSERT)
+		*row = p->after;
+	for (int i = 0; p->op == ROW_UPDATE && row->exists && i < CELLS_MAX; i++)
+		if (p->has[i])
+			row->cells[i] = p->after.cells[i];
+}
+
+static void apply_raw(struct sim_state *s, const struct raw_edit *e)
+{
+	struct sim_row *row = &s->rows[e->key];
+	if (!e->before.exists || !e->after.exists) {
+		*row = e->after;
+		return;
+	}
+	for (int i = 0; row->exists && i < CELLS_MAX; i++)
+		if (e->before.cells[i] != e->after.cells[i])
+			row->cells[i] = e->after.cells[i];
+}
+
+static void model_visible(void *store, struct sim_state *out)
+{
+	struct model_replica *m = store;
+	*out = m->confirmed;
+	for (int i = 0; i < m->set_count; i++)
+		for (uint32_t r = 0; !m->sets[i].settled && r < m->sets[i].row_count; r++)
+			apply_pending(out, &m->sets[i].rows[r]);
+	for (int i = 0; i < m->raw_count; i++)
+		apply_raw(out, &m->raw[i]);
+}
+
+static bool model_edit(void *store, int key, const struct sim_row *after)
+{
+	struct model_replica *m = store;
+	if (!m->has_schema)
+		return false;
+	struct sim_state *now = sim_alloc(sizeof *now);
+	model_visible(m, now);
+	if (m->raw_count == RAW_MAX)
+		abort();
+	m->raw[m->raw_count++] = (struct raw_edit){.key = key, .position = m->position < 0 ? 0 : m->position,
+						   .at = 1700000000 * (int64_t)SIM_S + m->sim->now + *m->skew,
+						   .before = now->rows[key], .after = *after};
+	free(now);
+	return true;
+}
+
+/* Cutting. */
+
+static void note_bases(const struct model_replica *m, struct pending_row *p, int64_t position)
+{
+	for (int i = 0; i < CELLS_MAX; i++)
+		p->base[i] = position;
+	p->row_base = position;
+	for (int s = m->set_count - 1; s >= 0 && !m->faults.base_is_now; s--)
+		for (uint32_t r = 0; !m->sets[s].settled && r < m->sets[s].row_count; r++) {
+			const struct pending_row *q = &m->sets[s].rows[r];
+			if (q->key != p->key)
+				continue;
+			for (int i = 0; i < CELLS_MAX; i++)
+				if (q->op != ROW_UPDATE || q->has[i]) {
+					if (q->base[i] < p->base[i])
+						p->base[i] = q->base[i];
+					if (q->base[i] < p->row_base)
+						p->row_base = q->base[i];
+				}
+		}
+}
+
+static bool net_row(const struct model_replica *m, int first, int count, struct pending_row *p)
+{
+	const struct raw_edit *a = &m->raw[first], *b = a;
+	for (int i = first + 1; i < count; i++)
+		if (m->raw[i].key == a->key)
+			b = &m->raw[i];
+	bool changed = false;
+	*p = (struct pending_row){.key = a->key, .after = b->after, .op = ROW_UPDATE};
+	if (!a->before.exists && !b->after.exists)
+		return false;
+	if (!a->before.exists)
+		p->op = ROW_INSERT;
+	else if (!b->after.exists)
+		p->op = ROW_DELETE;
+	if (p->op == ROW_DELETE)
+		p->after = (struct sim_row){.table = a->before.table};
+	for (int i = 0; p->op != ROW_DELETE && i < sim_columns(b->after.table); i++) {
+		p->has[i] = p->op == ROW_INSERT || a->before.cells[i] != b->after.cells[i];
+		changed = changed || p->has[i];
+	}
+	note_bases(m, p, a->position);
+	return p->op == ROW_DELETE || changed;
+}
+
+static bool first_of_key(const struct model_replica *m, int i)
+{
+	for (int j = 0; j < i; j++)
+		if (m->raw[j].key == m->raw[i].key)
+			return false;
+	return true;
+}
+
+static enum ferry_error model_cut(void *store, bool *out_more, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	int count = 0;
+	(void)why;
+	*out_more = false;
+	while (count < m->raw_count && m->raw[count].position == m->raw[0].position)
+		count++;
+	if (count == 0)
+		return FERRY_OK;
+	if (m->set_count == SETS_MAX)
+		abort();
+	struct pending_set *s = &m->sets[m->set_count];
+	*s = (struct pending_set){.base = m->raw[0].position, .at = m->raw[0].at};
+	s->rows = sim_alloc((size_t)count * sizeof *s->rows);
+	for (int i = 0; i < count; i++)
+		if (first_of_key(m, i) && net_row(m, i, count, &s->rows[s->row_count]))
+			s->row_count++;
+	if (s->row_count > 0) {
+		s->number = ++m->last_number;
+		m->set_count++;
+	} else {
+		free(s->rows);
+	}
+	memmove(m->raw, m->raw + count, (size_t)(m->raw_count - count) * sizeof *m->raw);
+	m->raw_count -= count;
+	*out_more = m->raw_count > 0;
+	return FERRY_OK;
+}
+
+/* Pushing. */
+
+static bool touches(const struct pending_set *s, int key)
+{
+	for (uint32_t r = 0; r < s->row_count; r++)
+		if (s->rows[r].key == key)
+			return true;
+	return false;
+}
+
+static void put_depends(const struct model_replica *m, const struct pending_set *s, struct arena *arena,
+			struct change_set *out)
+{
+	int64_t *depends = arena_array(arena, (size_t)m->set_count + 1, sizeof *depends);
+	for (int i = 0; i < m->set_count && &m->sets[i] < s; i++) {
+		bool needs = false;
+		for (uint32_t r = 0; r < s->row_count; r++)
+			needs = needs || touches(&m->sets[i], s->rows[r].key) ||
+				(s->rows[r].after.table == NOTE && s->rows[r].op == ROW_INSERT &&
+				 touches(&m->sets[i], (int)s->rows[r].after.cells[0]));
+		if (needs && !m->sets[i].settled)
+			depends[out->depends_count++] = m->sets[i].number;
+	}
+	out->depends = depends;
+}
+
+static void put_row(const struct pending_row *p, const struct pending_set *s, struct arena *arena, struct block *b)
+{
+	uint16_t *nums = arena_array(arena, CELLS_MAX, sizeof *nums);
+	struct value *cells = arena_array(arena, CELLS_MAX, sizeof *cells);
+	struct row_base *bases = arena_array(arena, CELLS_MAX + 1, sizeof *bases);
+	*b = (struct block){.table = p->after.table, .op = p->op, .row_count = 1, .nums = nums, .cells = cells,
+			    .keys = sim_key(p->key), .bases = bases};
+	if (p->op != ROW_UPDATE && p->row_base < s->base)
+		bases[b->base_count++] = (struct row_base){.position = p->row_base};
+	for (int i = 0; p->op != ROW_DELETE && i < sim_columns(p->after.table); i++) {
+		if (!p->has[i])
+			continue;
+		if (p->op == ROW_UPDATE && p->base[i] < s->base)
+			bases[b->base_count++] = (struct row_base){.num = sim_num(i), .position = p->base[i]};
+		nums[b->column_count] = sim_num(i);
+		cells[b->column_count++] = sim_value(p->after.table, i, p->after.cells[i]);
+	}
+	if (b->base_count == 0)
+		b->bases = NULL;
+}
+
+static void put_set(const struct model_replica *m, const struct pending_set *s, struct arena *arena, struct change_set *out)
+{
+	struct block *blocks = arena_array(arena, s->row_count, sizeof *blocks);
+	*out = (struct change_set){.number = s->number, .base_position = s->base, .at = s->at, .blocks = blocks,
+				   .block_count = s->row_count};
+	for (uint32_t r = 0; r < s->row_count; r++)
+		put_row(&s->rows[r], s, arena, &blocks[r]);
+	put_depends(m, s, arena, out);
+}
+
+static enum ferry_error model_next_push(void *store, struct push_cursor *cursor, size_t budget, struct arena *arena,
+					struct message_push *out, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	struct change_set *sets = arena_array(arena, 3, sizeof *sets);
+	(void)budget;
+	(void)why;
+	*out = (struct message_push){.sets = sets};
+	for (int i = 0; i < m->set_count && out->set_count < 3; i++) {
+		if (m->sets[i].settled || m->sets[i].number <= cursor->number)
+			continue;
+		put_set(m, &m->sets[i], arena, &sets[out->set_count++]);
+		cursor->number = m->sets[i].number;
+	}
+	return FERRY_OK;
+}
+
+static void settle(struct model_replica *m, int64_t number)
+{
+	for (int i = 0; i < m->set_count; i++)
+		if (m->sets[i].number == number)
+			m->sets[i].settled = true;
+}
+
+static enum ferry_error model_ack(void *store, const struct message_ack *ack, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	(void)why;
+	for (uint32_t i = 0; m->faults.forget_on_ack && i < ack->settled_count; i++)
+		settle(m, ack->settled[i].number);
+	return FERRY_OK;
+}
+
+/* The hub's states. */
+
+static void apply_frame_row(struct model_replica *m, struct sim_state *s, const struct frame_row *f)
+{
+	struct sim_row *row = &s->rows[f->key];
+	if (f->op == ROW_DELETE || f->op == ROW_LEFT) {
+		row->exists = false;
+		return;
+	}
+	if (f->op == ROW_INSERT) {
+		*row = f->row;
+		return;
+	}
+	if (!row->exists)
+		sim_fail(m->sim, "device %d gets an update of row %d, which it does not have", m->device, f->key);
+	for (int i = 0; i < CELLS_MAX; i++)
+		if (f->has[i])
+			row->cells[i] = f->row.cells[i];
+}
+
+/* R14: of each state first what goes, then what comes. */
+static void apply_frames(struct model_replica *m, struct sim_state *s)
+{
+	for (int i = 0; i < m->frame_count;) {
+		int end = i;
+		while (end < m->frame_count && m->frames[end].to == m->frames[i].to)
+			end++;
+		for (int going = 1; going >= 0; going--)
+			for (int j = i; j < end; j++)
+				if (going == (m->frames[j].op == ROW_DELETE || m->frames[j].op == ROW_LEFT))
+					apply_frame_row(m, s, &m->frames[j]);
+		i = end;
+	}
+	m->frame_count = 0;
+}
+
+static void keep_block(struct model_replica *m, const struct block *b, int64_t to)
+{
+	for (uint32_t r = 0; r < b->row_count; r++) {
+		if (m->frame_count == FRAME_ROWS_MAX)
+			abort();
+		struct frame_row *f = &m->frames[m->frame_count++];
+		*f = (struct frame_row){.to = to, .key = sim_key_number(&b->keys[r]), .op = b->op,
+					.row = {.exists = true, .table = b->table}};
+		for (uint16_t i = 0; i < b->column_count; i++) {
+			int c = b->nums[i] - 2;
+			f->has[c] = sim_cell(b->table, c, &b->cells[(size_t)i * b->row_count + r], &f->row.cells[c]);
+			if (!f->has[c])
+				sim_fail(m->sim, "device %d gets a value that nobody wrote", m->device);
+		}
+	}
+}
+
+static enum ferry_error model_delta(void *store, const struct message_delta *delta, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	(void)why;
+	for (uint32_t i = 0; i < delta->block_count; i++)
+		keep_block(m, &delta->blocks[i], delta->to);
+	if (m->faults.frames_without_commit && !m->filling)
+		apply_frames(m, &m->confirmed);
+	return FERRY_OK;
+}
+
+static enum ferry_error model_commit(void *store, const struct message_commit *c, struct store_commit_report *report,
+				     struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	(void)why;
+	if (m->filling != c->fill_done)
+		sim_fail(m->sim, "device %d: a commit that %s the fill", m->device, c->fill_done ? "ends no" : "ignores");
+	if (c->position < m->position && !c->fill_done)
+		sim_fail(m->sim, "device %d goes back from %lld to %lld", m->device, (long long)m->position,
+			 (long long)c->position);
+	if (m->faults.bookmark_first && sim_chance(m->sim, 20))
+		m->frame_count = 0;
+	apply_frames(m, m->filling ? &m->staging : &m->confirmed);
+	if (c->fill_done) {
+		m->confirmed = m->staging;
+		m->filling = false;
+		m->fill_table = 0;
+	}
+	for (uint32_t i = 0; i < c->settled_count; i++)
+		settle(m, c->settled[i].number);
+	m->position = c->position;
+	m->mark = c->mark;
+	report->settled = c->settled_count;
+	return FERRY_OK;
+}
+
+static enum ferry_error model_fill(void *store, const struct message_fill *fill, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	const struct block *b = &fill->block;
+	(void)why;
+	keep_block(m, b, 0);
+	apply_frames(m, &m->staging);
+	m->fill_position = fill->position;
+	m->fill_table = b->table;
+	m->fill_after = b->row_count ? b->keys[b->row_count - 1] : (struct uuid){{0}};
+	return FERRY_OK;
+}
+
+/* The rest. */
+
+static enum ferry_error model_hello(void *store, struct message_hello *out, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	(void)why;
+	*out = (struct message_hello){.incarnation = {.b = {1, [15] = (uint8_t)m->device}}, .epoch = m->epoch,
+				      .schema_hash = m->has_schema ? sim_schema()->hash : 0, .position = m->position,
+				      .mark = m->mark, .last_number = m->last_number, .fill_position = m->fill_position,
+				      .fill_table = m->fill_table, .fill_after = m->fill_after};
+	return FERRY_OK;
+}
+
+static enum ferry_error model_welcome(void *store, const struct message_welcome *w, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	(void)why;
+	m->epoch = w->epoch;
+	if (w->mode == WELCOME_FILL) {
+		memset(&m->staging, 0, sizeof m->staging);
+		m->fill_table = 0;
+		m->fill_position = 0;
+	}
+	m->filling = w->mode != WELCOME_DELTA;
+	return FERRY_OK;
+}
+
+static enum ferry_error model_schema(void *store, const struct schema *schema, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	(void)why;
+	m->has_schema = schema->table_count > 0;
+	return FERRY_OK;
+}
+
+static enum ferry_error model_status(void *store, struct store_status *out, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	(void)why;
+	*out = (struct store_status){.position = m->position};
+	for (int i = 0; i < m->set_count; i++)
+		out->outbox_sets += !m->sets[i].settled;
+	out->outbox_rows = (uint64_t)m->raw_count;
+	return FERRY_OK;
+}
+
+static void model_disconnected(void *store)
+{
+	((struct model_replica *)store)->frame_count = 0;
+}
+
+static void model_free(void *store)
+{
+	struct model_replica *m = store;
+	for (int i = 0; i < m->set_count; i++)
+		free(m->sets[i].rows);
+	free(m->sets);
+	free(m->raw);
+	free(m->frames);
+	free(m);
+}
+
+static const struct agent_store_ops model_ops = {
+	.hello = model_hello, .welcome = model_welcome, .schema = model_schema, .cut = model_cut,
+	.next_push = model_next_push, .ack = model_ack, .delta = model_delta, .commit = model_commit,
+	.fill = model_fill, .status = model_status, .disconnected = model_disconnected,
+};
+
+struct sim_replica model_replica_new(struct sim *sim, int device, const int64_t *skew, const struct replica_faults *faults)
+{
+	struct model_replica *m = sim_alloc(sizeof *m);
+	m->sim = sim;
+	m->device = device;
+	m->skew = skew;
+	m->faults = *faults;
+	m->position = -1;
+	m->sets = sim_alloc(SETS_MAX * sizeof *m->sets);
+	m->raw = sim_alloc(RAW_MAX * sizeof *m->raw);
+	m->frames = sim_alloc(FRAME_ROWS_MAX * sizeof *m->frames);
+	return (struct sim_replica){.ops = &model_ops, .store = m, .edit = model_edit, .visible = model_visible,
+				    .crash = model_disconnected, .free = model_free};
+}

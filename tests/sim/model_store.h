@@ -1,0 +1,43 @@
+/* The hub's storage in memory and virtual time: hub/store.h, obviously right
+ * rather than fast. A model_db is the database that survives crashes of hubs
+ * and may be shared by several; a model_store is one hub's connection to it.
+ * Every call takes effect at one moment (its commit) and answers later; a
+ * crash of the hub between the two loses the answer, not the effect. */
+#ifndef FERRY_TESTS_MODEL_STORE_H
+#define FERRY_TESTS_MODEL_STORE_H
+
+#include "hub/store.h"
+#include "tests/sim/checker.h"
+
+/* Planted bugs: test_sim_planted_bugs.c shows that each is found. */
+struct model_faults {
+	bool ack_before_commit;      /* the answer comes before the commit */
+	bool forget_settled;         /* a repeated change-set is merged again */
+	bool skip_frames;            /* now and then a frame is left out of a feed */
+	bool lose_verdicts;          /* now and then a feed leaves a verdict out */
+	bool see_everything;         /* a merge takes what an edit met as seen */
+	bool half_transactions;      /* a commit takes only a part of a change-set's rows */
+};
+
+struct model_db;
+struct model_store;
+
+struct model_db *model_db_new(struct sim *sim, struct checker *checker, int devices);
+void model_db_free(struct model_db *db);
+void model_db_faults(struct model_db *db, const struct model_faults *faults);
+void model_db_device(struct model_db *db, int device, const bool scopes[SCOPES]);
+void model_db_fingerprint(int device, uint8_t out[32]);
+/* A statement of an ordinary SQL client: committed at once. False: nothing
+ * to do or refused by a constraint. */
+bool model_db_write(struct model_db *db, int key, const struct sim_row *row);
+const struct sim_state *model_db_state(const struct model_db *db);
+int64_t model_db_head(const struct model_db *db);
+void model_db_prune(struct model_db *db); /* bookmarks below the head are too old from now on */
+
+/* generation: changes when the hub crashes; late answers are dropped then. */
+struct model_store *model_store_new(struct model_db *db, const uint64_t *generation);
+void model_store_free(struct model_store *s);
+extern const struct hub_store_ops model_store_ops;
+extern const struct uuid sim_tenant;
+
+#endif

@@ -1,0 +1,31 @@
+/* A replica as the simulator sees it: the store that the agent's core works
+ * on, and what an app does to it. Two kinds: the model (model_replica.c) and
+ * the product's own on SQLite (real_replica.c). */
+#ifndef FERRY_TESTS_SIM_REPLICA_H
+#define FERRY_TESTS_SIM_REPLICA_H
+
+#include "agent/store.h"
+#include "tests/sim/sim.h"
+#include "tests/sim/sim_data.h"
+
+struct replica_faults { /* planted bugs of the model */
+	bool forget_on_ack;        /* R3: an ack takes the change-set out of the outbox */
+	bool frames_without_commit; /* a frame shows before its commit */
+	bool bookmark_first;       /* a commit moves the bookmark, a crash may lose the rows */
+	bool base_is_now;          /* R1: an edit over a pending edit claims to have seen the hub's value */
+};
+
+struct sim_replica {
+	const struct agent_store_ops *ops;
+	void *store;
+	/* An app's statement, committed: the row becomes `after`. False: the
+	 * replica refuses it; nothing has changed. */
+	bool (*edit)(void *store, int key, const struct sim_row *after);
+	void (*visible)(void *store, struct sim_state *out);
+	void (*crash)(void *store); /* kill -9, then opened again */
+	void (*free)(void *store);
+};
+
+struct sim_replica model_replica_new(struct sim *sim, int device, const int64_t *skew, const struct replica_faults *faults);
+
+#endif
