@@ -256,6 +256,18 @@ static enum ferry_error apply_update(struct edit *e)
 	return FERRY_OK;
 }
 
+/* What an insert leaves out is NULL, unless the hub has a default for it. */
+static uint64_t known_when_left_out(const struct schema_table *t)
+{
+	uint64_t mask = 0;
+
+	for (uint16_t c = 0; c < t->column_count; c++) {
+		if (!t->columns[c].has_default)
+			mask |= COLUMN_BIT(c);
+	}
+	return mask;
+}
+
 static enum ferry_error new_row(struct edit *e)
 {
 	enum ferry_error error;
@@ -270,7 +282,7 @@ static enum ferry_error new_row(struct edit *e)
 	state->exists = true;
 	state->known = true;
 	state->stamped = 0;
-	state->given = 0;
+	state->given = known_when_left_out(e->table);
 	state->born_stamp = e->stamp;
 	for (uint16_t i = 0; i < e->block->column_count; i++) {
 		const struct value *v = cell_of(e, i);
@@ -285,7 +297,7 @@ static enum ferry_error new_row(struct edit *e)
 	state->dirty = 0;
 	state->insert_pending = true;
 	state->insert_cells = state->cells;
-	state->insert_mask = state->given;
+	state->insert_mask = state->stamped;
 	return FERRY_OK;
 }
 

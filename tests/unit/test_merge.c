@@ -698,10 +698,14 @@ static void left_out_column_is_the_hubs_default_until_somebody_sets_it(void **st
 	load_none(1);
 	/* NULL for a required column with a default means: the hub's. */
 	apply(1, with(insert(0, 1, 1, 5, "a"), STATUS, value_null()));
-	apply(1, with(one(1, ROW_UPDATE, 1, 2, 5), NOTE, value_null()));
+	apply(1, with(one(1, ROW_UPDATE, 1, 2, 5), NOTE, value_null())); /* no default: it is NULL already */
+	assert_int_equal(outcome.rows_changed, 0);
+	apply(1, with(one(2, ROW_UPDATE, 1, 3, 5), STATUS, text("free"))); /* may differ from the default */
+	assert_int_equal(outcome.rows_changed, 1);
+	assert_int_equal(outcome.conflict_count, 0);
 	w = take();
 	assert_int_equal(w.writes[0].column_count, 1);
-	assert_int_equal(w.write_count, 2); /* the default may be something: NULL is written */
+	assert_int_equal(w.write_count, 2);
 }
 
 /* --- refusals --- */
