@@ -135,6 +135,7 @@ struct filling {
 	uint32_t unacked;
 	struct packed *chunk;   /* waits for credit */
 	bool done;              /* all rows are sent; the catch-up follows */
+	bool verdicts_known;    /* those from before the fill, since the bookmark */
 };
 
 TAILQ_HEAD(session_list, hub_session);

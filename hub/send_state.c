@@ -241,6 +241,36 @@ void state_catch_up(struct hub_session *s)
 			   &s->device, caught_up, s);
 }
 
+static void old_verdicts_came(void *ctx, enum ferry_error e, const struct feed_result *result)
+{
+	struct hub_session *s = ctx;
+	struct hub_core *core = s->core;
+
+	core_enter(core);
+	session_release(s);
+	s->catching = false;
+	s->fill.verdicts_known = true;
+	if (session_up(s)) {
+		/* On an error (the log is pruned there) the device offers its change-sets
+		 * again, and learns the verdicts then. */
+		for (uint32_t i = 0; e == FERRY_OK && i < result->settled_count; i++)
+			state_owe(s, &result->settled[i].settled);
+		session_pump(s);
+	}
+	core_leave(core);
+}
+
+/* A fill skips from the bookmark to the position it began at; the verdicts
+ * between belong into the commit that closes it (R3), or the device would
+ * show settled change-sets as pending on top of a state that has them. */
+static void ask_old_verdicts(struct hub_session *s)
+{
+	s->catching = true;
+	session_hold(s);
+	s->core->ops->feed(s->core->store, &s->tenant->id, s->hello.position, (const char *const *)s->scopes, 0,
+			   &s->device, old_verdicts_came, s);
+}
+
 static bool has_verdict(const struct hub_session *s, const struct ring_entry *e)
 {
 	for (uint32_t i = 0; i < e->settled_count; i++) {
@@ -299,6 +329,10 @@ void state_pump(struct hub_session *s)
 		return;
 	if (core->fx.queued(core->shell, s->link) > LINK_QUEUE_BYTES_MAX)
 		return; /* drained() comes */
+	if (s->state == FILLING && !s->fill.verdicts_known && s->hello.position >= 0) {
+		ask_old_verdicts(s);
+		return;
+	}
 	if (s->own == NULL && (s->state == FILLING || !ring_covers(s->tenant, s->position))) {
 		state_catch_up(s);
 		return;
