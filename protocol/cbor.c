@@ -1,10 +1,14 @@
 #include "protocol/cbor.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cbor.h>
+
+#include "protocol/describe.h"
 
 #define HEAD_BYTES_MAX 9
 #define NAN_BITS 0x7ff8000000000000u
@@ -468,6 +472,108 @@ void reader_skip(struct reader *r)
 			reader_skip(r);
 		reader_leave(r);
 	}
+}
+
+static void diagnose_float(double f, struct buffer *out)
+{
+	char text[40];
+
+	if (isnan(f))
+		snprintf(text, sizeof(text), "NaN");
+	else if (isinf(f))
+		snprintf(text, sizeof(text), "%sInfinity", f < 0 ? "-" : "");
+	else
+		snprintf(text, sizeof(text), "%.17g%s", f, f == floor(f) && fabs(f) < 1e15 ? ".0" : "");
+	describe_text(out, text);
+}
+
+static void diagnose_integer(const struct item *i, struct buffer *out)
+{
+	char text[32];
+
+	if (i->kind == ITEM_NEGATIVE && i->u < UINT64_MAX)
+		snprintf(text, sizeof(text), "-%" PRIu64, i->u + 1);
+	else if (i->kind == ITEM_NEGATIVE)
+		snprintf(text, sizeof(text), "-18446744073709551616");
+	else
+		snprintf(text, sizeof(text), "%" PRIu64, i->u);
+	describe_text(out, text);
+}
+
+static void diagnose_scalar(const struct item *i, struct buffer *out)
+{
+	switch (i->kind) {
+	case ITEM_UINT:
+	case ITEM_NEGATIVE:
+		diagnose_integer(i, out);
+		break;
+	case ITEM_BYTES:
+		describe_text(out, "h'");
+		for (uint64_t k = 0; k < i->u; k++) {
+			describe_text(out, (const char[]){"0123456789abcdef"[i->p[k] >> 4],
+							  "0123456789abcdef"[i->p[k] & 15], '\0'});
+		}
+		describe_text(out, "'");
+		break;
+	case ITEM_TEXT:
+		describe_quoted(out, (const char *)i->p, i->u);
+		break;
+	case ITEM_BOOL:
+		describe_text(out, i->u ? "true" : "false");
+		break;
+	case ITEM_NULL:
+		describe_text(out, "null");
+		break;
+	case ITEM_FLOAT:
+		diagnose_float(i->f, out);
+		break;
+	case ITEM_ARRAY:
+	case ITEM_MAP:
+	case ITEM_UNSUPPORTED:
+		break;
+	}
+}
+
+static void diagnose_map(struct reader *r, const struct item *i, struct buffer *out)
+{
+	struct reader_map m;
+	uint64_t key;
+
+	map_enter(r, &m, i);
+	describe_text(out, "{");
+	while (reader_key(r, &m, &key)) {
+		describe_text(out, m.left + 1 == i->u ? "" : ", ");
+		diagnose_integer(&(struct item){.kind = ITEM_UINT, .u = key}, out);
+		describe_text(out, ": ");
+		reader_diagnose(r, out);
+	}
+	describe_text(out, "}");
+}
+
+static void diagnose_array(struct reader *r, const struct item *i, struct buffer *out)
+{
+	uint32_t n = reader_enter(r, i, 1);
+
+	describe_text(out, "[");
+	for (uint32_t k = 0; k < n && r->error == FERRY_OK; k++) {
+		describe_text(out, k == 0 ? "" : ", ");
+		reader_diagnose(r, out);
+	}
+	describe_text(out, "]");
+	reader_leave(r);
+}
+
+/* Recursion is bounded by READER_DEPTH_MAX. */
+void reader_diagnose(struct reader *r, struct buffer *out)
+{
+	struct item i = reader_item(r);
+
+	if (i.kind == ITEM_MAP)
+		diagnose_map(r, &i, out);
+	else if (i.kind == ITEM_ARRAY)
+		diagnose_array(r, &i, out);
+	else
+		diagnose_scalar(&i, out);
 }
 
 /* What libcbor's encoders share: the value, a place, its size; the length back. */

@@ -57,6 +57,9 @@ void reader_map(struct reader *r, struct reader_map *m);
 bool reader_key(struct reader *r, struct reader_map *m, uint64_t *out_key); /* false: the map is done and left, or error */
 void reader_skip(struct reader *r); /* one item with all in it, checked all the same */
 
+/* One item in diagnostic notation [RFC 8949, 8], for people. */
+void reader_diagnose(struct reader *r, struct buffer *out);
+
 /* Writers append to a buffer; whether it held them all is asked once, at the
  * end (buffer.overflowed). The caller sees to counts and ascending keys. */
 void writer_null(struct buffer *b);

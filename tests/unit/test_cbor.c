@@ -190,6 +190,25 @@ static void a_full_buffer_is_told_at_the_end(void **state)
 	buffer_deinit(&b);
 }
 
+static void a_person_can_read_it(void **state)
+{
+	static const uint8_t bytes[] = {0xa3, 0x00, 0x04, 0x01, 0x86, 0x38, 0x63, 0xf6, 0xf5, 0x61, 'a',
+					0x42, 0x0f, 0xa0, 0xfb, 0x3f, 0xf0, 0,    0,    0,    0,   0,
+					0,    0x02, 0xa0};
+	struct buffer out;
+	struct reader r;
+
+	(void)state;
+	buffer_init(&out, 1000);
+	reader_init(&r, bytes, sizeof(bytes));
+	reader_diagnose(&r, &out);
+	reader_finish(&r);
+	assert_int_equal(r.error, FERRY_OK);
+	buffer_append(&out, "", 1);
+	assert_string_equal((const char *)out.p, "{0: 4, 1: [-100, null, true, \"a\", h'0fa0', 1.0], 2: {}}");
+	buffer_deinit(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +221,7 @@ int main(void)
 		cmocka_unit_test(counts_beyond_the_bytes_are_refused_at_once),
 		cmocka_unit_test(only_the_profile_is_taken),
 		cmocka_unit_test(a_full_buffer_is_told_at_the_end),
+		cmocka_unit_test(a_person_can_read_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
