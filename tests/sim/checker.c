@@ -98,7 +98,7 @@ void checker_edit(struct checker *c, int device, int key, const struct sim_row *
 			   .deletes = before->exists && !after->exists, .inserts = !before->exists && after->exists};
 	c->counts.edits++;
 	for (int i = 0; after->exists && i < sim_columns(after->table); i++)
-		if (after->cells[i] >= FIRST_TOKEN && !c->token_edit[after->cells[i]])
+		if (is_token(after->cells[i]) && !c->token_edit[after->cells[i]])
 			c->token_edit[after->cells[i]] = c->edit_count;
 }
 
@@ -162,7 +162,7 @@ static int edit_of_row(struct checker *c, int device, int key, const struct bloc
 			sim_fail(c->sim, "device %d pushed a value that nobody wrote", device);
 			return -1;
 		}
-		if (v >= FIRST_TOKEN && c->token_edit[v] - 1 > latest)
+		if (is_token(v) && c->token_edit[v] - 1 > latest)
 			latest = c->token_edit[v] - 1;
 	}
 	return latest;

@@ -134,7 +134,7 @@ static enum ferry_error constraints(const struct sim_state *s)
 		const struct sim_row *r = &s->rows[key];
 		if (!r->exists)
 			continue;
-		if (r->table == UNIT && r->cells[2] == POISON)
+		if (r->table == UNIT && POISON(r->cells[2]))
 			return FERRY_CONSTRAINT;
 		if (r->table == NOTE && !s->rows[r->cells[0]].exists)
 			return FERRY_FOREIGN_KEY;
@@ -676,42 +676,53 @@ static unsigned changed_columns(const struct sim_row *a, const struct sim_row *b
 	return columns;
 }
 
-/* Rows that were in the scope at every commit of the feed: only these can be
- * told by their changed columns, since a fill may have read any moment. */
-static void all_the_time(const struct model_db *db, const struct feed_result *r, int scope, bool stayed[KEYS_MAX])
+/* A fill may have read at any moment since `from`. So only rows that were in
+ * the scope all the time are told by their changed columns, and whatever was
+ * there at some time and is no more has to be taken back. */
+struct stay {
+	bool ever[KEYS_MAX], always[KEYS_MAX], now[KEYS_MAX];
+};
+
+static void find_stays(const struct model_db *db, const struct feed_result *r, int scope, struct stay *s)
 {
-	memset(stayed, true, KEYS_MAX);
+	memset(s->ever, false, KEYS_MAX);
+	memset(s->always, true, KEYS_MAX);
+	scope_rows(&commit_at(db, r->to)->state, scope, s->now);
 	for (const struct past_commit *p = commit_at(db, r->to); p && p->position >= r->from; p = p->previous) {
 		bool in[KEYS_MAX];
 		scope_rows(&p->state, scope, in);
-		for (int key = 0; key < KEYS_MAX; key++)
-			stayed[key] = stayed[key] && in[key];
+		for (int key = 0; key < KEYS_MAX; key++) {
+			s->ever[key] = s->ever[key] || in[key];
+			s->always[key] = s->always[key] && in[key];
+		}
 	}
 }
 
+static void add_row(struct frame_maker *m, const struct stay *s, int key, const struct sim_row *from,
+		    const struct sim_row *to)
+{
+	if (s->now[key] && !s->always[key]) {
+		add_block(m, key, ROW_INSERT, to, ~0u);
+	} else if (s->now[key]) {
+		unsigned changed = changed_columns(from, to);
+		if (changed)
+			add_block(m, key, ROW_UPDATE, to, changed);
+	} else if (s->ever[key]) {
+		add_block(m, key, to->exists ? ROW_LEFT : ROW_DELETE, to, 0);
+	}
+}
+
+/* The table of a key never changes; deleted rows remember it. */
 static void add_scope(struct frame_maker *m, const struct model_db *db, const struct feed_result *r, int scope)
 {
-	bool was[KEYS_MAX], is[KEYS_MAX], stayed[KEYS_MAX];
 	const struct sim_state *from = &commit_at(db, r->from)->state, *to = &commit_at(db, r->to)->state;
-	scope_rows(from, scope, was);
-	scope_rows(to, scope, is);
-	all_the_time(db, r, scope, stayed);
+	struct stay *stay = sim_alloc(sizeof *stay);
+	find_stays(db, r, scope, stay);
 	for (uint32_t table = 1; table <= TABLES; table++)
-		for (int key = 0; key < KEYS_MAX; key++) {
-			const struct sim_row *a = &from->rows[key], *b = &to->rows[key];
-			unsigned changed = was[key] && is[key] && !(stayed[key] && !memcmp(a, b, sizeof *a))
-						   ? changed_columns(a, b) : 0;
-			if (was[key] && is[key] && !stayed[key])
-				changed = ~0u; /* a fill may have read it while it was away */
-			if ((is[key] || was[key] ? (is[key] ? b : a)->table : 0) != table)
-				continue;
-			if (is[key] && (!was[key] || (changed && !stayed[key])))
-				add_block(m, key, ROW_INSERT, b, ~0u);
-			else if (!is[key])
-				add_block(m, key, b->exists ? ROW_LEFT : ROW_DELETE, a, 0);
-			else if (changed)
-				add_block(m, key, ROW_UPDATE, b, changed);
-		}
+		for (int key = 0; key < KEYS_MAX; key++)
+			if (to->rows[key].table == table)
+				add_row(m, stay, key, &from->rows[key], &to->rows[key]);
+	free(stay);
 }
 
 static void add_sums(struct arena *arena, int scope, const struct sim_state *s, struct feed_result *r)

@@ -118,7 +118,7 @@ int sim_scope_of(const struct sim_state *s, int key)
 		if (!row->exists)
 			return -1;
 	}
-	return (int)row->cells[0];
+	return (int)(row->cells[0] % 4);
 }
 
 const char *sim_scope_name(int scope)

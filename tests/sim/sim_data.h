@@ -20,8 +20,15 @@ enum { UNIT = 1, NOTE = 2, CODE = 3, TABLES = 3 };
 #define PROJECTS 3
 #define SCOPES (PROJECTS + 1) /* 0: tenant, n: project n */
 #define DEVICES_MAX 4
-#define POISON 666 /* a price that a constraint of the hub refuses */
 #define FIRST_TOKEN 1000
+#define POISON(price) ((price) < CELL_NULL) /* a constraint of the hub refuses prices below zero */
+/* A project in a cell: the number, and something that makes the value new. */
+#define PROJECT_CELL(project, token) (1000000 + (token)*4 + (project))
+
+static inline bool is_token(int64_t cell)
+{
+	return cell >= FIRST_TOKEN && cell < TOKENS_MAX;
+}
 
 struct sim_row {
 	bool exists;

@@ -544,7 +544,7 @@ static bool new_row(struct world *w, const struct sim_state *s, uint32_t table, 
 {
 	*row = (struct sim_row){.exists = true, .table = table};
 	if (table == UNIT) {
-		row->cells[0] = pick_project(w, scopes);
+		row->cells[0] = PROJECT_CELL(pick_project(w, scopes), token(w));
 		row->cells[1] = token(w);
 		row->cells[2] = token(w);
 		row->cells[3] = sim_chance(&w->sim, 500) ? CELL_NULL : token(w);
@@ -564,10 +564,10 @@ static bool change_row(struct world *w, struct sim_row *row)
 	if (row->table == UNIT) {
 		row->cells[sim_range(&w->sim, 1, 3)] = token(w);
 		if (sim_chance(&w->sim, 60)) {
-			row->cells[0] = sim_range(&w->sim, 1, PROJECTS);
+			row->cells[0] = PROJECT_CELL(sim_range(&w->sim, 1, PROJECTS), token(w));
 			row->cells[1] = token(w);
 		} else if (sim_chance(&w->sim, 30)) {
-			row->cells[2] = POISON;
+			row->cells[2] = -token(w);
 			row->cells[1] = token(w);
 		}
 	} else if (row->table == NOTE) {
