@@ -8,7 +8,7 @@
 
 #include "shared/link_private.h"
 
-/* With its frame header (14 bytes at most) it fits one TLS record. */
+/* A few TLS records' worth, with its frame header (14 bytes at most). */
 #define FRAGMENT_BYTES (16384 - 16)
 /* What one link may write before the loop turns to the others. */
 #define TURN_BYTES ((size_t)256 << 10)

@@ -56,7 +56,7 @@ static int client_callback(struct lws *wsi, enum lws_callback_reasons reason, vo
 }
 
 static const struct lws_protocols client_protocols[] = {
-	{.name = LINK_SUBPROTOCOL, .callback = client_callback, .rx_buffer_size = 16384},
+	{.name = LINK_SUBPROTOCOL, .callback = client_callback, .rx_buffer_size = 4096},
 	LWS_PROTOCOL_LIST_TERM,
 };
 

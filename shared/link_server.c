@@ -123,7 +123,7 @@ static void vhost_is_gone(struct lws_vhost *vhost, void *arg)
 static const struct lws_protocols server_protocols[] = {
 	/* The first one is the library's default: nobody gets in by it. */
 	{.name = "none", .callback = stranger_callback},
-	{.name = LINK_SUBPROTOCOL, .callback = server_callback, .rx_buffer_size = 16384},
+	{.name = LINK_SUBPROTOCOL, .callback = server_callback, .rx_buffer_size = 4096},
 	LWS_PROTOCOL_LIST_TERM,
 };
 

@@ -231,7 +231,7 @@ static void answer_may_come_later_or_too_late(void **state)
 	assert_string_equal(answer.body, "late");
 
 	held = NULL;
-	config.timeout_us = 200000;
+	config.timeout_us = getenv("FERRY_VALGRIND") ? 4 * LOOP_SECOND_US : 300000;
 	ask(&config);
 	assert_int_equal(answer.code, FERRY_LINK_TIMEOUT);
 	assert_non_null(held);
