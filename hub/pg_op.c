@@ -213,6 +213,13 @@ void pg_op_again(struct pg_op *op)
 	io->timer_set(io->ctx, op->timer, pause / 2 + (int64_t)(io->random(io->ctx) % (uint64_t)pause));
 }
 
+void pg_op_reacquire(struct pg_op *op)
+{
+	op->attempts = 0;
+	op_give_back(op);
+	pg_op_start(op);
+}
+
 /* ----------------------------------------------------------- transactions */
 
 void pg_op_begin(struct pg_op *op, const char *mode)

@@ -73,6 +73,8 @@ void pg_op_run(struct pg_op *op, pg_step next);
 /* From the start again, on any link, after a short random pause; ends the
  * operation with FERRY_DATABASE when it was tried too often. */
 void pg_op_again(struct pg_op *op);
+/* The same without counting: the work done so far stands. */
+void pg_op_reacquire(struct pg_op *op);
 /* Answers and frees the operation. The link goes back first, so the answer
  * may start the next one; results stay readable during the answer. */
 void pg_op_end(struct pg_op *op, enum ferry_error e);

@@ -9,9 +9,10 @@
 #define CATALOG_BYTES_MAX ((size_t)64 << 20)
 
 static const char tables_sql[] =
-	"SELECT t.tbl, t.nsp, t.name, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, s.joins, s.expr "
+	"SELECT t.tbl, t.nsp, t.name, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, s.joins, s.expr, "
+	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p') "
 	"FROM ferry.tracked t, LATERAL ferry.scope_sql(t.tbl) s ORDER BY t.tbl";
-enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR };
+enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY };
 
 static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
@@ -153,11 +154,12 @@ static bool hash_in_c(enum column_kind kind, const char *type)
 	case KIND_FLOAT:
 	case KIND_UUID:
 	case KIND_BYTES:
-	case KIND_TIMESTAMPTZ:
 	case KIND_DATE:
 	case KIND_ENUM:
 	case KIND_CITEXT:
 		return true;
+	case KIND_TIMESTAMPTZ: /* timestamptz(n) rounds */
+		return strcmp(type, "timestamp with time zone") == 0;
 	case KIND_TEXT: /* char(n) pads and trims */
 		return strcmp(type, "text") == 0 || strncmp(type, "character varying", 17) == 0;
 	default:
@@ -190,6 +192,7 @@ static void read_column(struct reader *r, uint32_t row, const char *tenant_col, 
 	if (!pg_is_null(r->b, r->columns, row, C_DEFAULT_SQL) && !pg_bool(r->b, r->columns, row, C_GENERATED))
 		s->default_sql = sqlite_default(r, s->kind, cell(r, r->columns, row, C_DEFAULT_SQL));
 	*c = (struct pg_column){.num = s->num, .kind = s->kind, .name = quoted(r, name),
+				.type = keep(r, type),
 				.in = keep(r, cell(r, r->columns, row, C_IN)),
 				.hash = keep(r, cell(r, r->columns, row, C_HASH)),
 				.hash_in_c = hash_in_c(s->kind, type), .single = strcmp(type, "real") == 0,
@@ -276,7 +279,8 @@ static void read_table(struct reader *r, uint32_t row, uint32_t *column_row, str
 				   .key = keep(r, key_col), .writable = pg_bool(r->b, r->tables, row, T_WRITE),
 				   .rank = (uint32_t)pg_int(r->b, r->tables, row, T_RANK)};
 	*t = (struct pg_table){.tbl = (uint32_t)tbl, .key = quoted(r, key_col), .tenant = quoted(r, tenant_col),
-			       .writable = s->writable, .row_bytes = 200};
+			       .writable = s->writable, .row_bytes = 200,
+			       .key_constraint = keep(r, cell(r, r->tables, row, T_PKEY))};
 	pg_sql_clear(&r->sql);
 	pg_sql_add_quoted(&r->sql, cell(r, r->tables, row, T_NSP));
 	pg_sql_add(&r->sql, ".");

@@ -1,9 +1,9 @@
 /* The catalogue of tracked tables as the hub's statements need it, read from
  * ferry.tracked and ferry.tracked_column, and the schema that devices get.
  *
- * A catalogue never changes: when ferry.schema_hash() does, a new one is
- * loaded, and the old one goes when the last operation that uses it is done.
- * Tenants with the same hash share one. */
+ * A catalogue never changes: when ferry.generation moves on, a new one is
+ * loaded, and the old one goes some changes later, when nobody uses it. All
+ * tenants share one. */
 #ifndef FERRY_HUB_PG_SCHEMA_H
 #define FERRY_HUB_PG_SCHEMA_H
 
@@ -14,6 +14,7 @@ struct pg_column {
 	uint16_t num;
 	enum column_kind kind;
 	const char *name;      /* quoted */
+	const char *type;      /* as format_type gives it */
 	const char *wire;      /* wire_expr over r."name" */
 	const char *in;        /* in_expr template */
 	const char *hash;      /* hash_expr template */
@@ -35,6 +36,7 @@ struct pg_table {
 	const char *name;          /* qualified and quoted */
 	const char *key, *tenant;  /* quoted column names */
 	uint16_t key_num;
+	const char *key_constraint; /* name of the primary key */
 	bool writable;
 	enum pg_scope_form scope_form;
 	const char *scope_prefix;  /* "project:" */

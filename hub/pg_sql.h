@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PG_SQL_BYTES_MAX ((size_t)1 << 20)
+#define PG_SQL_BYTES_MAX ((size_t)16 << 20)
 
 struct pg_sql {
 	char *p; /* NUL-terminated; owned: pg_sql_deinit() */

@@ -1,0 +1,183 @@
+/* The merge transaction (private to hub/pg_merge*.c).
+ *
+ * A call's change-sets are cut into runs: neighbours together, a staged one
+ * by itself. A run is one transaction:
+ *
+ *   A  BEGIN, position asked for, device rows locked in order (R6), verdicts
+ *      of numbers settled before, then rows (SKIP LOCKED, R12), versions and
+ *      what their surrogates stand for
+ *   B  SAVEPOINT, stamps, set-wise writes with their declarations (R8),
+ *      conflicts, deferred constraints checked (R11), RELEASE
+ *   C  verdicts, device watermarks, ferry.finish(), COMMIT
+ *
+ * B and C travel together unless a scope must be asked for after the write.
+ * A refusal in B rolls back to the savepoint and halves the group of
+ * change-sets until the one at fault stands alone; those written before keep
+ * standing. Passing failures roll back all and begin again (R10).
+ *
+ *   item:  WAITING -> APPLIED            its writes stand (or REJECTED)
+ *                  -> REPEATED           settled before: the stored verdict
+ *                  -> HELD               not now: offered again (retry) */
+#ifndef FERRY_HUB_PG_MERGE_H
+#define FERRY_HUB_PG_MERGE_H
+
+#include "hub/pg_op.h"
+#include "hub/pg_sql.h"
+
+#define MERGE_ARENA_BYTES_MAX ((size_t)512 << 20)
+#define MERGE_PASSING_MAX 5      /* attempts of a run; then its change-sets are held */
+#define MERGE_SUSPECT_SECONDS 60 /* a device that failed so lately merges in a group of its own */
+#define MERGE_KEY_CLASHES_MAX 2  /* a key that is taken though we could not see its row */
+
+/* What the batch under way is, so that a refusal of it can be placed. */
+enum merge_phase { MERGE_LOADS, MERGE_WRITES, MERGE_SETTLES };
+
+enum item_state { ITEM_WAITING, ITEM_APPLIED, ITEM_REJECTED, ITEM_REPEATED, ITEM_HELD };
+
+struct merge_device {
+	struct uuid id;
+	bool known, suspect, failed;
+	int64_t settled;
+	int64_t *above; /* sorted; has room for the run's numbers */
+	uint32_t above_count;
+	const char **scopes;
+	uint32_t scope_count;
+};
+
+struct merge_entry { /* an item of the run */
+	const struct merge_item *item;
+	struct merge_device *device;
+	enum item_state state;
+	bool forced; /* its rejection is certain from an earlier attempt */
+	enum verdict verdict;
+	int code;
+	const char *sentence;
+	int64_t position; /* of a repeated one */
+};
+
+struct merge_table { /* rows of a table that the run touches */
+	struct pg_table *table;
+	struct uuid *keys; /* sorted, each once */
+	uint32_t count, capacity;
+	uint32_t rows_call, versions_call, surrogates_call, present_call;
+	struct merge_row *rows;      /* one per key */
+	const char **scopes;         /* of rows that exist */
+	bool *held;                  /* somebody else's lock */
+	uint32_t suspects;
+};
+
+struct named_surrogate {
+	int64_t id;
+	struct version version;
+};
+
+struct run_number { /* a device's change-set number */
+	struct uuid device;
+	int64_t number;
+	uint32_t index; /* entry */
+};
+
+struct range {
+	uint32_t first, count;
+};
+
+struct scope_check { /* rows whose scope is asked for after the write */
+	uint32_t call;
+	uint32_t *owners; /* entry of each row */
+};
+
+struct merge_op {
+	struct pg_op op;
+	const struct merge_item *items;
+	uint32_t count;
+	struct merge_result *results;
+	struct arena answers; /* sentences, as long as the call */
+	hub_merge_cb cb;
+	void *ctx;
+	bool committed; /* a run of this call has been */
+
+	/* The run. */
+	uint32_t first, last;    /* of items */
+	uint32_t run_max;        /* items a run may have: 1 after an error at commit */
+	unsigned passing, key_clashes;
+	struct arena arena;      /* as long as the run */
+	struct arena load_arena; /* what was loaded and asked: a staged one's part by part */
+	struct pg_batch load;    /* A's answers: rows point into them */
+	struct merge_entry *entries;
+	uint32_t entry_count;
+	struct merge_device *devices;
+	uint32_t device_count;
+	struct run_number *numbers, *refused; /* sorted */
+	uint32_t number_count, refused_count;
+	struct merge_table *tables;
+	uint32_t table_count;
+	struct named_surrogate *surrogates; /* sorted by id */
+	uint32_t surrogate_count;
+	uint32_t device_call, scopes_call, settled_call, refused_call, touch_call, stamps_call, stage_call;
+	int64_t tx;
+	const int64_t *stamps; /* ids to give out */
+	uint32_t stamp_count, stamp_next, stamp_wish;
+
+	/* The groups. */
+	struct merge *merge;
+	bool merge_is_whole;  /* holds all that is applied and nothing else */
+	uint32_t *order;      /* entries in the order of application */
+	uint32_t order_count;
+	struct range *stack;
+	uint32_t stack_count;
+	struct range group;
+	struct merge_outcome *outcomes; /* by entry, of the group */
+	enum merge_phase phase;
+	uint32_t release_call; /* phase WRITE: statements behind it are C's */
+	uint32_t finish_call;
+	uint32_t group_stamps;
+	bool savepoint; /* it is still open */
+	struct scope_check *checks;
+	uint32_t check_count;
+
+	/* A staged change-set. */
+	bool staged;
+	uint32_t part;
+	struct arena part_arena;
+	struct change_set part_set;
+};
+
+/* pg_merge.c, pg_merge_settle.c */
+void merge_run_abandon(struct merge_op *m); /* nothing to settle: rolls back, on to the next run */
+void merge_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
+struct merge_entry *merge_find(struct merge_op *m, const struct uuid *device, int64_t number);
+void merge_settle(struct merge_op *m);          /* adds C to the batch */
+void merge_settled(struct pg_op *op);           /* after COMMIT */
+void merge_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
+void merge_undo(struct merge_op *m, pg_step next); /* back to the savepoint */
+/* Before the write: dependencies (R6), locked rows (R12), scopes (P7). */
+void merge_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s);
+
+/* pg_merge_load.c */
+bool load_wants(struct merge_op *m, const struct change_set *s); /* false: no memory */
+void load_ask(struct merge_op *m, bool stamps); /* rows, versions, surrogates of what is wanted */
+FERRY_CHECK enum ferry_error load_read(struct merge_op *m); /* from m->load */
+bool load_ask_suspects(struct merge_op *m);     /* true: the batch holds questions */
+void load_read_suspects(struct merge_op *m);
+FERRY_CHECK enum ferry_error load_feed(struct merge_op *m, struct merge *merge);
+void load_forget(struct merge_op *m);
+const struct merge_table *load_table(const struct merge_op *m, uint32_t tbl);
+int64_t load_row(const struct merge_table *t, const struct uuid *key); /* -1: not loaded */
+
+/* pg_merge_write.c */
+void write_savepoint(struct merge_op *m);
+bool write_group(struct merge_op *m, const struct merge_writes *w); /* false: no memory */
+void write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
+/* Deferred constraints are checked; the savepoint goes, unless scopes have
+ * to be looked at first: then it stays open (m->savepoint). */
+void write_release(struct merge_op *m);
+/* Rejects the owners of rows that ended up outside their device's scopes;
+ * how many. */
+uint32_t write_read_checks(struct merge_op *m);
+
+/* pg_merge_stage.c */
+void stage_ask(struct merge_op *m, uint32_t part);   /* adds the question for a part */
+void stage_begin(struct merge_op *m);                /* after A */
+void stage_refused(struct merge_op *m);              /* a write was refused */
+
+#endif

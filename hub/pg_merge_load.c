@@ -1,0 +1,405 @@
+/* What a run touches: rows locked and loaded with their versions, set-wise
+ * by table, and given to the merge. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/pg_merge.h"
+
+#define SURROGATE_MASK ((INT64_C(1) << 48) - 1)
+
+/* ------------------------------------------------------------------- wants */
+
+static struct merge_table *table_of(struct merge_op *m, uint32_t tbl)
+{
+	struct pg_table *t;
+
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		if (m->tables[i].table->tbl == tbl)
+			return &m->tables[i];
+	}
+	t = pg_catalog_table(m->op.catalog, tbl);
+	if (!t || !t->writable)
+		return NULL; /* the merge refuses the change-set */
+	if (!m->tables)
+		m->tables = arena_array(&m->load_arena, m->op.catalog->table_count, sizeof(*m->tables));
+	if (!m->tables)
+		return NULL;
+	m->tables[m->table_count] = (struct merge_table){.table = t};
+	return &m->tables[m->table_count++];
+}
+
+const struct merge_table *load_table(const struct merge_op *m, uint32_t tbl)
+{
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		if (m->tables[i].table->tbl == tbl)
+			return &m->tables[i];
+	}
+	return NULL;
+}
+
+static bool add_keys(struct merge_op *m, struct merge_table *t, const struct uuid *keys, uint32_t count)
+{
+	if (t->count + count > t->capacity) {
+		uint32_t capacity = t->capacity * 2 > t->count + count ? t->capacity * 2 : t->count + count;
+		struct uuid *more = arena_array(&m->load_arena, capacity, sizeof(*more));
+
+		if (!more)
+			return false;
+		if (t->count)
+			memcpy(more, t->keys, t->count * sizeof(*more));
+		t->keys = more;
+		t->capacity = capacity;
+	}
+	memcpy(t->keys + t->count, keys, count * sizeof(*keys));
+	t->count += count;
+	return true;
+}
+
+bool load_wants(struct merge_op *m, const struct change_set *s)
+{
+	uint32_t stamps = 0;
+
+	for (uint32_t i = 0; i < s->block_count; i++) {
+		const struct block *b = &s->blocks[i];
+		struct merge_table *t = table_of(m, b->table);
+
+		if (b->at)
+			stamps += b->row_count;
+		if (t && !add_keys(m, t, b->keys, b->row_count))
+			return false;
+	}
+	m->stamp_wish += stamps + 1; /* no more moments than rows, and one without */
+	return !m->load_arena.full;
+}
+
+static int compare_uuid(const void *a, const void *b)
+{
+	return uuid_compare(a, b);
+}
+
+static void sort_keys(struct merge_table *t)
+{
+	uint32_t n = 0;
+
+	qsort(t->keys, t->count, sizeof(*t->keys), compare_uuid);
+	for (uint32_t i = 0; i < t->count; i++) {
+		if (n == 0 || !uuid_equal(&t->keys[n - 1], &t->keys[i]))
+			t->keys[n++] = t->keys[i];
+	}
+	t->count = n;
+}
+
+static int compare_rank(const void *x, const void *y)
+{
+	const struct merge_table *a = x, *b = y;
+
+	return a->table->tbl < b->table->tbl ? -1 : 1;
+}
+
+/* --------------------------------------------------------------- questions */
+
+static void ask_rows(struct merge_op *m, struct merge_table *t)
+{
+	struct pg_batch *b = &m->op.batch;
+	struct pg_sql sql;
+
+	pg_sql_init(&sql);
+	pg_sql_add(&sql, "SELECT r.%s", t->table->key);
+	for (uint16_t c = 0; c < t->table->column_count; c++)
+		pg_sql_add(&sql, ", %s", t->table->columns[c].wire);
+	pg_sql_add(&sql, " FROM %s r WHERE r.%s = $1 AND r.%s = ANY ($2) ORDER BY r.%s FOR NO KEY UPDATE OF r SKIP LOCKED",
+		   t->table->name, t->table->tenant, t->table->key, t->table->key);
+	t->rows_call = pg_call(b, sql.p);
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuids(b, t->keys, t->count);
+	if (sql.failed)
+		b->full = true;
+	pg_sql_deinit(&sql);
+}
+
+static const char versions_sql[] =
+	"SELECT v.key, v.deleted, v.tx, v.base_tx, v.born, v.scope, v.over FROM ferry.version v "
+	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = ANY ($3) ORDER BY v.key";
+enum { V_KEY, V_DELETED, V_TX, V_BASE, V_BORN, V_SCOPE, V_OVER };
+
+/* Each surrogate once: mostly a few transactions wrote many rows. */
+static const char surrogates_sql[] =
+	"WITH v AS MATERIALIZED (SELECT v.deleted, v.tx, v.base_tx, v.born, v.over FROM ferry.version v "
+	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = ANY ($3)), "
+	"u AS MATERIALIZED (SELECT v.base_tx AS id FROM v UNION SELECT v.born FROM v "
+	"UNION SELECT v.tx FROM v WHERE v.deleted "
+	"UNION SELECT x & 281474976710655 FROM v, unnest(v.over) x WHERE v.over IS NOT NULL) "
+	"SELECT u.id, c.position, s.device_id, coalesce(s.number, 0), s.at, c.at FROM u "
+	"LEFT JOIN ferry.stamp s ON s.id = u.id "
+	"JOIN ferry.commit c ON c.tx = coalesce(s.tx, u.id) AND c.tenant_id = $1";
+enum { U_ID, U_POSITION, U_DEVICE, U_NUMBER, U_AT, U_COMMIT_AT };
+
+static uint32_t ask_versions(struct merge_op *m, const struct merge_table *t, const char *sql)
+{
+	struct pg_batch *b = &m->op.batch;
+	uint32_t call = pg_call(b, sql);
+
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_int4(b, (int32_t)t->table->tbl);
+	pg_arg_uuids(b, t->keys, t->count);
+	return call;
+}
+
+void load_ask(struct merge_op *m, bool stamps)
+{
+	if (m->table_count)
+		qsort(m->tables, m->table_count, sizeof(*m->tables), compare_rank);
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		sort_keys(&m->tables[i]);
+		ask_rows(m, &m->tables[i]);
+	}
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		struct merge_table *t = &m->tables[i];
+
+		t->versions_call = ask_versions(m, t, versions_sql);
+		t->surrogates_call = ask_versions(m, t, surrogates_sql);
+	}
+	m->stamps_call = UINT32_MAX;
+	if (stamps && m->stamp_wish) {
+		m->stamps_call = pg_call(&m->op.batch,
+					 "SELECT nextval('ferry.surrogate_seq') FROM generate_series(1, $1::bigint)");
+		pg_arg_int8(&m->op.batch, m->stamp_wish);
+	}
+}
+
+/* ----------------------------------------------------------------- answers */
+
+static int compare_surrogate(const void *x, const void *y)
+{
+	const struct named_surrogate *a = x, *b = y;
+
+	return a->id < b->id ? -1 : a->id > b->id;
+}
+
+static bool read_surrogates(struct merge_op *m)
+{
+	const struct pg_batch *b = &m->load;
+	uint32_t total = 0;
+
+	for (uint32_t i = 0; i < m->table_count; i++)
+		total += pg_rows(b, m->tables[i].surrogates_call);
+	m->surrogates = arena_array(&m->load_arena, total + 1u, sizeof(*m->surrogates));
+	if (!m->surrogates)
+		return false;
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		uint32_t call = m->tables[i].surrogates_call;
+
+		for (uint32_t row = 0; row < pg_rows(b, call); row++) {
+			struct named_surrogate *s = &m->surrogates[m->surrogate_count++];
+
+			s->id = pg_int(b, call, row, U_ID);
+			s->version = (struct version){.position = pg_int(b, call, row, U_POSITION),
+						      .author = pg_uuid(b, call, row, U_DEVICE),
+						      .number = pg_int(b, call, row, U_NUMBER),
+						      .at = pg_is_null(b, call, row, U_AT) ? pg_time(b, call, row, U_COMMIT_AT)
+											   : pg_int(b, call, row, U_AT)};
+		}
+	}
+	qsort(m->surrogates, m->surrogate_count, sizeof(*m->surrogates), compare_surrogate);
+	return true;
+}
+
+/* A surrogate without a commit is older than the log: below every bookmark
+ * that is still good. */
+static struct version version_of(const struct merge_op *m, int64_t id)
+{
+	struct named_surrogate key = {.id = id};
+	const struct named_surrogate *s =
+		m->surrogate_count ? bsearch(&key, m->surrogates, m->surrogate_count, sizeof(key), compare_surrogate) : NULL;
+
+	return s ? s->version : (struct version){0};
+}
+
+static bool read_over(struct merge_op *m, const struct merge_table *t, uint32_t row, struct merge_row *out)
+{
+	struct version *versions;
+	struct pg_elements e;
+	const uint8_t *p;
+	size_t n;
+
+	if (pg_elements(&m->load, t->versions_call, row, V_OVER, &e) == 0)
+		return true;
+	versions = arena_array(&m->load_arena, t->table->column_count, sizeof(*versions));
+	if (!versions)
+		return false;
+	for (uint16_t c = 0; c < t->table->column_count; c++)
+		versions[c] = out->version;
+	while (pg_element(&e, &p, &n)) {
+		int64_t packed = pg_element_int(p, n);
+		int c = pg_table_column(t->table, (uint16_t)(packed >> 48));
+
+		if (c >= 0)
+			versions[c] = version_of(m, packed & SURROGATE_MASK);
+	}
+	out->column_versions = versions;
+	return true;
+}
+
+int64_t load_row(const struct merge_table *t, const struct uuid *key)
+{
+	const struct uuid *found = t->count ? bsearch(key, t->keys, t->count, sizeof(*key), compare_uuid) : NULL;
+
+	return found ? found - t->keys : -1;
+}
+
+static bool read_version(struct merge_op *m, struct merge_table *t, uint32_t row)
+{
+	const struct pg_batch *b = &m->load;
+	struct uuid key = pg_uuid(b, t->versions_call, row, V_KEY);
+	int64_t i = load_row(t, &key);
+	struct merge_row *r = &t->rows[i];
+	bool deleted = pg_bool(b, t->versions_call, row, V_DELETED);
+	struct version born = version_of(m, pg_int(b, t->versions_call, row, V_BORN));
+
+	r->known = true;
+	r->version = version_of(m, pg_int(b, t->versions_call, row, r->exists ? V_BASE : V_TX));
+	r->born = born.position;
+	r->born_author = born.author;
+	r->born_number = born.number;
+	t->scopes[i] = pg_text(b, t->versions_call, row, V_SCOPE);
+	if (!deleted && !r->exists) {
+		t->held[i] = true; /* or gone: load_ask_suspects asks */
+		t->suspects++;
+	}
+	return !r->exists || read_over(m, t, row, r);
+}
+
+static bool read_row(struct merge_op *m, struct merge_table *t, uint32_t row)
+{
+	struct uuid key = pg_uuid(&m->load, t->rows_call, row, 0);
+	struct value *cells = arena_array(&m->load_arena, t->table->column_count + 1u, sizeof(*cells));
+	struct merge_row *r = &t->rows[load_row(t, &key)];
+
+	if (!cells)
+		return false;
+	for (uint16_t c = 0; c < t->table->column_count; c++)
+		cells[c] = pg_value(&m->load, t->rows_call, row, c + 1u, t->table->columns[c].kind);
+	r->exists = true;
+	r->known = true;
+	r->cells = cells;
+	return true;
+}
+
+static bool read_table(struct merge_op *m, struct merge_table *t)
+{
+	const struct pg_batch *b = &m->load;
+	bool ok;
+
+	t->rows = arena_array(&m->load_arena, t->count + 1u, sizeof(*t->rows));
+	t->scopes = arena_array(&m->load_arena, t->count + 1u, sizeof(*t->scopes));
+	t->held = arena_array(&m->load_arena, t->count + 1u, sizeof(*t->held));
+	ok = t->rows && t->scopes && t->held;
+	for (uint32_t i = 0; i < t->count && ok; i++) {
+		t->rows[i].table = t->table->tbl;
+		t->rows[i].key = t->keys[i];
+	}
+	for (uint32_t row = 0; ok && row < pg_rows(b, t->rows_call); row++)
+		ok = read_row(m, t, row);
+	for (uint32_t row = 0; ok && row < pg_rows(b, t->versions_call); row++)
+		ok = read_version(m, t, row);
+	return ok;
+}
+
+enum ferry_error load_read(struct merge_op *m)
+{
+	bool ok = read_surrogates(m);
+
+	for (uint32_t i = 0; i < m->table_count && ok; i++)
+		ok = read_table(m, &m->tables[i]);
+	if (ok && m->stamps_call != UINT32_MAX) {
+		uint32_t n = pg_rows(&m->load, m->stamps_call);
+		int64_t *ids = arena_array(&m->load_arena, n + 1u, sizeof(*ids));
+
+		for (uint32_t i = 0; ids && i < n; i++)
+			ids[i] = pg_int(&m->load, m->stamps_call, i, 0);
+		m->stamps = ids;
+		m->stamp_count = n;
+		m->stamp_next = 0;
+		ok = ids != NULL;
+	}
+	return ok ? FERRY_OK : FERRY_LIMIT;
+}
+
+/* ---------------------------------------------------------------- suspects */
+
+/* A living version without a row that could be locked: somebody holds it, or
+ * it has gone since. A look without a lock tells. */
+bool load_ask_suspects(struct merge_op *m)
+{
+	bool any = false;
+
+	pg_batch_reset(&m->op.batch);
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		struct merge_table *t = &m->tables[i];
+		struct uuid *keys;
+		char sql[512];
+		uint32_t n = 0;
+
+		if (t->suspects == 0)
+			continue;
+		keys = arena_array(&m->load_arena, t->suspects, sizeof(*keys));
+		if (!keys)
+			continue; /* they stay held */
+		for (uint32_t k = 0; k < t->count; k++) {
+			if (t->held[k])
+				keys[n++] = t->keys[k];
+		}
+		snprintf(sql, sizeof(sql), "SELECT r.%s FROM %s r WHERE r.%s = $1 AND r.%s = ANY ($2)", t->table->key,
+			 t->table->name, t->table->tenant, t->table->key);
+		t->present_call = pg_call(&m->op.batch, sql);
+		pg_arg_uuid(&m->op.batch, &m->op.tenant);
+		pg_arg_uuids(&m->op.batch, keys, n);
+		any = true;
+	}
+	return any;
+}
+
+void load_read_suspects(struct merge_op *m)
+{
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		struct merge_table *t = &m->tables[i];
+
+		if (t->suspects == 0)
+			continue;
+		memset(t->held, 0, t->count * sizeof(*t->held));
+		for (uint32_t row = 0; row < pg_rows(&m->op.batch, t->present_call); row++) {
+			struct uuid key = pg_uuid(&m->op.batch, t->present_call, row, 0);
+
+			t->held[load_row(t, &key)] = true;
+		}
+	}
+}
+
+/* ---------------------------------------------------------------- to merge */
+
+enum ferry_error load_feed(struct merge_op *m, struct merge *merge)
+{
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		const struct merge_table *t = &m->tables[i];
+
+		for (uint32_t k = 0; k < t->count; k++) {
+			enum ferry_error e = merge_row(merge, &t->rows[k]);
+
+			if (e != FERRY_OK)
+				return e;
+		}
+	}
+	return FERRY_OK;
+}
+
+void load_forget(struct merge_op *m)
+{
+	m->tables = NULL;
+	m->table_count = 0;
+	m->surrogates = NULL;
+	m->surrogate_count = 0;
+	m->stamps = NULL;
+	m->stamp_count = m->stamp_next = m->stamp_wish = 0;
+	pg_batch_reset(&m->load);
+}

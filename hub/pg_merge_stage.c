@@ -1,0 +1,235 @@
+/* A change-set too large for a message [R7]: merged part by part inside one
+ * transaction and one savepoint, so that memory holds one part at a time and
+ * the whole stands or falls together. A row is in one part only (its entries
+ * are net changes), so each part has a merge of its own. */
+#include <string.h>
+
+#include "hub/pg_merge.h"
+
+static void stage_part(struct merge_op *m);
+static void stage_written(struct pg_op *op);
+
+static struct merge_entry *entry(struct merge_op *m)
+{
+	return &m->entries[0];
+}
+
+void stage_ask(struct merge_op *m, uint32_t part)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	m->part = part;
+	m->stage_call = pg_call(b, "SELECT s.body FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 "
+				   "AND s.number = $3 AND s.part = $4");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuid(b, &entry(m)->item->device);
+	pg_arg_int8(b, entry(m)->item->number);
+	pg_arg_int4(b, (int32_t)part);
+}
+
+/* Nothing of it stands; its verdict does. */
+static void stage_settle(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+
+	pg_batch_reset(&op->batch);
+	m->phase = MERGE_SETTLES;
+	merge_settle(m);
+}
+
+static void stage_reject(struct merge_op *m)
+{
+	if (m->savepoint)
+		merge_undo(m, stage_settle);
+	else
+		stage_settle(&m->op);
+}
+
+void stage_refused(struct merge_op *m)
+{
+	struct pg_failure f = m->op.batch.failure;
+
+	merge_refuse(m, entry(m), &f);
+	m->savepoint = true;
+	stage_reject(m);
+}
+
+/* Takes the part out of the answer `from`; false: the entry has its fate. */
+static bool stage_take(struct merge_op *m, const struct pg_batch *from)
+{
+	struct ferry_why why = {{0}};
+	const uint8_t *body;
+	size_t n;
+
+	arena_reset(&m->part_arena);
+	if (pg_rows(from, m->stage_call) == 0) {
+		merge_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
+		return false;
+	}
+	body = pg_bytes(from, m->stage_call, 0, 0, &n);
+	body = arena_copy(&m->part_arena, body, n);
+	if (!body || change_set_decode(&m->part_arena, body, n, &m->part_set, &why) != FERRY_OK) {
+		merge_reject(m, entry(m), FERRY_BAD_MESSAGE, why.text);
+		return false;
+	}
+	return true;
+}
+
+/* Settled before: only the parts are still here. */
+static void stage_repeated(struct merge_op *m)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	pg_batch_reset(b);
+	m->phase = MERGE_SETTLES;
+	pg_call(b, "DELETE FROM ferry.stage WHERE tenant_id = $1 AND device_id = $2 AND number = $3");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuid(b, &entry(m)->item->device);
+	pg_arg_int8(b, entry(m)->item->number);
+	m->finish_call = pg_call(b, "SELECT tenant_id, position FROM ferry.finish()");
+	pg_call(b, "COMMIT");
+	pg_op_run(&m->op, merge_settled);
+}
+
+void stage_begin(struct merge_op *m)
+{
+	struct merge_entry *e = entry(m);
+
+	if (e->state == ITEM_REPEATED)
+		stage_repeated(m);
+	else if (e->state == ITEM_HELD)
+		merge_run_abandon(m);
+	else if (e->state == ITEM_REJECTED || !stage_take(m, &m->load))
+		stage_reject(m);
+	else
+		stage_part(m);
+}
+
+/* ---------------------------------------------------------------- one part */
+
+static bool part_apply(struct merge_op *m, struct merge_outcome *o)
+{
+	int64_t now = m->op.store->io->wall(m->op.store->io->ctx);
+	struct merge_entry *e = entry(m);
+	struct change_set s = m->part_set;
+	enum ferry_error error;
+
+	s.part = 0; /* each part is a change-set to its own merge */
+	s.more = false;
+	merge_free(m->merge);
+	m->merge = merge_new(&m->op.catalog->hub.schema, m->op.store->config.merge_bytes_max);
+	error = m->merge ? load_feed(m, m->merge) : FERRY_NO_MEMORY;
+	if (error == FERRY_OK)
+		error = merge_apply(m->merge, &e->item->device, &s, now, o);
+	if (error != FERRY_OK) {
+		merge_reject(m, e, FERRY_CHANGE_SET_TOO_LARGE, "a part is larger than the hub can merge at once");
+		return false;
+	}
+	if (o->verdict == VERDICT_REJECTED) {
+		merge_reject(m, e, o->code, o->why.text);
+		return false;
+	}
+	if (o->verdict == VERDICT_SUPERSEDED)
+		e->verdict = VERDICT_SUPERSEDED;
+	return true;
+}
+
+static void part_write(struct merge_op *m)
+{
+	struct merge_entry *e = entry(m);
+	struct merge_outcome o;
+	struct merge_writes w;
+
+	if (e->state == ITEM_WAITING)
+		merge_admit(m, e, &m->part_set);
+	if (e->state == ITEM_HELD) {
+		merge_run_abandon(m);
+		return;
+	}
+	if (e->state == ITEM_REJECTED || !part_apply(m, &o)) {
+		stage_reject(m);
+		return;
+	}
+	pg_batch_reset(&m->op.batch);
+	m->phase = MERGE_WRITES;
+	m->release_call = UINT32_MAX;
+	if (!m->savepoint)
+		write_savepoint(m);
+	m->savepoint = true;
+	if (merge_take_writes(m->merge, &w) != FERRY_OK || !write_group(m, &w)) {
+		pg_op_end(&m->op, FERRY_LIMIT);
+		return;
+	}
+	write_conflicts(m, e, &o);
+	if (m->part_set.more)
+		stage_ask(m, m->part + 1);
+	else
+		write_release(m);
+	if (m->op.batch.count == 0)
+		stage_written(&m->op);
+	else
+		pg_op_run(&m->op, stage_written);
+}
+
+static void part_suspects(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+
+	load_read_suspects(m);
+	part_write(m);
+}
+
+static void part_loaded(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+	enum ferry_error e;
+
+	pg_batch_deinit(&m->load);
+	m->load = op->batch;
+	pg_batch_init(&op->batch, PG_BATCH_BYTES_MAX);
+	e = load_read(m);
+	if (e != FERRY_OK)
+		pg_op_end(op, e);
+	else if (load_ask_suspects(m))
+		pg_op_run(op, part_suspects);
+	else
+		part_write(m);
+}
+
+static void stage_part(struct merge_op *m)
+{
+	m->phase = MERGE_LOADS;
+	load_forget(m);
+	arena_reset(&m->load_arena);
+	pg_batch_reset(&m->op.batch);
+	if (!load_wants(m, &m->part_set)) {
+		pg_op_end(&m->op, FERRY_LIMIT);
+		return;
+	}
+	load_ask(m, true);
+	pg_op_run(&m->op, part_loaded);
+}
+
+static void stage_written(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+	struct merge_entry *e = entry(m);
+
+	if (write_read_checks(m) > 0) {
+		stage_reject(m);
+		return;
+	}
+	if (m->part_set.more) {
+		if (stage_take(m, &op->batch))
+			stage_part(m);
+		else
+			stage_reject(m);
+		return;
+	}
+	e->state = ITEM_APPLIED;
+	pg_batch_reset(&op->batch);
+	pg_call(&op->batch, "RELEASE SAVEPOINT ferry_group");
+	m->savepoint = false;
+	m->phase = MERGE_SETTLES;
+	merge_settle(m);
+}
