@@ -151,9 +151,11 @@ CREATE TABLE ferry.sum (
     tx        bigint NOT NULL,
     sums      bigint[] NOT NULL,
     rows      bigint NOT NULL,
-    position  bigint,
-    PRIMARY KEY (tenant_id, tbl, scope, tx)
+    position  bigint
 );
+-- Sums add up, so a transaction may have several rows; only the folded one is unique.
+CREATE UNIQUE INDEX sum_folded_uq ON ferry.sum (tenant_id, tbl, scope) WHERE tx = 0;
+CREATE INDEX sum_tx_ix ON ferry.sum (tenant_id, tx);
 COMMENT ON TABLE ferry.sum IS 'Changes of the checksums by transaction; tx = 0 is what has been folded';
 
 CREATE TABLE ferry.horizon (
@@ -179,7 +181,7 @@ CREATE UNLOGGED TABLE ferry.dirty (
     tx        bigint NOT NULL,
     xid       xid8 NOT NULL,
     tbl       int NOT NULL,
-    arms      bool NOT NULL,
+    arms      int NOT NULL,
     tenant_id uuid,
     keys      uuid[] NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
@@ -187,6 +189,8 @@ ALTER TABLE ferry.dirty ALTER COLUMN keys SET STORAGE EXTERNAL;
 CREATE INDEX dirty_tx_ix ON ferry.dirty (tx);
 COMMENT ON TABLE ferry.dirty IS
     'Keys touched by the running transaction; tbl 0 asks for a position, -1 is ferry.merging(true)';
+COMMENT ON COLUMN ferry.dirty.arms IS
+    '1: arms the end of the transaction; 2: arms it again, after it ran early; 0: neither';
 
 CREATE UNLOGGED TABLE ferry.declared (
     tx     bigint NOT NULL,

@@ -37,7 +37,7 @@ AS $$
 DECLARE
     me xid8 := pg_current_xact_id();
     t bigint;
-    arm bool := false;
+    arm int := 0;
 BEGIN
     IF nullif(current_setting('ferry.tx', true), '') IS NOT NULL THEN
         t := ferry.running_tx(me);
@@ -45,10 +45,10 @@ BEGIN
     IF t IS NULL THEN
         t := nextval('ferry.surrogate_seq'::regclass);
         PERFORM set_config('ferry.tx', t::text, true);
-        arm := true;
+        arm := 1;
     ELSIF t < 0 THEN
         t := -t;
-        arm := true;
+        arm := 2;
     ELSIF of_tbl = 0 AND of_tenant IS NULL THEN
         RETURN t;
     END IF;
@@ -79,7 +79,7 @@ AS $$
     FROM ROWS FROM (unnest(a), unnest(b)) WITH ORDINALITY AS u(x, y, n)
 $$;
 
--- Overrides of a row (sorted by column) with newer ones on top.
+-- Overrides of a row (in order of columns) with newer ones on top.
 CREATE FUNCTION ferry.over_merge(old bigint[], new bigint[]) RETURNS bigint[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
@@ -92,9 +92,11 @@ AS $$
         ORDER BY y)
 $$;
 
--- Replaced by ferry.generate_dispatch() with one branch for each tracked table.
-CREATE FUNCTION ferry.finish_table(of_tbl int, t bigint, tenant uuid, keys uuid[]) RETURNS bool
-    LANGUAGE plpgsql AS $$ BEGIN RETURN false; END $$;
+-- Both are replaced by ferry.generate_dispatch() with one branch for each tracked table.
+CREATE FUNCTION ferry.finish_few(of_tbl int, t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
+    LANGUAGE plpgsql AS $$ BEGIN RETURN 0; END $$;
+CREATE FUNCTION ferry.finish_many(of_tbl int, t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
+    LANGUAGE plpgsql AS $$ BEGIN RETURN 0; END $$;
 
 -- Several change-sets of a batch may have written one row. Their declarations become one,
 -- a later stamp winning a cell over an earlier one, as it did in the row.
@@ -121,118 +123,174 @@ AS $$
     FROM gone g GROUP BY g.tbl, g.key
 $$;
 
--- Everything that ends a transaction. The settings are those under which values turn into
--- text the same way everywhere; jit would cost more than all the rest of a small
--- transaction. Safe to run again in the same transaction.
-CREATE FUNCTION ferry.finish_tx(t bigint, by text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    SET timezone = 'UTC'
-    SET datestyle = 'ISO'
-    SET intervalstyle = 'postgres'
-    SET extra_float_digits = 1
-    SET bytea_output = 'hex'
-    SET jit = off
-    SET work_mem = '64MB'
-    SET row_security = off
-AS $$
-DECLARE
-    work record;
-    again bool := true;
-    declares bool := EXISTS (SELECT FROM ferry.declared d WHERE d.tx = t);
-    tenants uuid[] := '{}';
-    who uuid;
-    n int;
-BEGIN
-    IF declares THEN
-        PERFORM ferry.join_declared(t);
-    END IF;
-    -- A row that moves to another scope puts its children on the list: hence the rounds.
-    WHILE again LOOP
-        again := false;
-        FOR work IN
-            WITH gone AS (DELETE FROM ferry.dirty d WHERE d.tx = t RETURNING d.tbl, d.tenant_id, d.keys)
-            SELECT g.tbl, g.tenant_id, coalesce(array_agg(DISTINCT k) FILTER (WHERE k IS NOT NULL), '{}') AS keys
-            FROM gone g LEFT JOIN LATERAL unnest(g.keys) k ON true
-            WHERE g.tenant_id IS NOT NULL
-            GROUP BY g.tbl, g.tenant_id
-        LOOP
-            IF work.tbl = 0 THEN
-                tenants := tenants || work.tenant_id;
-                CONTINUE;
-            END IF;
-            again := true;
-            n := cardinality(work.keys);
-            -- Slices bound the memory of a very large transaction.
-            FOR i IN 0 .. (n - 1) / 200000 LOOP
-                IF ferry.finish_table(work.tbl, t, work.tenant_id,
-                        CASE WHEN n <= 200000 THEN work.keys
-                             ELSE work.keys[i * 200000 + 1 : (i + 1) * 200000] END) THEN
-                    tenants := tenants || work.tenant_id;
-                END IF;
-            END LOOP;
-        END LOOP;
-    END LOOP;
-    IF declares THEN
-        DELETE FROM ferry.declared d WHERE d.tx = t;
-    END IF;
-    -- The position comes last of all: from here to the end of the commit the tenant waits.
-    -- Every tenant's feed folds in the reserved tenant's positions, so those keep all others
-    -- out meanwhile: who sees a position of either sees all below it of both.
-    IF ferry.nobody() = ANY (tenants) THEN
-        PERFORM pg_advisory_xact_lock(ferry.lock_of(ferry.nobody()));
-    ELSIF cardinality(tenants) > 0 THEN
-        PERFORM pg_advisory_xact_lock_shared(ferry.lock_of(ferry.nobody()));
-    END IF;
-    FOR who IN SELECT x FROM unnest(tenants) x GROUP BY x ORDER BY ferry.lock_of(x) LOOP
-        IF NOT EXISTS (SELECT FROM ferry.commit c WHERE c.tx = t AND c.tenant_id = who) THEN
-            PERFORM pg_advisory_xact_lock(ferry.lock_of(who));
-            INSERT INTO ferry.commit (tenant_id, position, tx, mark, xid, at, origin)
-            VALUES (who, nextval('ferry.position_seq'::regclass), t, uuid_hash_extended(gen_random_uuid(), 0),
-                    pg_current_xact_id(), clock_timestamp(), by);
-        END IF;
-    END LOOP;
-END $$;
-
 -- The advisory lock under which a tenant's positions are given out.
 CREATE FUNCTION ferry.lock_of(tenant uuid) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN uuid_hash_extended(tenant, 4021958315);
 
+-- The next position of a tenant, once for a transaction. Under the lock nothing happens
+-- but this and the commit.
+CREATE FUNCTION ferry.take_position(t bigint, tenant uuid, by text, again bool) RETURNS bool
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF again THEN
+        IF EXISTS (SELECT FROM ferry.commit c WHERE c.tx = t AND c.tenant_id = tenant) THEN
+            RETURN false;
+        END IF;
+    END IF;
+    -- IF, not PERFORM: an expression is evaluated without the cost of a query.
+    IF pg_advisory_xact_lock(ferry.lock_of(tenant)) IS NOT NULL THEN
+        INSERT INTO ferry.commit (tenant_id, position, tx, mark, xid, at, origin)
+        VALUES (tenant, nextval('ferry.position_seq'::regclass), t, uuid_hash_extended(gen_random_uuid(), 0),
+                pg_current_xact_id(), clock_timestamp(), by);
+    END IF;
+    RETURN true;
+END $$;
+
+-- Everything that ends a transaction; safe to run again in the same one. Only called by
+-- definer functions.
+CREATE FUNCTION ferry.finish_tx(t bigint, by text) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    note ferry.dirty;
+    notes ferry.dirty[];
+    work record;
+    tenants uuid[] := '{}';
+    declares bool := false;
+    second bool := false;
+    again bool := true;
+    did int;
+BEGIN
+    -- A row that moves to another scope puts its children on the list: hence the rounds.
+    WHILE again LOOP
+        again := false;
+        WITH gone AS (DELETE FROM ferry.dirty d WHERE d.tx = t RETURNING d AS note)
+        SELECT array_agg(g.note ORDER BY (g.note).tbl) INTO notes FROM gone g;
+        notes := coalesce(notes, '{}');
+        FOREACH note IN ARRAY notes LOOP
+            EXIT WHEN note.tbl > 0;
+            IF note.tbl = -1 THEN
+                declares := true;
+                PERFORM ferry.join_declared(t);
+            ELSIF note.tenant_id IS NOT NULL THEN
+                tenants := tenants || note.tenant_id;
+            END IF;
+        END LOOP;
+        IF cardinality(notes) <= 8 THEN
+            -- A key noted twice is found unchanged the second time.
+            FOREACH note IN ARRAY notes LOOP
+                second := second OR note.arms = 2;
+                CONTINUE WHEN note.tbl <= 0;
+                did := ferry.finish_keys(note.tbl, t, note.tenant_id, note.keys, declares);
+                IF did > 0 THEN
+                    tenants := tenants || note.tenant_id;
+                    again := again OR did > 1;
+                END IF;
+            END LOOP;
+        ELSE
+            FOR work IN SELECT o.tbl, o.tenant_id, array_agg(DISTINCT k) AS keys, max(o.arms) AS arms
+                        FROM unnest(notes) o LEFT JOIN LATERAL unnest(o.keys) k ON true GROUP BY o.tbl, o.tenant_id LOOP
+                second := second OR work.arms = 2;
+                CONTINUE WHEN work.tbl <= 0;
+                did := ferry.finish_keys(work.tbl, t, work.tenant_id, work.keys, declares);
+                IF did > 0 THEN
+                    tenants := tenants || work.tenant_id;
+                    again := again OR did > 1;
+                END IF;
+            END LOOP;
+        END IF;
+    END LOOP;
+    IF declares THEN
+        DELETE FROM ferry.declared d WHERE d.tx = t;
+    END IF;
+    -- The position comes last of all: from here to the end of the commit the tenant waits.
+    IF cardinality(tenants) > 1 THEN
+        tenants := ARRAY(SELECT x FROM unnest(tenants) x GROUP BY x ORDER BY ferry.lock_of(x));
+    END IF;
+    FOR i IN 1 .. cardinality(tenants) LOOP
+        PERFORM ferry.take_position(t, tenants[i], by, second);
+    END LOOP;
+END $$;
+
+-- Few keys go one by one through cached plans; more as statements planned for their
+-- number, in slices that bound the memory of a very large transaction.
+CREATE FUNCTION ferry.finish_keys(of_tbl int, t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    n int := cardinality(keys);
+    did int := 0;
+BEGIN
+    IF n <= 64 THEN
+        RETURN ferry.finish_few(of_tbl, t, tenant, keys, declares);
+    ELSIF n <= 200000 THEN
+        RETURN ferry.finish_many(of_tbl, t, tenant, keys, declares);
+    END IF;
+    FOR i IN 0 .. (n - 1) / 200000 LOOP
+        did := greatest(did, ferry.finish_many(of_tbl, t, tenant, keys[i * 200000 + 1 : (i + 1) * 200000], declares));
+    END LOOP;
+    RETURN did;
+END $$;
+
+-- A transaction that noted keys once, which is most of them, is finished from the row that
+-- fires this; there, each statement and expression saved is worth more than the work in it.
 CREATE FUNCTION ferry.finish_deferred() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    did int;
 BEGIN
-    IF NOT EXISTS (SELECT FROM ferry.dirty d WHERE d.tx = NEW.tx AND d.tbl = -1) THEN
-        PERFORM ferry.finish_tx(NEW.tx, session_user::text);
+    -- Armed by ferry.merging(true): the hub will call ferry.finish() itself.
+    IF NEW.tbl = -1 THEN
+        RETURN NULL;
     END IF;
+    IF NEW.arms = 1 AND NEW.tbl > 0 THEN
+        DELETE FROM ferry.dirty d WHERE d.tx = NEW.tx
+            AND NOT EXISTS (SELECT FROM ferry.dirty e WHERE e.tx = NEW.tx AND e.ctid <> d.ctid);
+        IF FOUND THEN
+            did := ferry.finish_keys(NEW.tbl, NEW.tx, NEW.tenant_id, NEW.keys, false);
+            IF did = 0 OR did = 1 AND ferry.take_position(NEW.tx, NEW.tenant_id, session_user::text, false) THEN
+                RETURN NULL;
+            END IF;
+            -- Children were put on the list; this tenant's position comes after them.
+            INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+            VALUES (NEW.tx, NEW.xid, 0, 0, NEW.tenant_id, '{}');
+        END IF;
+    END IF;
+    PERFORM ferry.finish_tx(NEW.tx, session_user::text);
     RETURN NULL;
 END $$;
 
 CREATE CONSTRAINT TRIGGER ferry_finish AFTER INSERT ON ferry.dirty
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.arms)
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.arms > 0)
     EXECUTE FUNCTION ferry.finish_deferred();
 ALTER TABLE ferry.dirty ENABLE ALWAYS TRIGGER ferry_finish;
 
--- For the hub alone: whoever could turn this on could write past the capture.
+-- For the hub alone: whoever could turn this on could write past the capture. It has to
+-- come first, since the row that arms the end of the transaction says which end it is.
 CREATE FUNCTION ferry.merging(turn_on bool) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    t bigint := ferry.note(0, NULL, '{}');
+    t bigint := ferry.running_tx(pg_current_xact_id());
 BEGIN
-    IF turn_on THEN
+    IF turn_on AND t IS NOT NULL THEN
+        RAISE EXCEPTION 'ferry.merging(true) has to come before the first write of its transaction'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF turn_on THEN
         PERFORM ferry.note(-1, NULL, '{}');
-    ELSE
+    ELSIF t > 0 THEN
         DELETE FROM ferry.dirty d WHERE d.tx = t AND d.tbl = -1;
-        -- The deferred trigger may have passed meanwhile.
-        INSERT INTO ferry.dirty (tx, xid, tbl, arms, keys) VALUES (t, pg_current_xact_id(), 0, true, '{}');
+        DELETE FROM ferry.declared d WHERE d.tx = t;
+        INSERT INTO ferry.dirty (tx, xid, tbl, arms, keys) VALUES (t, pg_current_xact_id(), 0, 1, '{}');
     END IF;
 END $$;
 COMMENT ON FUNCTION ferry.merging(bool) IS
-    'While on, the deferred trigger leaves its work to an explicit ferry.finish()';
+    'While on, declarations count, and the deferred trigger leaves its work to an explicit ferry.finish()';
 
 CREATE FUNCTION ferry.finish() RETURNS TABLE (tenant_id uuid, "position" bigint, mark bigint)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -259,7 +317,8 @@ BEGIN
 END $$;
 
 REVOKE EXECUTE ON FUNCTION ferry.running_tx(xid8), ferry.note(int, uuid, uuid[]), ferry.current_tx(),
-    ferry.touch(uuid), ferry.finish_table(int, bigint, uuid, uuid[]), ferry.join_declared(bigint),
+    ferry.touch(uuid), ferry.finish_few(int, bigint, uuid, uuid[], bool), ferry.finish_many(int, bigint, uuid, uuid[], bool),
+    ferry.join_declared(bigint), ferry.finish_keys(int, bigint, uuid, uuid[], bool), ferry.take_position(bigint, uuid, text, bool),
     ferry.finish_tx(bigint, text), ferry.merging(bool), ferry.finish() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.current_tx(), ferry.touch(uuid), ferry.merging(bool), ferry.finish() TO ferry_hub;
 

@@ -41,27 +41,39 @@ CREATE OR REPLACE FUNCTION ferry.note_%1$s() RETURNS trigger
 AS $$
 DECLARE
     n bigint;
+    one_tenant uuid;
+    one_key uuid;
     me xid8;
     t bigint;
-    arm bool := false;
+    hint text;
+    arm int := 0;
 BEGIN
-    SELECT count(*) INTO n FROM changed;
-    IF n = 0 THEN
+    SELECT c.%2$I, c.%3$I, (SELECT count(*) FROM changed) INTO one_tenant, one_key, n FROM changed c LIMIT 1;
+    IF n IS NULL THEN
+        RETURN NULL;
+    END IF;
+    hint := current_setting('ferry.tx', true);
+    IF n = 1 AND (hint IS NULL OR hint = '') THEN
+        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+        VALUES (set_config('ferry.tx', nextval('ferry.surrogate_seq'::regclass)::text, true)::bigint,
+                pg_current_xact_id(), %1$s, 1, one_tenant, ARRAY[one_key]);
         RETURN NULL;
     END IF;
     me := pg_current_xact_id();
-    IF nullif(current_setting('ferry.tx', true), '') IS NOT NULL THEN
+    IF hint <> '' THEN
         t := ferry.running_tx(me);
     END IF;
     IF t IS NULL THEN
         t := nextval('ferry.surrogate_seq'::regclass);
-        PERFORM set_config('ferry.tx', t::text, true);
-        arm := true;
+        hint := set_config('ferry.tx', t::text, true);
+        arm := 1;
     ELSIF t < 0 THEN
         t := -t;
-        arm := true;
+        arm := 2;
     END IF;
-    IF n <= 1000000 THEN
+    IF n = 1 THEN
+        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys) VALUES (t, me, %1$s, arm, one_tenant, ARRAY[one_key]);
+    ELSIF n <= 1000000 THEN
         INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
         SELECT t, me, %1$s, arm, c.%2$I, array_agg(c.%3$I) FROM changed c GROUP BY c.%2$I;
     ELSE
@@ -113,6 +125,22 @@ BEGIN
         END LOOP;
     END IF;
 END $$;
+
+-- The overrides of a row, whose columns in c.f changed now. An update mostly repeats the
+-- last one's columns: then the new overrides simply replace the old.
+CREATE FUNCTION ferry.over_sql() RETURNS text
+    LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT 'CASE WHEN NOT c.alive OR c.whole THEN NULL
+                 WHEN NOT c.was OR c.over IS NULL THEN nullif(c.f, ''{}'')
+                 WHEN cardinality(c.f) = 0 THEN c.over
+                 WHEN cardinality(c.over) = cardinality(c.f) AND cardinality(c.f) <= 4
+                      AND c.over[1] >> 48 = c.f[1] >> 48
+                      AND (c.over[2] >> 48 = c.f[2] >> 48) IS NOT FALSE
+                      AND (c.over[3] >> 48 = c.f[3] >> 48) IS NOT FALSE
+                      AND (c.over[4] >> 48 = c.f[4] >> 48) IS NOT FALSE THEN c.f
+                 ELSE ferry.over_merge(c.over, c.f) END'
+$$;
 
 -- The statement that brings versions, changes and sums of some keys up to the final rows.
 -- $1 surrogate, $2 tenant, $3 keys, $4 a mask that splits the keys of ferry.change into
@@ -181,14 +209,7 @@ WITH cur AS MATERIALIZED (
         moved = CASE WHEN c.moves THEN $1 WHEN c.was THEN c.moved END,
         base_tx = CASE WHEN c.alive AND NOT c.was THEN c.author
                        WHEN c.whole THEN c.f[1] & 281474976710655 ELSE c.base_tx END,
-        over = CASE WHEN NOT c.alive OR c.whole THEN NULL
-                    WHEN NOT c.was THEN c.f
-                    WHEN c.over IS NULL THEN nullif(c.f, '{}')
-                    WHEN cardinality(c.f) = 0 THEN c.over
-                    WHEN cardinality(c.f) <= 2 AND cardinality(c.over) = cardinality(c.f)
-                         AND c.over[1] >> 48 = c.f[1] >> 48
-                         AND c.over[cardinality(c.f)] >> 48 = c.f[cardinality(c.f)] >> 48 THEN c.f
-                    ELSE ferry.over_merge(c.over, c.f) END
+        over = %18$s
     FROM (SELECT f.*, (f.was AND cardinality(f.f) = %13$s%14$s) IS TRUE AS whole
           FROM (SELECT c.*, %11$s AS author, CASE WHEN c.alive AND c.was THEN array_remove(ARRAY[
             %8$s], NULL)%12$s END AS f
@@ -205,15 +226,13 @@ WITH cur AS MATERIALIZED (
           UNION ALL SELECT c.old_scope, c.key FROM cur c WHERE c.moves) s
     GROUP BY s.scope, uuid_hash(s.key) & $4
 ), sums AS (
-    INSERT INTO ferry.sum AS z (tenant_id, tbl, scope, tx, sums, rows)
+    INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows)
     SELECT $2, %1$s, s.scope, $1, ARRAY[
             %16$s], sum(s.rows)
     FROM (SELECT c.scope, c.h, CASE WHEN NOT c.moves THEN c.o END AS o,
                  c.alive::int - (c.was AND NOT c.moves)::int AS rows FROM cur c
           UNION ALL SELECT c.old_scope, NULL, c.o, -(c.was::int) FROM cur c WHERE c.moves) s
     GROUP BY s.scope
-    ON CONFLICT (tenant_id, tbl, scope, tx) DO UPDATE SET
-        sums = ferry.xor(z.sums, excluded.sums), rows = z.rows + excluded.rows
 )
 SELECT count(*), array_agg(c.key) FILTER (WHERE c.moves), array_agg(c.old_scope) FILTER (WHERE c.moves)%17$s
 FROM cur c$q$,
@@ -228,11 +247,34 @@ FROM cur c$q$,
         CASE WHEN declares THEN ' AND (SELECT count(DISTINCT x & 281474976710655) FROM unnest(f.f) x) = 1' ELSE '' END,
         CASE WHEN declares THEN format('CASE WHEN c.stamp IS NOT NULL THEN nullif(array_remove(ARRAY[%s], NULL), ''{}'') END',
                                        coalesce(births, 'NULL::bigint')) ELSE 'NULL::bigint[]' END,
-        sums, watched);
+        sums, watched, ferry.over_sql());
 END $outer$;
 
--- ferry.finish_<tbl>(surrogate, tenant, keys): true if anything really changed. Few keys
--- take cached plans (by index); many are planned for their number.
+-- The query that reads one row with its version, into the variables of
+-- ferry.finish_few_<tbl>. Starting a query costs by the size of its expressions, so it
+-- hashes the cells and no more; comparing is cheaper outside.
+CREATE FUNCTION ferry.row_query(of_tbl int) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $outer$
+    SELECT format($q$SELECT v.ctid, v.scope, v.base_tx, v.born, v.moved, v.over, v.hashes, r.scope, r.h
+        INTO vid, old_scope, v_base, v_born, v_moved, v_over, o, now_scope, h
+        FROM (SELECT) one
+        LEFT JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %1$s AND v.key = a_key
+        LEFT JOIN (
+            SELECT %2$s AS scope, ARRAY[
+            %3$s] AS h
+            FROM %4$s r%5$s WHERE r.%6$I = $2 AND r.%7$I = a_key OFFSET 0) r ON true$q$,
+        t.tbl, s.expr, c.cells, t.relid, s.joins, t.tenant_col, t.key_col)
+    FROM ferry.tracked t, ferry.scope_sql(of_tbl) s,
+         (SELECT string_agg(format('coalesce(%s, 0)', ferry.fill(c.hash_expr, format('r.%I', c.name), 'seed # ' || c.num)),
+                            E',\n            ' ORDER BY c.num) AS cells
+          FROM ferry.tracked_column c WHERE c.tbl = of_tbl) c
+    WHERE t.tbl = of_tbl
+$outer$;
+
+-- ferry.finish_few_<tbl> and ferry.finish_many_<tbl>: 0 nothing really changed, 1 something
+-- did, 2 and rows of other tables were put on the list.
 CREATE FUNCTION ferry.generate_finish(of_tbl int) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -243,16 +285,29 @@ DECLARE
     watch int[];
     vars text := '';
     targets text := '';
-    plain text;
-    declared text;
-    lock_sql text := '';
+    settings text := '';
+    lock_many text := '';
+    lock_one text := '';
+    watch_one text := '';
     children text := '';
+    marks bigint[];
+    zeros bigint[];
+    mutable int;
+    i int;
     d record;
     way text;
     prev text;
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
     SELECT array_agg(h ORDER BY h.hop) INTO hops FROM ferry.scope_hop h WHERE h.tbl = of_tbl;
+
+    -- Where a value's text depends on settings, they are fixed. Each costs a little in
+    -- every transaction, so other tables do without.
+    IF EXISTS (SELECT FROM ferry.tracked_column c WHERE c.tbl = of_tbl
+               AND (c.kind = 'other' OR c.kind = 'array' AND c.pg_type ~ '^(timestamp|date|real|double)')) THEN
+        settings := E'    SET timezone = ''UTC''\n    SET datestyle = ''ISO''\n    SET intervalstyle = ''postgres''\n'
+                    '    SET extra_float_digits = 1\n    SET bytea_output = ''hex''\n';
+    END IF;
 
     -- A new row, or one that points elsewhere now, locks the parents on its path against
     -- change until the commit: its scope can't become another behind its back.
@@ -270,28 +325,35 @@ BEGIN
                       'WHERE v.key IS NULL OR v.deleted OR v.hashes[%s] IS DISTINCT FROM coalesce(%s, 0) FOR SHARE OF %s',
                       t.relid, t.tenant_col, t.key_col, t.tbl, way, c.i,
                       ferry.fill(c.hash_expr, format('r.%I', c.name),
-                                 format('pg_catalog.uuid_hash_extended(r.%I, 0) # %s', t.key_col, c.num)),
-                      (SELECT string_agg('p' || h.hop, ', ') FROM unnest(hops) h WHERE h.to_tbl IS NOT NULL))
-        INTO lock_sql
-        FROM (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c
+                                 format('pg_catalog.uuid_hash_extended(r.%I, 0) # %s', t.key_col, c.num)), p.names),
+               format(E'        IF h IS NOT NULL AND (o IS NULL OR h[%1$s] <> o[%1$s]) THEN\n'
+                      '            -- The lock sees the newest state of the parents, which may be newer than what was read.\n'
+                      '            SELECT %2$s INTO locked_scope FROM %3$s r%4$s WHERE r.%5$I = $2 AND r.%6$I = a_key FOR SHARE OF %7$s;\n'
+                      '            now_scope := coalesce(locked_scope, now_scope);\n'
+                      '        END IF;\n',
+                      c.i, (ferry.scope_sql(of_tbl)).expr, t.relid, way, t.tenant_col, t.key_col, p.names)
+        INTO lock_many, lock_one
+        FROM (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c,
+             (SELECT string_agg('p' || h.hop, ', ') AS names FROM unnest(hops) h WHERE h.to_tbl IS NOT NULL) p
         WHERE c.name = hops[1].col;
-        lock_sql := format(E'    IF n <= 200 THEN\n        PERFORM %s;\n    ELSE\n        EXECUTE %L USING t, tenant, keys;\n    END IF;\n',
-                           substr(lock_sql, 8), lock_sql);
+        lock_many := format(E'    EXECUTE %L USING t, tenant, keys;\n', lock_many);
     END IF;
 
     -- Tables whose path goes through a column of this one: their rows follow it.
-    watch := '{}';
+    watch := ARRAY(SELECT DISTINCT c.i::int FROM ferry.scope_hop h
+                   JOIN (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c ON c.name = h.col
+                   WHERE h.from_tbl = of_tbl AND h.tbl <> of_tbl ORDER BY 1);
+    FOREACH i IN ARRAY watch LOOP
+        vars := vars || format(E'    m%s uuid[];\n', i);
+        targets := targets || format(', m%s', i);
+        watch_one := watch_one || format(E'            IF h[%1$s] <> o[%1$s] THEN\n                m%1$s := m%1$s || a_key;\n            END IF;\n', i);
+    END LOOP;
     FOR d IN SELECT h.tbl AS child, h.hop, h.col, c.i, p.relid, p.key_col, p.tenant_col
              FROM ferry.scope_hop h
              JOIN (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c ON c.name = h.col
              JOIN ferry.tracked p ON p.tbl = h.tbl
              WHERE h.from_tbl = of_tbl AND h.tbl <> of_tbl
-             ORDER BY h.tbl, h.hop LOOP
-        watch := watch || d.i::int;
-        vars := vars || format(E'    m%s uuid[];\n', cardinality(watch));
-        targets := targets || format(', m%s', cardinality(watch));
-        way := '';
-        prev := 'r';
+             ORDER BY c.i, h.tbl, h.hop LOOP
         SELECT string_agg(format(' JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I', p.relid, h.hop, h.hop, p.tenant_col,
                                  h.hop, p.key_col, CASE WHEN h.hop = 1 THEN 'r' ELSE 'p' || h.hop - 1 END, h.col), '' ORDER BY h.hop)
         INTO way
@@ -303,39 +365,166 @@ BEGIN
     IF m%1$s IS NOT NULL THEN
         PERFORM ferry.need_read_committed();
         INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
-        SELECT $1, pg_current_xact_id(), %2$s, false, $2, array_agg(s.key)
+        SELECT $1, pg_current_xact_id(), %2$s, 0, $2, array_agg(s.key)
         FROM (SELECT r.%3$I AS key FROM %4$s r%5$s
               WHERE r.%6$I = $2 AND %7$s.%8$I = ANY (m%1$s)
               ORDER BY r.%3$I FOR NO KEY UPDATE OF r) s
         HAVING count(*) > 0;
+        IF FOUND THEN
+            did := 2;
+        END IF;
     END IF;
-$f$, cardinality(watch), d.child, d.key_col, d.relid, coalesce(way, ''), d.tenant_col,
+$f$, d.i, d.child, d.key_col, d.relid, coalesce(way, ''), d.tenant_col,
             CASE WHEN d.hop = 2 THEN 'r' ELSE 'p' || d.hop - 2 END, prev);
     END LOOP;
+    SELECT array_agg(CASE WHEN c.name IN (t.key_col, t.tenant_col) THEN 0 ELSE c.num::bigint << 48 END ORDER BY c.num),
+           array_agg(0::bigint), count(*) FILTER (WHERE c.name NOT IN (t.key_col, t.tenant_col))
+    INTO marks, zeros, mutable
+    FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
 
-    plain := ferry.finish_sql(of_tbl, false, watch);
-    declared := ferry.finish_sql(of_tbl, true, watch);
     EXECUTE format($f$
-CREATE OR REPLACE FUNCTION ferry.finish_%1$s(t bigint, tenant uuid, keys uuid[], mask int) RETURNS bool
+CREATE OR REPLACE FUNCTION ferry.finish_few_%1$s(t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
     LANGUAGE plpgsql
-    SET plan_cache_mode = force_generic_plan
+%2$sAS $fn$
+DECLARE
+    did int := 0;
+    a_key uuid;
+    seed bigint;
+    vid tid;
+    now_scope text;
+    old_scope text;
+    locked_scope text;
+    v_base bigint;
+    v_born bigint;
+    v_moved bigint;
+    v_over bigint[];
+    o bigint[];          -- hashes before: NULL if there was no row
+    h bigint[];          -- hashes now: NULL if there is none
+    delta bigint[];
+    marks bigint[] := %3$L;
+    f bigint[];          -- overrides of the cells that changed
+    same bool;
+    author bigint := t;
+    cell bigint;
+    p int;
+    d ferry.declared;
+%4$sBEGIN
+    FOREACH a_key IN ARRAY keys LOOP
+        seed := uuid_hash_extended(a_key, 0);
+        %5$s;
+%6$s        IF h IS NULL THEN
+            CONTINUE WHEN o IS NULL;
+            now_scope := old_scope;
+        ELSIF o IS NOT NULL THEN
+            CONTINUE WHEN h = o AND now_scope = old_scope;
+%7$s        END IF;
+        did := 1;
+        IF declares THEN
+            SELECT * INTO d FROM ferry.declared x WHERE x.tx = $1 AND x.tbl = %1$s AND x.key = a_key;
+            author := coalesce(d.stamp, t);
+        END IF;
+        INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys) VALUES ($2, $1, %1$s, now_scope, ARRAY[a_key]);
+
+        IF h IS NOT NULL AND o IS NOT NULL THEN
+            f := '{}';
+            delta := %8$L;
+            IF d.stamp IS NULL THEN
+                FOR i IN 1 .. %9$s LOOP
+                    IF h[i] <> o[i] THEN
+                        delta[i] := h[i] # o[i];
+                        f := f || (marks[i] | t);
+                    END IF;
+                END LOOP;
+                same := true;
+            ELSE
+                FOR i IN 1 .. %9$s LOOP
+                    IF h[i] <> o[i] THEN
+                        delta[i] := h[i] # o[i];
+                        p := array_position(d.nums, (marks[i] >> 48)::int);
+                        cell := CASE WHEN d.hashes[p] = h[i] THEN coalesce(d.stamps[p], d.stamp) ELSE t END;
+                        f := f || (marks[i] | cell);
+                    END IF;
+                END LOOP;
+                same := (SELECT count(DISTINCT x & 281474976710655) = 1 FROM unnest(f) x);
+            END IF;
+            IF cardinality(f) = %10$s AND same THEN
+                -- All columns at once need no overrides.
+                v_base := f[1] & 281474976710655;
+                v_over := NULL;
+            ELSIF v_over IS NULL THEN
+                v_over := nullif(f, '{}');
+            ELSE
+                -- An update mostly repeats the last one's columns: the new overrides replace the old.
+                same := cardinality(v_over) = cardinality(f);
+                FOR i IN 1 .. cardinality(f) LOOP
+                    EXIT WHEN NOT same;
+                    same := v_over[i] >> 48 = f[i] >> 48;
+                END LOOP;
+                v_over := CASE WHEN same THEN f ELSE ferry.over_merge(v_over, f) END;
+            END IF;
+            IF now_scope = old_scope THEN
+                UPDATE ferry.version v SET tx = author, base_tx = v_base, over = v_over, hashes = h WHERE v.ctid = vid;
+                INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows) VALUES ($2, %1$s, now_scope, $1, delta, 0);
+            ELSE
+                UPDATE ferry.version v SET tx = author, base_tx = v_base, over = v_over, hashes = h, scope = now_scope, moved = t
+                WHERE v.ctid = vid;
+                INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows)
+                VALUES ($2, %1$s, now_scope, $1, h, 1), ($2, %1$s, old_scope, $1, o, -1);
+            END IF;
+        ELSIF h IS NULL THEN
+            UPDATE ferry.version v SET deleted = true, tx = author, over = NULL, hashes = NULL WHERE v.ctid = vid;
+            INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows) VALUES ($2, %1$s, now_scope, $1, o, -1);
+        ELSE
+            f := '{}';
+            IF d.stamp IS NOT NULL THEN
+                FOR i IN 1 .. %9$s LOOP
+                    p := array_position(d.nums, (marks[i] >> 48)::int);
+                    cell := CASE WHEN d.hashes[p] = h[i] THEN coalesce(d.stamps[p], d.stamp) ELSE t END;
+                    IF marks[i] <> 0 AND cell <> d.stamp AND (h[i] <> 0 OR p IS NOT NULL) THEN
+                        f := f || (marks[i] | cell);
+                    END IF;
+                END LOOP;
+            END IF;
+            IF vid IS NULL THEN
+                INSERT INTO ferry.version (tenant_id, tbl, key, tx, base_tx, born, scope, over, hashes)
+                VALUES ($2, %1$s, a_key, author, author, author, now_scope, nullif(f, '{}'), h);
+            ELSE
+                UPDATE ferry.version v SET deleted = false, tx = author, base_tx = author, born = author, scope = now_scope,
+                    over = nullif(f, '{}'), hashes = h, moved = CASE WHEN now_scope <> old_scope THEN t END
+                WHERE v.ctid = vid;
+            END IF;
+            INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows) VALUES ($2, %1$s, now_scope, $1, h, 1);
+        END IF;
+        IF now_scope <> old_scope THEN
+            INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys) VALUES ($2, $1, %1$s, old_scope, ARRAY[a_key]);
+            INSERT INTO ferry.left AS l (tenant_id, tbl, key, scope, tx) VALUES ($2, %1$s, a_key, old_scope, $1)
+            ON CONFLICT (tenant_id, tbl, key, scope) DO UPDATE SET tx = excluded.tx;
+            DELETE FROM ferry.left l WHERE l.tenant_id = $2 AND l.tbl = %1$s AND l.key = a_key AND l.scope = now_scope;
+        END IF;
+    END LOOP;%11$s
+    RETURN did;
+END $fn$ $f$, of_tbl, settings, marks, vars, ferry.row_query(of_tbl), lock_one, watch_one, zeros, cardinality(marks),
+        greatest(mutable, 1), children);
+
+    EXECUTE format($f$
+CREATE OR REPLACE FUNCTION ferry.finish_many_%1$s(t bigint, tenant uuid, keys uuid[], mask int, declares bool) RETURNS int
+    LANGUAGE plpgsql
+%2$s    SET jit = off
+    SET work_mem = '64MB'
 AS $fn$
 DECLARE
-    n int := cardinality(keys);
     changed bigint;
     movers uuid[];
     scopes text[];
-%2$sBEGIN
-%3$s    IF EXISTS (SELECT FROM ferry.declared d WHERE d.tx = $1 AND d.tbl = %1$s) THEN
-        IF n <= 200 THEN
-            %4$s;
-        ELSE
-            EXECUTE %5$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask;
-        END IF;
-    ELSIF n <= 200 THEN
-        %7$s;
+    did int := 0;
+%3$sBEGIN
+%4$s    IF declares THEN
+        EXECUTE %5$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask;
     ELSE
-        EXECUTE %8$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask;
+        EXECUTE %7$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask;
+    END IF;
+    IF changed > 0 THEN
+        did := 1;
     END IF;
     IF movers IS NOT NULL THEN
         INSERT INTO ferry.left AS l (tenant_id, tbl, key, scope, tx)
@@ -344,11 +533,12 @@ DECLARE
         DELETE FROM ferry.left l USING ferry.version v
         WHERE l.tenant_id = $2 AND l.tbl = %1$s AND l.key = ANY (movers)
           AND v.tenant_id = $2 AND v.tbl = %1$s AND v.key = l.key AND v.scope = l.scope;
-    END IF;%9$s
-    RETURN changed > 0;
-END $fn$ $f$, of_tbl, vars, lock_sql,
-        regexp_replace(declared, 'FROM cur c$', 'INTO changed, movers, scopes' || targets || E'\nFROM cur c'), declared, targets,
-        regexp_replace(plain, 'FROM cur c$', 'INTO changed, movers, scopes' || targets || E'\nFROM cur c'), plain, children);
+    END IF;%8$s
+    RETURN did;
+END $fn$ $f$, of_tbl, settings, vars, lock_many, ferry.finish_sql(of_tbl, true, watch), targets,
+        ferry.finish_sql(of_tbl, false, watch), children);
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION ferry.finish_few_%1$s(bigint, uuid, uuid[], bool), '
+                   'ferry.finish_many_%1$s(bigint, uuid, uuid[], int, bool) FROM PUBLIC', of_tbl);
 END $outer$;
 
 CREATE FUNCTION ferry.need_read_committed() RETURNS void
@@ -363,29 +553,51 @@ BEGIN
     END IF;
 END $$;
 
--- Static calls: a dynamic one would be parsed and planned for every transaction.
+-- A decision tree over the tables: a dynamic call would be parsed and planned for every
+-- transaction, and a long CASE asks on average about half of the tables.
+CREATE FUNCTION ferry.dispatch_sql(tbls int[], call text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n int := cardinality(tbls);
+    half int := n / 2;
+BEGIN
+    IF n = 0 THEN
+        RETURN '    RETURN 0;';
+    ELSIF n = 1 THEN
+        RETURN format(E'    IF of_tbl = %s THEN\n        RETURN %s;\n    END IF;\n    RETURN 0;', tbls[1], replace(call, '#', tbls[1]::text));
+    END IF;
+    RETURN format(E'    IF of_tbl <= %s THEN\n%s\n    ELSE\n%s\n    END IF;', tbls[half],
+                  ferry.dispatch_sql(tbls[1:half], call), ferry.dispatch_sql(tbls[half + 1:n], call));
+END $$;
+
 CREATE FUNCTION ferry.generate_dispatch() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $outer$
 DECLARE
-    branches text;
+    tbls int[] := ARRAY(SELECT t.tbl FROM ferry.tracked t ORDER BY t.tbl);
 BEGIN
-    SELECT string_agg(format(E'    WHEN %s THEN RETURN ferry.finish_%s(t, tenant, keys, mask);\n', tbl, tbl), '' ORDER BY tbl)
-    INTO branches FROM ferry.tracked;
     EXECUTE format($f$
-CREATE OR REPLACE FUNCTION ferry.finish_table(of_tbl int, t bigint, tenant uuid, keys uuid[]) RETURNS bool
+CREATE OR REPLACE FUNCTION ferry.finish_few(of_tbl int, t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
+    LANGUAGE plpgsql
+AS $fn$
+BEGIN
+%s
+END $fn$ $f$, ferry.dispatch_sql(tbls, 'ferry.finish_few_#(t, tenant, keys, declares)'));
+    -- The mask makes about a thousand keys to a row of ferry.change, in a power of two of rows.
+    EXECUTE format($f$
+CREATE OR REPLACE FUNCTION ferry.finish_many(of_tbl int, t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
     LANGUAGE plpgsql
 AS $fn$
 DECLARE
-    -- About a thousand keys to a row of ferry.change, in a power of two of rows.
-    mask int := (1 << ceil(log(2, greatest(cardinality(keys) / 1000, 1)))::int) - 1;
+    mask int := (1 << ceil(log(2, cardinality(keys) / 1000 + 1))::int) - 1;
 BEGIN
-    CASE of_tbl
-%s    ELSE RETURN false;
-    END CASE;
-END $fn$ $f$, coalesce(branches, E'    WHEN 0 THEN RETURN false;\n'));
-    REVOKE EXECUTE ON FUNCTION ferry.finish_table(int, bigint, uuid, uuid[]) FROM PUBLIC;
+%s
+END $fn$ $f$, ferry.dispatch_sql(tbls, 'ferry.finish_many_#(t, tenant, keys, mask, declares)'));
+    REVOKE EXECUTE ON FUNCTION ferry.finish_few(int, bigint, uuid, uuid[], bool),
+        ferry.finish_many(int, bigint, uuid, uuid[], bool) FROM PUBLIC;
 END $outer$;
 
 -- Everything generated for a table, and for the tables on its path, whose watch lists
@@ -399,7 +611,6 @@ DECLARE
 BEGIN
     PERFORM ferry.generate_note(of_tbl);
     PERFORM ferry.generate_finish(of_tbl);
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION ferry.finish_%s(bigint, uuid, uuid[], int) FROM PUBLIC', of_tbl);
     FOR other IN SELECT DISTINCT h.from_tbl FROM ferry.scope_hop h WHERE h.tbl = of_tbl AND h.from_tbl <> of_tbl
                  UNION SELECT DISTINCT h.tbl FROM ferry.scope_hop h WHERE h.from_tbl = of_tbl AND h.tbl <> of_tbl LOOP
         PERFORM ferry.generate_finish(other);
@@ -788,7 +999,8 @@ BEGIN
         PERFORM ferry.generate_finish(other);
     END LOOP;
     PERFORM ferry.generate_dispatch();
-    EXECUTE format('DROP FUNCTION IF EXISTS ferry.note_%1$s(), ferry.note_key_%1$s(), ferry.finish_%1$s(bigint, uuid, uuid[], int)', of_tbl);
+    EXECUTE format('DROP FUNCTION IF EXISTS ferry.note_%1$s(), ferry.note_key_%1$s(), '
+                   'ferry.finish_few_%1$s(bigint, uuid, uuid[], bool), ferry.finish_many_%1$s(bigint, uuid, uuid[], int, bool)', of_tbl);
 END $$;
 
 CREATE FUNCTION ferry.untrack(tab regclass) RETURNS void

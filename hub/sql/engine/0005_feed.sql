@@ -137,7 +137,7 @@ BEGIN
         SELECT c.tenant_id, c.tbl, c.scope, 0, c.sums, r.rows, (SELECT h.position FROM ferry.head(c.tenant_id) h)
         FROM col c JOIN (SELECT g.tenant_id, g.tbl, g.scope, sum(g.rows) AS rows FROM gone g GROUP BY 1, 2, 3) r
              ON (r.tenant_id, r.tbl, r.scope) = (c.tenant_id, c.tbl, c.scope)
-        ON CONFLICT (tenant_id, tbl, scope, tx) DO UPDATE SET
+        ON CONFLICT (tenant_id, tbl, scope) WHERE tx = 0 DO UPDATE SET
             sums = ferry.xor(z.sums, excluded.sums), rows = z.rows + excluded.rows, position = excluded.position)
     SELECT count(*) INTO n FROM gone;
     RETURN n;
