@@ -15,6 +15,7 @@ struct raw_edit {
 	int64_t position; /* the bookmark it was made at */
 	int64_t at;
 	struct sim_row before, after;
+	int64_t base[CELLS_MAX], row_base; /* R1, taken when the edit is made */
 };
 
 struct pending_row {
@@ -96,6 +97,41 @@ static void model_visible(void *store, struct sim_state *out)
 		apply_raw(out, &m->raw[i]);
 }
 
+static void take_base(struct raw_edit *e, const int64_t base[CELLS_MAX], const bool has[CELLS_MAX])
+{
+	for (int i = 0; i < CELLS_MAX; i++) {
+		if (has && !has[i])
+			continue;
+		if (base[i] < e->base[i])
+			e->base[i] = base[i];
+		if (base[i] < e->row_base)
+			e->row_base = base[i];
+	}
+}
+
+/* R1: over a pending edit of the same cell, its base; also when that one is
+ * settled before this one is cut. */
+static void note_bases(const struct model_replica *m, struct raw_edit *e)
+{
+	for (int i = 0; i < CELLS_MAX; i++)
+		e->base[i] = e->position;
+	e->row_base = e->position;
+	for (int s = 0; s < m->set_count && !m->faults.base_is_now; s++)
+		for (uint32_t r = 0; !m->sets[s].settled && r < m->sets[s].row_count; r++) {
+			const struct pending_row *q = &m->sets[s].rows[r];
+			if (q->key == e->key)
+				take_base(e, q->base, q->op == ROW_UPDATE ? q->has : NULL);
+		}
+	for (int i = 0; i < m->raw_count && !m->faults.base_is_now; i++) {
+		const struct raw_edit *q = &m->raw[i];
+		bool has[CELLS_MAX];
+		for (int c = 0; c < CELLS_MAX; c++)
+			has[c] = q->before.cells[c] != q->after.cells[c];
+		if (q->key == e->key)
+			take_base(e, q->base, q->before.exists && q->after.exists ? has : NULL);
+	}
+}
+
 static bool model_edit(void *store, int key, const struct sim_row *after)
 {
 	struct model_replica *m = store;
@@ -105,43 +141,33 @@ static bool model_edit(void *store, int key, const struct sim_row *after)
 	model_visible(m, now);
 	if (m->raw_count == RAW_MAX)
 		abort();
-	m->raw[m->raw_count++] = (struct raw_edit){.key = key, .position = m->position < 0 ? 0 : m->position,
-						   .at = 1700000000 * (int64_t)SIM_S + m->sim->now + *m->skew,
-						   .before = now->rows[key], .after = *after};
+	struct raw_edit *e = &m->raw[m->raw_count];
+	*e = (struct raw_edit){.key = key, .position = m->position < 0 ? 0 : m->position,
+				.at = 1700000000 * (int64_t)SIM_S + m->sim->now + *m->skew,
+				.before = now->rows[key], .after = *after};
+	note_bases(m, e);
+	m->raw_count++;
 	free(now);
 	return true;
 }
 
 /* Cutting. */
 
-static void note_bases(const struct model_replica *m, struct pending_row *p, int64_t position)
-{
-	for (int i = 0; i < CELLS_MAX; i++)
-		p->base[i] = position;
-	p->row_base = position;
-	for (int s = m->set_count - 1; s >= 0 && !m->faults.base_is_now; s--)
-		for (uint32_t r = 0; !m->sets[s].settled && r < m->sets[s].row_count; r++) {
-			const struct pending_row *q = &m->sets[s].rows[r];
-			if (q->key != p->key)
-				continue;
-			for (int i = 0; i < CELLS_MAX; i++)
-				if (q->op != ROW_UPDATE || q->has[i]) {
-					if (q->base[i] < p->base[i])
-						p->base[i] = q->base[i];
-					if (q->base[i] < p->row_base)
-						p->row_base = q->base[i];
-				}
-		}
-}
-
 static bool net_row(const struct model_replica *m, int first, int count, struct pending_row *p)
 {
 	const struct raw_edit *a = &m->raw[first], *b = a;
-	for (int i = first + 1; i < count; i++)
-		if (m->raw[i].key == a->key)
-			b = &m->raw[i];
 	bool changed = false;
-	*p = (struct pending_row){.key = a->key, .after = b->after, .op = ROW_UPDATE};
+	*p = (struct pending_row){.key = a->key, .op = ROW_UPDATE, .row_base = a->row_base};
+	memcpy(p->base, a->base, sizeof p->base);
+	for (int i = first + 1; i < count; i++) {
+		if (m->raw[i].key != a->key)
+			continue;
+		b = &m->raw[i];
+		p->row_base = b->row_base < p->row_base ? b->row_base : p->row_base;
+		for (int c = 0; c < CELLS_MAX; c++)
+			p->base[c] = b->base[c] < p->base[c] ? b->base[c] : p->base[c];
+	}
+	p->after = b->after;
 	if (!a->before.exists && !b->after.exists)
 		return false;
 	if (!a->before.exists)
@@ -154,7 +180,6 @@ static bool net_row(const struct model_replica *m, int first, int count, struct 
 		p->has[i] = p->op == ROW_INSERT || a->before.cells[i] != b->after.cells[i];
 		changed = changed || p->has[i];
 	}
-	note_bases(m, p, a->position);
 	return p->op == ROW_DELETE || changed;
 }
 
