@@ -39,7 +39,10 @@ LAYERS = {
 FOLDERS = {"protocol", "shared", "agent", "hub", "tests", "tools"}
 
 BANNED = {
-    r"\bcbor_load\s*\(": "libcbor's tree: five bytes of input can cost gigabytes",
+    r"\b(cbor_load)\s*\(": "libcbor's tree: five bytes of input can cost gigabytes",
+}
+# In what ships; a test may do as it likes with its own arguments.
+BANNED_IN_PRODUCT = {
     r"\b(strcpy|strcat|sprintf|vsprintf|gets|strtok)\s*\(": "has no limit or hidden state",
     r"\b(alloca|atoi|atol|atof)\s*\(": "cannot report failure",
 }
@@ -100,9 +103,10 @@ class Layers(unittest.TestCase):
         wrong = []
         for name, text in sources():
             code = STRING.sub('""', COMMENT.sub("", text))
-            for call, why in BANNED.items():
+            banned = {**BANNED, **BANNED_IN_PRODUCT} if name.split("/")[0] in LAYERS else BANNED
+            for call, why in banned.items():
                 for found in re.findall(call, code):
-                    wrong.append(f"{name}: {found or call} ({why})")
+                    wrong.append(f"{name}: {found} ({why})")
         self.assertEqual([], wrong)
 
 
