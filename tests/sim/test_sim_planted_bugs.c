@@ -1,0 +1,53 @@
+/* The simulator is worth something only if it finds bugs: each of these is
+ * planted in a model layer and must be found within a number of seeds. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/sim/sim_world.h"
+
+#define SEEDS_MAX 200
+
+struct planted {
+	const char *name;
+	struct model_faults hub;
+	struct replica_faults replica;
+};
+
+static const struct planted planted[] = {
+	{.name = "acknowledge_before_the_commit", .hub.ack_before_commit = true},
+	{.name = "forget_settled_numbers_so_that_a_repeat_applies_twice_P2", .hub.forget_settled = true},
+	{.name = "take_what_an_edit_met_as_seen_P5", .hub.see_everything = true},
+	{.name = "commit_a_part_of_a_change_set_P3", .hub.half_transactions = true},
+	{.name = "skip_a_frame_P4", .hub.skip_frames = true},
+	{.name = "leave_verdicts_out_of_commits_R3", .hub.lose_verdicts = true},
+	{.name = "remove_from_the_outbox_on_ack_R3", .replica.forget_on_ack = true},
+	{.name = "apply_a_frame_without_its_commit_P3", .replica.frames_without_commit = true},
+	{.name = "move_the_bookmark_but_lose_the_rows", .replica.bookmark_first = true},
+	{.name = "claim_to_have_seen_what_a_pending_edit_hides_R1", .replica.base_is_now = true},
+};
+
+static bool found(const struct planted *p, const struct sim_arguments *a)
+{
+	for (int i = 0; i < SEEDS_MAX; i++) {
+		struct sim_options options = {.seed = a->seed + (uint64_t)i, .hub_faults = p->hub,
+					      .replica_faults = p->replica};
+		struct sim_outcome o = sim_run(&options);
+		if (o.failed) {
+			printf("found %s with seed %llu: %s\n", p->name, (unsigned long long)options.seed, o.failure);
+			return true;
+		}
+	}
+	printf("NOT FOUND within %d seeds from %llu: %s\n", SEEDS_MAX, (unsigned long long)a->seed, p->name);
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	struct sim_arguments a = {.seed = 1};
+	int missed = 0;
+	if (!sim_arguments(argc, argv, &a))
+		return 2;
+	for (size_t i = 0; i < sizeof planted / sizeof *planted; i++)
+		missed += !found(&planted[i], &a);
+	return missed > 0;
+}
