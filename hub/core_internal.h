@@ -22,7 +22,7 @@
 #include "protocol/envelope.h"
 
 #define NEVER INT64_MAX
-#define HUB_VERSION "ferry-hub/1"
+#define HUB_VERSION FERRY_PROGRAM_VERSION
 
 #define ENVELOPE_SLACK_BYTES 1024        /* an envelope may be so much larger than its message */
 #define HELD_BYTES_MAX ((size_t)8 << 20) /* decoded and not settled, of a session; more waits packed */

@@ -15,7 +15,6 @@
 #define DEVICES 120
 #define SETS 64
 #define CALLS 512
-#define MESSAGES 4096
 #define MS INT64_C(1000)
 
 /* --- the world --- */
@@ -25,8 +24,8 @@ struct link {
 	bool open;
 	int closed_code;
 	size_t queued;
-	struct message messages[MESSAGES];
-	uint32_t count;
+	struct message *messages; /* all that came, in the world's arena */
+	uint32_t count, capacity;
 	uint32_t read; /* messages looked at by next() */
 	size_t bytes;
 };
@@ -116,7 +115,16 @@ static void fx_send(void *shell, void *link, const uint8_t *bytes, size_t n)
 	assert_int_equal(packer_unpack(w.packer, bytes, n, &scratch, &plain, &plain_n, &why), FERRY_OK);
 	copy = arena_copy(&w.arena, plain, plain_n);
 	assert_non_null(copy);
-	assert_true(l->count < MESSAGES);
+	if (l->count == l->capacity) {
+		uint32_t capacity = l->capacity == 0 ? 16 : l->capacity * 2;
+		struct message *grown = arena_array(&w.arena, capacity, sizeof(*grown));
+
+		assert_non_null(grown);
+		if (l->count > 0)
+			memcpy(grown, l->messages, l->count * sizeof(*grown));
+		l->messages = grown;
+		l->capacity = capacity;
+	}
 	assert_int_equal(message_decode(&w.arena, copy, plain_n, &l->messages[l->count++], &why), FERRY_OK);
 	l->bytes += n;
 	buffer_deinit(&scratch);
