@@ -135,7 +135,7 @@ static void describe_element(const struct field *f, const char *list, uint32_t i
 		describe_u64(out, u64);
 		break;
 	case FIELD_TEXTS:
-		memcpy(&text, list + i * sizeof(text), sizeof(void *));
+		memcpy(&text, list + i * sizeof(text), sizeof(text));
 		describe_quoted(out, text, strlen(text));
 		break;
 	default:
@@ -149,7 +149,7 @@ static void describe_list(const struct field *f, const void *p, struct buffer *o
 	uint32_t count = field_count(f, p);
 	const char *list;
 
-	memcpy(&list, (const char *)p + f->offset, sizeof(void *));
+	memcpy(&list, (const char *)p + f->offset, sizeof(list));
 	describe_text(out, "[");
 	for (uint32_t i = 0; i < count; i++) {
 		describe_text(out, i == 0 ? "" : ", ");
@@ -181,7 +181,7 @@ static void describe_field(const struct field *f, const void *p, struct buffer *
 			describe_u64(out, u64);
 		break;
 	case FIELD_TEXT:
-		memcpy(&text, member, sizeof(void *));
+		memcpy(&text, member, sizeof(text));
 		describe_quoted(out, text, strlen(text));
 		break;
 	case FIELD_UUID:

@@ -183,7 +183,7 @@ static void decode_u64s(struct decoder *d, const struct field *f, void *out)
 		return;
 	for (uint32_t i = 0; i < n; i++)
 		numbers[i / 8] = numbers[i / 8] << 8 | p[i];
-	memcpy((char *)out + f->offset, &numbers, sizeof(void *));
+	memcpy((char *)out + f->offset, &numbers, sizeof(numbers));
 	set_count(f, out, n / 8);
 }
 
@@ -199,7 +199,7 @@ static void decode_element(struct decoder *d, const struct field *f, char *to)
 		memcpy(to, &number, sizeof(number));
 	} else {
 		text = decode_text(d);
-		memcpy(to, &text, sizeof(void *));
+		memcpy(to, &text, sizeof(text));
 	}
 }
 
@@ -224,7 +224,7 @@ static void decode_list(struct decoder *d, const struct field *f, void *out)
 	for (uint32_t i = 0; i < count && d->reader.error == FERRY_OK; i++)
 		decode_element(d, f, list + i * size);
 	reader_leave(&d->reader);
-	memcpy((char *)out + f->offset, &list, sizeof(void *));
+	memcpy((char *)out + f->offset, &list, sizeof(list));
 	set_count(f, out, count);
 }
 
@@ -248,7 +248,7 @@ static void decode_field(struct decoder *d, const struct field *f, void *out)
 		break;
 	case FIELD_TEXT:
 		text = decode_text(d);
-		memcpy(member, &text, sizeof(void *));
+		memcpy(member, &text, sizeof(text));
 		break;
 	case FIELD_UUID:
 		decode_uuid(d, (struct uuid *)member);
@@ -334,7 +334,7 @@ bool field_is_default(const struct field *f, const void *p)
 		memcpy(&u64, member, sizeof(u64));
 		return u64 == 0;
 	case FIELD_TEXT:
-		memcpy(&text, member, sizeof(void *));
+		memcpy(&text, member, sizeof(text));
 		return text == NULL;
 	case FIELD_UUID:
 		return uuid_is_zero((const struct uuid *)member);
@@ -374,7 +374,7 @@ static void encode_element(const struct field *f, const char *from, struct buffe
 		memcpy(&number, from, sizeof(number));
 		writer_int(b, number);
 	} else {
-		memcpy(&text, from, sizeof(void *));
+		memcpy(&text, from, sizeof(text));
 		writer_text(b, text, strlen(text));
 	}
 }
@@ -389,7 +389,7 @@ static void encode_list(const struct field *f, const void *p, struct buffer *b)
 		b->overflowed = true;
 		return;
 	}
-	memcpy(&list, (const char *)p + f->offset, sizeof(void *));
+	memcpy(&list, (const char *)p + f->offset, sizeof(list));
 	writer_array(b, count);
 	for (uint32_t i = 0; i < count && !b->overflowed; i++)
 		encode_element(f, list + i * size, b);
@@ -418,7 +418,7 @@ static void encode_field(const struct field *f, const void *p, struct buffer *b)
 		writer_uint(b, u64);
 		break;
 	case FIELD_TEXT:
-		memcpy(&text, member, sizeof(void *));
+		memcpy(&text, member, sizeof(text));
 		assert(text != NULL);
 		writer_text(b, text, strlen(text));
 		break;
@@ -429,7 +429,7 @@ static void encode_field(const struct field *f, const void *p, struct buffer *b)
 		writer_value(b, (const struct value *)(const void *)member);
 		break;
 	case FIELD_U64S:
-		memcpy(&numbers, member, sizeof(void *));
+		memcpy(&numbers, member, sizeof(numbers));
 		encode_u64s(numbers, field_count(f, p), b);
 		break;
 	case FIELD_I64S:

@@ -33,15 +33,15 @@ enum field_type {    /* C member                        wire */
 
 struct field {
 	const char *name; /* the member's, for people */
-	uint8_t key;
-	enum field_type type;
-	bool required;
 	size_t offset;
 	size_t count_offset; /* lists: of the uint32_t count (uint16_t with count16) */
-	bool count16;
 	int64_t min; /* numbers (not U64): the allowed range, none if both are 0 */
 	int64_t max; /* U64 and lists: the largest value or count, none if 0 */
 	const struct shape *shape;
+	enum field_type type;
+	uint8_t key;
+	bool required;
+	bool count16;
 };
 
 struct decoder {

@@ -20,6 +20,14 @@ static const char *const kind_names[KIND_COUNT] = {
 	[KIND_OTHER] = "other",
 };
 
+static uint64_t float_bits(double f)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &f, sizeof(bits));
+	return bits;
+}
+
 bool value_equal(const struct value *a, const struct value *b)
 {
 	if (a->kind != b->kind)
@@ -32,7 +40,7 @@ bool value_equal(const struct value *a, const struct value *b)
 	case VALUE_INT:
 		return a->i == b->i;
 	case VALUE_FLOAT:
-		return memcmp(&a->f, &b->f, sizeof(a->f)) == 0;
+		return float_bits(a->f) == float_bits(b->f);
 	case VALUE_TEXT:
 	case VALUE_BYTES:
 		return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n) == 0);

@@ -82,14 +82,14 @@ static uint64_t add_tail(struct state *s, const uint8_t *p, size_t n)
 	return finish(s);
 }
 
-uint64_t cell_hash_bytes(const void *bytes, size_t n, uint64_t seed)
+uint64_t cell_hash_bytes(const void *p, size_t n, uint64_t seed)
 {
-	const uint8_t *p = bytes;
+	const uint8_t *byte = p;
 	struct state s = start(n, seed);
 
-	for (; n >= BLOCK_BYTES; n -= BLOCK_BYTES, p += BLOCK_BYTES)
-		add_block(&s, p);
-	return add_tail(&s, p, n);
+	for (; n >= BLOCK_BYTES; n -= BLOCK_BYTES, byte += BLOCK_BYTES)
+		add_block(&s, byte);
+	return add_tail(&s, byte, n);
 }
 
 static void to_hex(const uint8_t *p, size_t n, uint8_t *out)

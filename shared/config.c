@@ -40,11 +40,13 @@ void config_set_defaults(const struct config_table *t, void *settings)
 	for (size_t i = 0; i < t->count; i++) {
 		const struct config_key *k = &t->keys[i];
 		char *member = (char *)settings + k->offset;
+		const struct config_list empty = {NULL, 0};
+		const char *none = NULL;
 
 		if (k->type == CONFIG_LIST)
-			memset(member, 0, sizeof(struct config_list));
+			memcpy(member, &empty, sizeof(empty));
 		else if (k->otherwise == NULL)
-			memset(member, 0, sizeof(void *));
+			memcpy(member, &none, sizeof(none));
 		else
 			must_parse(k, settings);
 	}
@@ -147,35 +149,42 @@ static enum ferry_error next(struct load *l)
 	return FERRY_OK;
 }
 
-/* Of the current scalar; the arena's copy, or NULL with the error set. */
-static enum ferry_error take_scalar(struct load *l, char **out)
+/* Of the current scalar: the arena's copy, or NULL with *error set. */
+static char *take_scalar(struct load *l, enum ferry_error *error)
 {
 	const yaml_char_t *p = l->event.data.scalar.value;
 	size_t n = l->event.data.scalar.length;
+	char *text;
 
-	if (l->event.data.scalar.anchor != NULL || l->event.data.scalar.tag != NULL)
-		return fail_at(l, line_of(l), "anchors and tags are not used here");
-	if (memchr(p, 0, n) != NULL)
-		return fail_at(l, line_of(l), "a NUL character");
-	*out = arena_text(l->arena, p, n);
-	return *out == NULL ? FERRY_NO_MEMORY : FERRY_OK;
+	if (l->event.data.scalar.anchor != NULL || l->event.data.scalar.tag != NULL) {
+		*error = fail_at(l, line_of(l), "anchors and tags are not used here");
+		return NULL;
+	}
+	if (memchr(p, 0, n) != NULL) {
+		*error = fail_at(l, line_of(l), "a NUL character");
+		return NULL;
+	}
+	text = arena_text(l->arena, p, n);
+	*error = text == NULL ? FERRY_NO_MEMORY : FERRY_OK;
+	return text;
 }
 
-static enum ferry_error resolve_path(struct load *l, char **text)
+static char *resolve_path(struct load *l, char *text, enum ferry_error *error)
 {
-	size_t folder_n = l->folder == NULL ? 0 : strlen(l->folder), n = strlen(*text);
+	size_t folder_n = l->folder == NULL ? 0 : strlen(l->folder), n = strlen(text);
 	char *joined;
 
-	if (folder_n == 0 || (*text)[0] == '/' || n == 0)
-		return FERRY_OK;
+	if (folder_n == 0 || text[0] == '/' || n == 0)
+		return text;
 	joined = arena_alloc(l->arena, folder_n + n + 2);
-	if (joined == NULL)
-		return FERRY_NO_MEMORY;
+	if (joined == NULL) {
+		*error = FERRY_NO_MEMORY;
+		return NULL;
+	}
 	memcpy(joined, l->folder, folder_n);
 	joined[folder_n] = '/';
-	memcpy(joined + folder_n + 1, *text, n + 1);
-	*text = joined;
-	return FERRY_OK;
+	memcpy(joined + folder_n + 1, text, n + 1);
+	return joined;
 }
 
 static enum ferry_error load_scalar(struct load *l, const struct config_key *k)
@@ -186,10 +195,10 @@ static enum ferry_error load_scalar(struct load *l, const struct config_key *k)
 	enum ferry_error error;
 	char *text;
 
-	error = take_scalar(l, &text);
-	if (error == FERRY_OK && k->type == CONFIG_PATH)
-		error = resolve_path(l, &text);
-	if (error != FERRY_OK)
+	text = take_scalar(l, &error);
+	if (text != NULL && k->type == CONFIG_PATH)
+		text = resolve_path(l, text, &error);
+	if (text == NULL)
 		return error;
 	if (plain && text[0] == '\0')
 		return fail_at(l, line, "the key '%s' has no value", k->name);
@@ -214,8 +223,8 @@ static enum ferry_error load_list(struct load *l, const struct config_key *k)
 			return fail_at(l, line_of(l), "the list '%s' holds something that is no text", k->name);
 		if (list.count == CONFIG_LIST_MAX)
 			return fail_at(l, line_of(l), "the list '%s' is too long", k->name);
-		error = take_scalar(l, &text);
-		if (error != FERRY_OK)
+		text = take_scalar(l, &error);
+		if (text == NULL)
 			return error;
 		items[list.count++] = text;
 	}
@@ -253,8 +262,8 @@ static enum ferry_error take_key(struct load *l, const char *section, char out[C
 
 	if (l->event.type != YAML_SCALAR_EVENT)
 		return fail_at(l, line_of(l), "a key must be a word");
-	error = take_scalar(l, &key);
-	if (error != FERRY_OK)
+	key = take_scalar(l, &error);
+	if (key == NULL)
 		return error;
 	n = snprintf(out, CONFIG_KEY_MAX, "%s%s%s", section, section[0] == '\0' ? "" : ".", key);
 	if (n < 0 || n >= CONFIG_KEY_MAX)
