@@ -16,6 +16,7 @@ struct edit {
 struct verdict_seen {
 	int64_t position; /* 0: none */
 	enum verdict verdict;
+	bool joined;         /* R5: when refused it is offered again, split */
 	uint64_t content[4]; /* by part; 0: not offered yet */
 };
 
@@ -227,6 +228,7 @@ void checker_offered(struct checker *c, int device, const struct change_set *set
 		return;
 	}
 	*known = content;
+	c->numbers[device][set->number].joined = set->joined;
 	for (uint32_t i = 0; i < set->block_count; i++)
 		for (uint32_t r = 0; r < set->blocks[i].row_count; r++)
 			keep_row(c, device, set->number, &set->blocks[i], r);
@@ -403,6 +405,7 @@ void checker_acked(struct checker *c, int device, const struct settled *s)
 
 struct pending { /* this device's edits of a row that position does not include */
 	bool any, inserted, deleted;
+	bool split; /* a joined change-set was refused: shown until its parts are decided */
 	bool has[CELLS_MAX];
 	int64_t cells[CELLS_MAX];
 };
@@ -442,14 +445,18 @@ static void compare(struct checker *c, int device, int64_t position, const struc
 	struct pending *pending = sim_alloc(KEYS_MAX * sizeof *pending);
 	for (int i = 0; i < c->edit_count; i++) {
 		const struct edit *e = &c->edits[i];
-		if (e->device == device && !settled_by(c, device, e->number, position) && !quiet)
+		if (e->device != device || quiet)
+			continue;
+		if (!settled_by(c, device, e->number, position))
 			add_pending(&pending[e->key], e);
+		else if (c->numbers[device][e->number].joined && c->numbers[device][e->number].verdict == VERDICT_REJECTED)
+			pending[e->key].split = true;
 	}
 	for (int key = 0; key < KEYS_MAX; key++) {
 		int scope = hub->rows[key].exists ? sim_scope_of(hub, key) : -1;
 		const struct sim_row *base = scope >= 0 && c->scopes[device][scope] ? &hub->rows[key] : &none;
 		const struct sim_row *shown = &visible->rows[key];
-		if (!row_right(&pending[key], base, shown))
+		if (!pending[key].split && !row_right(&pending[key], base, shown))
 			sim_fail(c->sim,
 				 "%s: device %d at %lld shows row %d as %s %lld %lld %lld %lld; the hub had %s %lld %lld %lld %lld; "
 				 "pending %s%s",

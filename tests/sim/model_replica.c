@@ -43,6 +43,7 @@ struct frame_row {
 };
 
 struct model_replica {
+	void *self;
 	struct sim *sim;
 	int device;
 	const int64_t *skew;
@@ -485,6 +486,7 @@ static const struct agent_store_ops model_ops = {
 struct sim_replica model_replica_new(struct sim *sim, int device, const int64_t *skew, const struct replica_faults *faults)
 {
 	struct model_replica *m = sim_alloc(sizeof *m);
+	m->self = m;
 	m->sim = sim;
 	m->device = device;
 	m->skew = skew;
@@ -493,6 +495,6 @@ struct sim_replica model_replica_new(struct sim *sim, int device, const int64_t 
 	m->sets = sim_alloc(SETS_MAX * sizeof *m->sets);
 	m->raw = sim_alloc(RAW_MAX * sizeof *m->raw);
 	m->frames = sim_alloc(FRAME_ROWS_MAX * sizeof *m->frames);
-	return (struct sim_replica){.ops = &model_ops, .store = m, .edit = model_edit, .visible = model_visible,
+	return (struct sim_replica){.ops = &model_ops, .handle = &m->self, .store = m, .edit = model_edit, .visible = model_visible,
 				    .crash = model_disconnected, .free = model_free};
 }

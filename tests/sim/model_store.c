@@ -44,6 +44,7 @@ struct staged {
 };
 
 struct device_row {
+	struct uuid incarnation; /* zero until its first contact */
 	bool scopes[SCOPES];
 };
 
@@ -436,6 +437,7 @@ struct call {
 	enum ferry_error error;
 	int device;
 	int64_t number, position, mark; /* of hello, feed, fill */
+	struct uuid incarnation;
 	bool all_scopes;
 	bool scopes[SCOPES];
 	const struct merge_item *items; /* merge: the core's, valid until the answer */
@@ -467,8 +469,10 @@ static void answer_device(void *unused, void *arg)
 	const char *scopes[SCOPES];
 	int64_t *above = sim_alloc(10000 * sizeof *above);
 	struct hub_device d = {.id = sim_device_id(c->device), .tenant = sim_tenant, .tenant_active = true,
-			       .incarnation = {.b = {1, [15] = (uint8_t)c->device}}, .scopes = scopes,
+			       .incarnation = db->device[c->device].incarnation, .scopes = scopes,
 			       .settled_above = above, .epoch = {.b = {0xee}}, .head = db->head->position};
+	if (uuid_is_zero(&d.incarnation))
+		db->device[c->device].incarnation = c->incarnation;
 	for (int i = 0; i < SCOPES; i++)
 		if (db->device[c->device].scopes[i])
 			scopes[d.scope_count++] = sim_scope_name(i);
@@ -491,7 +495,7 @@ static void store_device(void *store, const uint8_t fingerprint[32], const struc
 			 void *ctx)
 {
 	struct call c = {.store = store, .ctx = ctx, .cb.device = cb, .device = fingerprint[0] - 0xf0,
-			 .position = hello->position, .mark = hello->mark};
+			 .position = hello->position, .mark = hello->mark, .incarnation = hello->incarnation};
 	later(&c, answer_device);
 }
 

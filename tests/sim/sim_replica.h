@@ -17,7 +17,8 @@ struct replica_faults { /* planted bugs of the model */
 
 struct sim_replica {
 	const struct agent_store_ops *ops;
-	void *store;
+	void **handle; /* what ops work on: another one after a crash */
+	void *store;   /* what the calls below get */
 	/* An app's statement, committed: the row becomes `after`. False: the
 	 * replica refuses it; nothing has changed. */
 	bool (*edit)(void *store, int key, const struct sim_row *after);

@@ -419,7 +419,7 @@ static bool busy(struct agent *a)
 	static enum ferry_error store_##name(void *store, type arg, struct ferry_why *why)        \
 	{                                                                                         \
 		struct agent *a = store;                                                          \
-		return busy(a) ? FERRY_BUSY : a->replica.ops->name(a->replica.store, arg, why);   \
+		return busy(a) ? FERRY_BUSY : a->replica.ops->name(*a->replica.handle, arg, why);   \
 	}
 PASS_ON(hello, struct message_hello *)
 PASS_ON(schema, const struct schema *)
@@ -434,14 +434,14 @@ static enum ferry_error store_welcome(void *store, const struct message_welcome 
 	if (busy(a))
 		return FERRY_BUSY;
 	a->world->outcome.fills += m->mode == WELCOME_FILL;
-	return a->replica.ops->welcome(a->replica.store, m, why);
+	return a->replica.ops->welcome(*a->replica.handle, m, why);
 }
 
 static enum ferry_error store_next_push(void *store, struct push_cursor *cursor, size_t budget, struct arena *arena,
 					struct message_push *out, struct ferry_why *why)
 {
 	struct agent *a = store;
-	return busy(a) ? FERRY_BUSY : a->replica.ops->next_push(a->replica.store, cursor, budget, arena, out, why);
+	return busy(a) ? FERRY_BUSY : a->replica.ops->next_push(*a->replica.handle, cursor, budget, arena, out, why);
 }
 
 static void look_at_replica(struct agent *a, int64_t position, bool quiet)
@@ -461,7 +461,7 @@ static enum ferry_error store_commit(void *store, const struct message_commit *m
 	struct agent *a = store;
 	if (busy(a))
 		return FERRY_BUSY;
-	enum ferry_error e = a->replica.ops->commit(a->replica.store, m, report, why);
+	enum ferry_error e = a->replica.ops->commit(*a->replica.handle, m, report, why);
 	if (e == FERRY_OK) {
 		sim_log(&a->world->sim, "agent %d at position %lld", a->number, (long long)m->position);
 		look_at_replica(a, m->position, false);
@@ -472,13 +472,13 @@ static enum ferry_error store_commit(void *store, const struct message_commit *m
 static enum ferry_error store_status(void *store, struct store_status *out, struct ferry_why *why)
 {
 	struct agent *a = store;
-	return a->replica.ops->status(a->replica.store, out, why);
+	return a->replica.ops->status(*a->replica.handle, out, why);
 }
 
 static void store_disconnected(void *store)
 {
 	struct agent *a = store;
-	a->replica.ops->disconnected(a->replica.store);
+	a->replica.ops->disconnected(*a->replica.handle);
 }
 
 static const struct agent_store_ops watched_ops = {
@@ -717,7 +717,7 @@ static int64_t position_of(struct agent *a)
 {
 	struct store_status status = {0};
 	struct ferry_why why;
-	return a->replica.ops->status(a->replica.store, &status, &why) == FERRY_OK ? status.position : -1;
+	return a->replica.ops->status(*a->replica.handle, &status, &why) == FERRY_OK ? status.position : -1;
 }
 
 static bool quiet(struct world *w)
