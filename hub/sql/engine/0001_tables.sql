@@ -155,7 +155,7 @@ CREATE TABLE ferry.sum (
 );
 -- Sums add up, so a transaction may have several rows; only the folded one is unique.
 CREATE UNIQUE INDEX sum_folded_uq ON ferry.sum (tenant_id, tbl, scope) WHERE tx = 0;
-CREATE INDEX sum_tx_ix ON ferry.sum (tenant_id, tx);
+CREATE INDEX sum_ix ON ferry.sum (tenant_id, tbl, scope);
 COMMENT ON TABLE ferry.sum IS 'Changes of the checksums by transaction; tx = 0 is what has been folded';
 
 CREATE TABLE ferry.horizon (

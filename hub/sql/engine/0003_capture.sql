@@ -139,8 +139,11 @@ BEGIN
             RETURN false;
         END IF;
     END IF;
+    -- Every tenant's feed folds in the reserved tenant's positions, so those keep all others
+    -- out meanwhile: who sees a position of either sees all below it of both.
     -- IF, not PERFORM: an expression is evaluated without the cost of a query.
-    IF pg_advisory_xact_lock(ferry.lock_of(tenant)) IS NOT NULL THEN
+    IF (tenant = ferry.nobody() OR pg_advisory_xact_lock_shared(ferry.lock_of(ferry.nobody())) IS NOT NULL)
+       AND pg_advisory_xact_lock(ferry.lock_of(tenant)) IS NOT NULL THEN
         INSERT INTO ferry.commit (tenant_id, position, tx, mark, xid, at, origin)
         VALUES (tenant, nextval('ferry.position_seq'::regclass), t, uuid_hash_extended(gen_random_uuid(), 0),
                 pg_current_xact_id(), clock_timestamp(), by);
@@ -207,7 +210,7 @@ BEGIN
     END IF;
     -- The position comes last of all: from here to the end of the commit the tenant waits.
     IF cardinality(tenants) > 1 THEN
-        tenants := ARRAY(SELECT x FROM unnest(tenants) x GROUP BY x ORDER BY ferry.lock_of(x));
+        tenants := ARRAY(SELECT x FROM unnest(tenants) x GROUP BY x ORDER BY x <> ferry.nobody(), ferry.lock_of(x));
     END IF;
     FOR i IN 1 .. cardinality(tenants) LOOP
         PERFORM ferry.take_position(t, tenants[i], by, second);
@@ -243,11 +246,12 @@ AS $$
 DECLARE
     did int;
 BEGIN
-    -- Armed by ferry.merging(true): the hub will call ferry.finish() itself.
-    IF NEW.tbl = -1 THEN
-        RETURN NULL;
-    END IF;
-    IF NEW.arms = 1 AND NEW.tbl > 0 THEN
+    IF NEW.tbl <= 0 THEN
+        IF EXISTS (SELECT FROM ferry.dirty d WHERE d.tx = NEW.tx AND d.tbl = -1) THEN
+            -- ferry.merging(true): the hub will call ferry.finish() itself.
+            RETURN NULL;
+        END IF;
+    ELSIF NEW.arms = 1 THEN
         DELETE FROM ferry.dirty d WHERE d.tx = NEW.tx
             AND NOT EXISTS (SELECT FROM ferry.dirty e WHERE e.tx = NEW.tx AND e.ctid <> d.ctid);
         IF FOUND THEN
@@ -270,7 +274,8 @@ CREATE CONSTRAINT TRIGGER ferry_finish AFTER INSERT ON ferry.dirty
 ALTER TABLE ferry.dirty ENABLE ALWAYS TRIGGER ferry_finish;
 
 -- For the hub alone: whoever could turn this on could write past the capture. It has to
--- come first, since the row that arms the end of the transaction says which end it is.
+-- come before the first row is written: a row's note that arms the end of the transaction
+-- is finished without looking for this.
 CREATE FUNCTION ferry.merging(turn_on bool) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -278,7 +283,7 @@ AS $$
 DECLARE
     t bigint := ferry.running_tx(pg_current_xact_id());
 BEGIN
-    IF turn_on AND t IS NOT NULL THEN
+    IF turn_on AND (t < 0 OR EXISTS (SELECT FROM ferry.dirty d WHERE d.tx = t AND d.tbl > 0)) THEN
         RAISE EXCEPTION 'ferry.merging(true) has to come before the first write of its transaction'
             USING ERRCODE = 'object_not_in_prerequisite_state';
     ELSIF turn_on THEN
