@@ -49,15 +49,18 @@ static inline struct uuid rng_uuid(struct rng *r)
 
 static inline const char *rng_text(struct rng *r, struct arena *a)
 {
-	static const char *const pieces[] = {"units", "a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x9a\xa2", "0", " "};
+	static const struct {
+		char bytes[5];
+		uint8_t n;
+	} pieces[] = {{"units", 5}, {"a", 1}, {"\xc3\xa9", 2}, {"\xe2\x82\xac", 3}, {"\xf0\x9f\x9a\xa2", 4}, {"0", 1}, {" ", 1}};
 	char text[64];
 	size_t n = 0;
 
 	for (uint32_t i = rng_below(r, 8); i > 0; i--) {
-		const char *piece = pieces[rng_below(r, 7)];
+		uint32_t k = rng_below(r, 7);
 
-		memcpy(text + n, piece, strlen(piece));
-		n += strlen(piece);
+		memcpy(text + n, pieces[k].bytes, pieces[k].n);
+		n += pieces[k].n;
 	}
 	return arena_text(a, text, n);
 }

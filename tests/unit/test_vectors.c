@@ -106,15 +106,15 @@ static void check_invalid(struct fixture *f, const struct json *v)
 {
 	const char *name = json_text(json_get(v, "name")), *code = json_text(json_get(v, "code"));
 	struct ferry_why why = {""};
-	enum ferry_error error;
 	struct message m;
 	uint8_t *bytes;
+	int error;
 	size_t n;
 
 	arena_reset(&f->bytes);
 	arena_reset(&f->decoded);
 	bytes = vector_bytes(&f->bytes, json_text(json_get(v, "hex")), &n);
-	error = message_decode(&f->decoded, bytes, n, &m, &why);
+	error = (int)message_decode(&f->decoded, bytes, n, &m, &why);
 	if (strcmp(ferry_error_name(error), code) != 0)
 		fail_msg("%s: %s (%s) in place of %s", name, ferry_error_name(error), why.text, code);
 	assert_string_not_equal(why.text, "");
