@@ -111,7 +111,7 @@ struct tenant *core_tenant(struct hub_core *core, const struct uuid *id)
 {
 	struct tenant *t;
 
-	TAILQ_FOREACH(t, &core->tenants, link) {
+	for (t = TAILQ_FIRST(&core->tenants); t != NULL; t = TAILQ_NEXT(t, link)) {
 		if (uuid_equal(&t->id, id))
 			return t;
 	}
@@ -190,20 +190,24 @@ struct hub_core *hub_core_new(const struct hub_limits *limits, const struct hub_
  * count for nothing. */
 void hub_core_free(struct hub_core *core)
 {
-	struct hub_session *s;
-	struct tenant *t;
+	struct hub_session *s, *next_session;
+	struct tenant *t, *next_tenant;
 
 	if (core == NULL)
 		return;
-	TAILQ_FOREACH(s, &core->sessions, all) {
+	for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = TAILQ_NEXT(s, all)) {
 		s->link = NULL;
 		session_enter(s, CLOSED);
 	}
 	push_forget_calls(core);
-	while ((s = TAILQ_FIRST(&core->sessions)) != NULL)
+	for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = next_session) {
+		next_session = TAILQ_NEXT(s, all);
 		session_free(s);
-	while ((t = TAILQ_FIRST(&core->tenants)) != NULL)
+	}
+	for (t = TAILQ_FIRST(&core->tenants); t != NULL; t = next_tenant) {
+		next_tenant = TAILQ_NEXT(t, link);
 		tenant_free(t);
+	}
 	packer_free(core->packer);
 	arena_deinit(&core->arena);
 	buffer_deinit(&core->unpacked);
@@ -297,8 +301,8 @@ static void receive(struct hub_session *s, const uint8_t *bytes, size_t n)
 	struct hub_core *core = s->core;
 	struct ferry_why why = {""};
 	struct message m;
-	const uint8_t *plain;
-	size_t plain_n;
+	const uint8_t *plain = NULL;
+	size_t plain_n = 0;
 	enum ferry_error e = FERRY_MESSAGE_TOO_LARGE;
 
 	if (n <= (size_t)core->limits.message_bytes_max + ENVELOPE_SLACK_BYTES)
@@ -350,7 +354,7 @@ static void polled(void *ctx, enum ferry_error e, int64_t last_position)
 	core_enter(core);
 	core->polling = false;
 	if (e == FERRY_OK) {
-		TAILQ_FOREACH(t, &core->tenants, link) {
+		for (t = TAILQ_FIRST(&core->tenants); t != NULL; t = TAILQ_NEXT(t, link)) {
 			ring_know(t, last_position);
 			ring_work(t);
 		}
@@ -362,7 +366,7 @@ static bool anyone_up(const struct hub_core *core)
 {
 	const struct tenant *t;
 
-	TAILQ_FOREACH(t, &core->tenants, link) {
+	for (t = TAILQ_FIRST(&core->tenants); t != NULL; t = TAILQ_NEXT(t, link)) {
 		if (!TAILQ_EMPTY(&t->sessions))
 			return true;
 	}
@@ -382,7 +386,7 @@ static void poll_work(struct hub_core *core, int64_t now)
 			core->polling = true;
 			core->ops->poll(core->store, polled, core);
 		}
-		TAILQ_FOREACH(s, &core->sessions, all)
+		for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = TAILQ_NEXT(s, all))
 			state_idle_commit(s);
 	}
 	core_wake(core, core->poll_at);
@@ -392,7 +396,7 @@ static void session_timeouts(struct hub_core *core, int64_t now)
 {
 	struct hub_session *s;
 
-	TAILQ_FOREACH(s, &core->sessions, all) {
+	for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = TAILQ_NEXT(s, all)) {
 		int64_t deadline = s->heard_at + IDLE_TIMEOUT_US;
 
 		if (s->state == CLOSED || s->state == LOOKUP)
@@ -420,7 +424,7 @@ static void schema_checked(void *ctx, enum ferry_error e, const struct hub_schem
 	core->sweep = true;
 	if (e == FERRY_OK && schema->schema.hash != t->schema_hash && t->schema_hash != 0) {
 		t->schema_hash = schema->schema.hash;
-		TAILQ_FOREACH(s, &core->sessions, all) {
+		for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = TAILQ_NEXT(s, all)) {
 			if (s->tenant == t && session_up(s))
 				session_fail(s, FERRY_SCHEMA, 0, "the hub's schema has changed");
 		}
@@ -446,7 +450,7 @@ void hub_core_tick(struct hub_core *core)
 	core_enter(core);
 	core->wake = NEVER;
 	session_timeouts(core, now);
-	TAILQ_FOREACH(t, &core->tenants, link) {
+	for (t = TAILQ_FIRST(&core->tenants); t != NULL; t = TAILQ_NEXT(t, link)) {
 		tenant_work(t);
 		schema_work(t, now);
 	}
@@ -459,7 +463,7 @@ void hub_core_revoke(struct hub_core *core, const struct uuid *device)
 	struct hub_session *s;
 
 	core_enter(core);
-	TAILQ_FOREACH(s, &core->sessions, all) {
+	for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = TAILQ_NEXT(s, all)) {
 		if ((session_up(s) || s->state == LOOKUP) && uuid_equal(&s->device, device))
 			session_fail(s, FERRY_REVOKED, -1, "this device is revoked");
 	}
@@ -474,7 +478,7 @@ void hub_core_drain(struct hub_core *core)
 
 	core_enter(core);
 	core->draining = true;
-	TAILQ_FOREACH(s, &core->sessions, all) {
+	for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = TAILQ_NEXT(s, all)) {
 		bool merging = false;
 
 		for (uint32_t i = 0; i < s->item_count; i++)
@@ -492,7 +496,7 @@ void hub_core_stats(const struct hub_core *core, struct hub_core_stats *out)
 	*out = core->stats;
 	out->tenants = core->tenant_count;
 	out->merge_queue = 0;
-	TAILQ_FOREACH(t, &core->tenants, link)
+	for (t = TAILQ_FIRST(&core->tenants); t != NULL; t = TAILQ_NEXT(t, link))
 		out->merge_queue += t->queue_count;
 }
 
@@ -503,7 +507,7 @@ void hub_core_sessions(const struct hub_core *core,
 {
 	const struct hub_session *s;
 
-	TAILQ_FOREACH(s, &core->sessions, all) {
+	for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = TAILQ_NEXT(s, all)) {
 		if (session_up(s))
 			each(ctx, &s->tenant->id, &s->device, s->bookmark, session_state_name(s->state));
 	}

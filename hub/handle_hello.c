@@ -44,7 +44,7 @@ static void close_older(struct hub_session *s)
 {
 	struct hub_session *other;
 
-	TAILQ_FOREACH(other, &s->core->sessions, all) {
+	for (other = TAILQ_FIRST(&s->core->sessions); other != NULL; other = TAILQ_NEXT(other, all)) {
 		if (other != s && other->tenant == s->tenant && session_up(other) &&
 		    uuid_equal(&other->device, &s->device))
 			session_fail(other, FERRY_LINK_CLOSED, 0, "a newer session of this device has begun");
@@ -92,7 +92,7 @@ static int compare_ranks(const void *a, const void *b)
 
 static bool list_tables(struct hub_session *s, const struct schema *schema)
 {
-	const struct schema_table **sorted = arena_array(&s->arena, schema->table_count + 1u, sizeof(*sorted));
+	const struct schema_table **sorted = arena_array(&s->arena, schema->table_count + 1u, sizeof(struct schema_table *));
 	uint32_t *tables = arena_array(&s->arena, schema->table_count + 1u, sizeof(*tables));
 
 	if (sorted == NULL || tables == NULL)
@@ -100,7 +100,7 @@ static bool list_tables(struct hub_session *s, const struct schema *schema)
 	for (uint32_t i = 0; i < schema->table_count; i++)
 		sorted[i] = &schema->tables[i];
 	if (schema->table_count > 1)
-		qsort(sorted, schema->table_count, sizeof(*sorted), compare_ranks);
+		qsort(sorted, schema->table_count, sizeof(struct schema_table *), compare_ranks);
 	for (uint32_t i = 0; i < schema->table_count; i++)
 		tables[i] = sorted[i]->table;
 	s->fill.tables = tables;

@@ -169,8 +169,8 @@ static enum ferry_error copy_arrays(struct merge *m, struct row *row, uint16_t c
 		memcpy(cells, row->state.cells, columns * sizeof(*cells));
 	if (row->state.stamp_of != NULL)
 		memcpy(stamp_of, row->state.stamp_of, columns * sizeof(*stamp_of));
-	row->state.cells = cells;
-	row->state.stamp_of = stamp_of;
+	row->state.cells = row->state.own_cells = cells;
+	row->state.stamp_of = row->state.own_stamps = stamp_of;
 	return FERRY_OK;
 }
 
@@ -201,9 +201,9 @@ static enum ferry_error set_cell(struct edit *e, int c, const struct value *v)
 
 	if (error != FERRY_OK)
 		return error;
-	/* This change-set's own copies since touch(): const for everybody else. */
-	((struct value *)(uintptr_t)state->cells)[c] = *v;
-	((uint32_t *)(uintptr_t)state->stamp_of)[c] = e->stamp;
+	assert(state->cells == state->own_cells); /* since touch() */
+	state->own_cells[c] = *v;
+	state->own_stamps[c] = e->stamp;
 	state->stamped |= COLUMN_BIT(c);
 	state->dirty |= COLUMN_BIT(c);
 	state->given |= COLUMN_BIT(c);
@@ -278,7 +278,7 @@ static enum ferry_error new_row(struct edit *e)
 		return error;
 	/* touch() gave arrays of this change-set's own; what a former life left
 	 * in them is not this row's. */
-	memset((void *)(uintptr_t)state->cells, 0, e->table->column_count * sizeof(struct value));
+	memset(state->own_cells, 0, e->table->column_count * sizeof(struct value));
 	state->exists = true;
 	state->known = true;
 	state->stamped = 0;
@@ -433,7 +433,7 @@ static enum ferry_error apply_block(struct edit *e, const struct block *b)
 		enum ferry_error error;
 
 		e->bases = b->bases == NULL ? NULL : b->bases + base;
-		for (e->base_count = 0; base < b->base_count && b->bases[base].row == e->r; base++)
+		for (e->base_count = 0; b->bases != NULL && base < b->base_count && b->bases[base].row == e->r; base++)
 			e->base_count++;
 		error = apply_row(e);
 		if (error != FERRY_OK)

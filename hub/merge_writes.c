@@ -17,6 +17,9 @@ struct group {
 	uint32_t filled;
 	uint32_t order; /* of creation */
 	struct merge_write write;
+	struct uuid *keys; /* the write's arrays, while they are filled */
+	struct value *cells;
+	uint32_t *stamps;
 };
 
 struct emission { /* one row in one group */
@@ -135,17 +138,20 @@ static enum ferry_error group_alloc(struct output *o, struct group *g)
 	uint16_t count = (uint16_t)__builtin_popcountll(g->mask), i = 0;
 	uint16_t *nums = arena_array(a, count + 1u, sizeof(*nums));
 
+	g->keys = arena_array(a, g->row_count, sizeof(struct uuid));
+	g->cells = arena_array(a, (size_t)g->row_count * count + 1, sizeof(struct value));
+	g->stamps = arena_array(a, g->row_count, sizeof(uint32_t));
 	g->write = (struct merge_write){
 		.table = t->table,
 		.op = ops[g->phase],
 		.column_count = count,
 		.nums = nums,
 		.row_count = g->row_count,
-		.keys = arena_array(a, g->row_count, sizeof(struct uuid)),
-		.cells = arena_array(a, (size_t)g->row_count * count + 1, sizeof(struct value)),
-		.stamps = arena_array(a, g->row_count, sizeof(uint32_t)),
+		.keys = g->keys,
+		.cells = g->cells,
+		.stamps = g->stamps,
 	};
-	if (nums == NULL || g->write.keys == NULL || g->write.cells == NULL || g->write.stamps == NULL)
+	if (nums == NULL || g->keys == NULL || g->cells == NULL || g->stamps == NULL)
 		return a->full ? FERRY_LIMIT : FERRY_NO_MEMORY;
 	for (uint64_t rest = g->mask; rest != 0; rest &= rest - 1)
 		nums[i++] = t->columns[__builtin_ctzll(rest)].num;
@@ -156,10 +162,10 @@ static void fill_row(const struct output *o, const struct emission *e)
 {
 	struct group *g = &o->groups[e->group];
 	const struct value *from = g->phase == PHASE_INSERT ? e->row->state.insert_cells : e->row->state.cells;
-	struct value *to = (struct value *)(uintptr_t)g->write.cells + g->filled;
+	struct value *to = g->cells + g->filled;
 
-	((struct uuid *)(uintptr_t)g->write.keys)[g->filled] = e->row->key;
-	((uint32_t *)(uintptr_t)g->write.stamps)[g->filled] = o->stamp_names[e->stamp];
+	g->keys[g->filled] = e->row->key;
+	g->stamps[g->filled] = o->stamp_names[e->stamp];
 	for (uint64_t rest = g->mask; rest != 0; rest &= rest - 1) {
 		*to = from[__builtin_ctzll(rest)];
 		to += g->row_count;

@@ -83,9 +83,8 @@ static bool gather(struct hub_session *s, uint32_t *out_verdicts, uint32_t *out_
 	return true;
 }
 
-/* Encodes a commit with as many of the verdicts as a message holds. 0: none
- * fit, not even by themselves. */
-static enum ferry_error encode_commit(struct hub_core *core, struct message *m)
+/* Encodes a commit with as many of the verdicts as a message holds. */
+static enum ferry_error encode_commit(struct hub_core *core, struct message *m, struct settled *verdicts)
 {
 	struct message_commit *c = &m->commit;
 	enum ferry_error e;
@@ -99,9 +98,9 @@ static enum ferry_error encode_commit(struct hub_core *core, struct message *m)
 			return e;
 		if (c->settled_count > 1) {
 			c->settled_count /= 2;
-		} else if (c->settled_count == 1 && c->settled->conflict_count > 0) {
+		} else if (c->settled_count == 1 && verdicts->conflict_count > 0) {
 			/* The hub keeps the conflicts whatever the device learns of them. */
-			((struct settled *)(uintptr_t)c->settled)->conflict_count = 0;
+			verdicts->conflict_count = 0;
 		} else if (c->sum_count > 0) {
 			c->sum_count = 0;
 		} else {
@@ -137,10 +136,11 @@ static void committed(struct hub_session *s)
 		session_enter(s, LIVE);
 }
 
-static bool pack_commit(struct hub_session *s, struct message *m)
+/* verdicts: the first of those that the message points to. */
+static bool pack_commit(struct hub_session *s, struct message *m, struct settled *verdicts)
 {
 	struct hub_core *core = s->core;
-	enum ferry_error e = encode_commit(core, m);
+	enum ferry_error e = encode_commit(core, m, verdicts);
 
 	buffer_clear(&core->envelope);
 	if (e == FERRY_OK)
@@ -164,18 +164,19 @@ static bool send_commit(struct hub_session *s)
 	do {
 		struct message m = {.type = MESSAGE_COMMIT};
 		bool first = s->verdicts_sent == 0;
+		struct settled *rest = verdicts > s->verdicts_sent ? core->settled + s->verdicts_sent : NULL;
 
 		m.commit = (struct message_commit){
 			.position = s->cursor,
 			.mark = s->cursor_mark,
-			.settled = verdicts > s->verdicts_sent ? core->settled + s->verdicts_sent : NULL,
-			.settled_count = verdicts > s->verdicts_sent ? verdicts - s->verdicts_sent : 0,
+			.settled = rest,
+			.settled_count = rest == NULL ? 0 : verdicts - s->verdicts_sent,
 			.sums = first ? core->sums : NULL,
 			.sum_count = first ? sums : 0,
 			.clock = core->fx.wall(core->shell),
 			.fill_done = first && s->state == FILLING,
 		};
-		if (!pack_commit(s, &m) || !session_send_packed(s, core->envelope.p, core->envelope.n))
+		if (!pack_commit(s, &m, rest) || !session_send_packed(s, core->envelope.p, core->envelope.n))
 			return false;
 		s->verdicts_sent += m.commit.settled_count;
 	} while (s->verdicts_sent < verdicts);
@@ -251,8 +252,10 @@ static void old_verdicts_came(void *ctx, enum ferry_error e, const struct feed_r
 	s->catching = false;
 	s->fill.verdicts_known = true;
 	if (session_up(s)) {
-		/* On an error (the log is pruned there) the device offers its change-sets
+		/* Where the log is pruned that far the device offers its change-sets
 		 * again, and learns the verdicts then. */
+		if (e != FERRY_OK && e != FERRY_PRUNED)
+			session_fail(s, (int)e, RETRY_HINT_MS, "the verdicts cannot be read: %s", ferry_error_text((int)e));
 		for (uint32_t i = 0; e == FERRY_OK && i < result->settled_count; i++)
 			state_owe(s, &result->settled[i].settled);
 		session_pump(s);

@@ -68,8 +68,8 @@ static struct value text(const char *t)
 
 static struct version version(int64_t position, uint8_t author, int64_t number, int64_t at)
 {
-	return (struct version){.position = position, .at = at, .author = author == HUB ? (struct uuid){{0}} : id(author),
-				.number = number};
+	/* id(HUB) is the zero uuid */
+	return (struct version){.position = position, .at = at, .author = id(author), .number = number};
 }
 
 /* A unit (name "old", status free, note "-", area 1) as the hub has it. */
