@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/cell_hash.h"
 #include "tests/sim/sim_replica.h"
 
 #define SETS_MAX 4000
@@ -376,6 +377,31 @@ static enum ferry_error model_delta(void *store, const struct message_delta *del
 	return FERRY_OK;
 }
 
+/* R21, from nothing but the rows. */
+static void check_sum(const struct model_replica *m, const struct scope_sum *sum)
+{
+	const struct schema_column *columns = sim_schema()->tables[sum->table - 1].columns;
+	uint64_t sums[CELLS_MAX] = {0};
+	int64_t rows = 0;
+	for (int key = 0; key < KEYS_MAX; key++) {
+		const struct sim_row *row = &m->confirmed.rows[key];
+		if (!row->exists || row->table != sum->table ||
+		    sim_scope_of(&m->confirmed, key) != sim_scope_number(sum->scope))
+			continue;
+		rows++;
+		for (int i = 0; i < sim_columns(row->table); i++) {
+			struct value v = sim_value(row->table, i, row->cells[i]);
+			sums[i] ^= cell_hash(cell_hash_row_seed(sim_key(key)), sim_num(i), columns[i].kind, &v);
+		}
+	}
+	bool same = rows == sum->rows && (int)sum->sum_count == sim_columns(sum->table);
+	for (uint32_t i = 0; same && i < sum->sum_count; i++)
+		same = sums[i] == sum->sums[i];
+	if (!same)
+		sim_fail(m->sim, "R21: device %d has %lld rows of table %u in %s at %lld, the hub's sum says %lld or other values",
+			 m->device, (long long)rows, sum->table, sum->scope, (long long)m->position, (long long)sum->rows);
+}
+
 static enum ferry_error model_commit(void *store, const struct message_commit *c, struct store_commit_report *report,
 				     struct ferry_why *why)
 {
@@ -398,6 +424,8 @@ static enum ferry_error model_commit(void *store, const struct message_commit *c
 		settle(m, c->settled[i].number);
 	m->position = c->position;
 	m->mark = c->mark;
+	for (uint32_t i = 0; i < c->sum_count; i++)
+		check_sum(m, &c->sums[i]);
 	report->settled = c->settled_count;
 	return FERRY_OK;
 }

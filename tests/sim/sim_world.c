@@ -62,6 +62,8 @@ struct world {
 	int agent_count;
 	struct conn *conns;
 	bool network_down;
+	struct agent_limits agent_limits;
+	struct hub_limits hub_limits;
 	int next_key;
 	int64_t next_token;
 	struct sim_outcome outcome;
@@ -284,7 +286,7 @@ static void start_hub(void *ctx, void *arg)
 	if (h->running)
 		return;
 	h->store = model_store_new(h->world->db, &h->generation);
-	h->core = hub_core_new(&hub_limits_default, &hub_effects, h, &model_store_ops, h->store);
+	h->core = hub_core_new(&h->world->hub_limits, &hub_effects, h, &model_store_ops, h->store);
 	h->running = true;
 	hub_core_tick(h->core);
 }
@@ -493,7 +495,7 @@ static void start_agent(void *ctx, void *arg)
 	(void)arg;
 	if (a->running)
 		return;
-	a->core = agent_core_new(NULL, &agent_effects, a, &watched_ops, a, sim_random(&a->world->sim));
+	a->core = agent_core_new(&a->world->agent_limits, &agent_effects, a, &watched_ops, a, sim_random(&a->world->sim));
 	a->running = true;
 	agent_core_start(a->core);
 }
@@ -693,8 +695,26 @@ static void set_up_agent(struct world *w, int i)
 	sim_at(&w->sim, w->sim.now + sim_range(&w->sim, 0, 3 * SIM_S), NULL, start_agent, a, NULL);
 }
 
+/* Half of the fleets live with windows, rings and batches so small that each
+ * limit is met all the time. */
+static void choose_limits(struct world *w)
+{
+	w->agent_limits = agent_limits_default;
+	w->hub_limits = hub_limits_default;
+	if (sim_chance(&w->sim, 500)) {
+		w->agent_limits.credit_bytes = 24000;
+		w->agent_limits.push_bytes = 2000;
+	}
+	if (sim_chance(&w->sim, 500)) {
+		w->hub_limits.session_credit_bytes = 24000;
+		w->hub_limits.batch_rows_max = 5;
+		w->hub_limits.ring_bytes_max = 3000;
+	}
+}
+
 static void set_up(struct world *w)
 {
+	choose_limits(w);
 	w->agent_count = w->options.agents ? w->options.agents : (int)sim_range(&w->sim, 1, DEVICES_MAX);
 	w->hub_count = (int)sim_range(&w->sim, 1, HUBS_MAX);
 	w->next_token = FIRST_TOKEN;
