@@ -248,13 +248,18 @@ static bool cut(struct agent_core *core, bool *out_more)
 	return true;
 }
 
+/* Also without a link: each look ends a change-set (R5), so that what an app
+ * commits one after the other while offline is not joined. */
 static void look_for_edits(struct agent_core *core)
 {
 	bool more = false;
 	if (core->look && !cut(core, &more))
 		return;
-	agent_push(core);
-	if (more && core->state == AGENT_LIVE) {
+	if (core->state == AGENT_LIVE)
+		agent_push(core);
+	else
+		core->look = false; /* going LIVE looks again */
+	if (more) {
 		core->look = true;
 		core->again_at = agent_now(core);
 	}
@@ -266,9 +271,8 @@ static void work_once(struct agent_core *core)
 	if (core->state == AGENT_GREETING && !core->hello_sent && !agent_store_waits(core))
 		agent_send_hello(core);
 	agent_drain_inbox(core);
-	if (core->state != AGENT_LIVE || agent_store_waits(core))
-		return;
-	look_for_edits(core);
+	if (!agent_store_waits(core))
+		look_for_edits(core);
 }
 
 static void earlier(int64_t *at, int64_t candidate)

@@ -682,12 +682,14 @@ static void poke_while_live_cuts_and_pushes(void **state)
 	assert_true(agent_core_idle(b->core));
 }
 
-static void poke_while_offline_pushes_once_live(void **state)
+static void poke_while_offline_is_cut_at_once_and_pushed_once_live(void **state)
 {
 	struct bench *b = *state;
 	b->store.sets = 1;
 	agent_core_poke(b->core);
-	assert_int_equal(b->store.calls_cut, 0);
+	assert_int_equal(b->store.calls_cut, 1);
+	agent_core_poke(b->core);
+	assert_int_equal(b->store.calls_cut, 2);
 	go_live(b);
 	assert_int_equal(b->pushed_count, 1);
 }
@@ -1088,7 +1090,7 @@ int main(void)
 		T(fill_done_while_live_closes_the_link),
 		T(messages_after_the_link_is_gone_are_ignored),
 		T(poke_while_live_cuts_and_pushes),
-		T(poke_while_offline_pushes_once_live),
+		T(poke_while_offline_is_cut_at_once_and_pushed_once_live),
 		T(long_backlog_is_worked_off_in_bounded_steps),
 		T(exhausted_credit_holds_the_push_until_more_comes),
 		T(control_messages_pass_while_a_push_waits_for_credit),
