@@ -63,7 +63,8 @@ class ClangTidy(unittest.TestCase):
                     wrong.append(text)
                 else:
                     open(os.path.join(clean, states[file]), "w", encoding="ascii").close()
-        self.assertEqual("", "\n".join(wrong))
+        if wrong:
+            self.fail(f"{len(wrong)} files are not clean:\n" + "\n".join(wrong))
 
 
 if __name__ == "__main__":
