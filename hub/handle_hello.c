@@ -65,7 +65,7 @@ static int bookmark_code(const struct hub_session *s)
 
 static bool fill_can_go_on(const struct hub_session *s, const struct schema *schema)
 {
-	return s->hello.fill_table != 0 && s->hello.schema_hash == schema->hash &&
+	return s->hello.fill_table != 0 && s->hello.fill_position >= 0 && s->hello.schema_hash == schema->hash &&
 	       uuid_equal(&s->hello.epoch, &s->found.epoch) && s->hello.fill_position <= s->found.head;
 }
 

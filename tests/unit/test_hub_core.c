@@ -1073,6 +1073,35 @@ static void credit_is_given_back_as_work_is_settled(void **state)
 	run();
 }
 
+/* A megabyte of one letter is a few bytes on the wire: credit alone would let
+ * a device fill the hub's memory. */
+static void P9_what_unpacks_to_much_waits_packed_and_keeps_its_order(void **state)
+{
+	size_t n = 700000;
+	char *much = malloc(n);
+
+	(void)state;
+	memset(much, 'x', n);
+	connect_at(1, 100);
+	for (int64_t number = 1; number <= 20; number++) {
+		struct change_set set = set_of(number);
+		struct block block = set.blocks[0];
+		struct value cell = value_text(much, n);
+
+		block.cells = &cell;
+		set.blocks = &block;
+		push_set(1, &set);
+	}
+	assert_true(w.links[1].open);
+	run();
+	assert_int_equal(w.verdict_count, 20);
+	for (uint32_t i = 0; i < 20; i++)
+		assert_int_equal(w.verdicts[i].settled.number, i + 1);
+	/* The first went at once, the next were what fitted; the rest came after. */
+	assert_in_range(w.merges, 3, 8);
+	free(much);
+}
+
 static void foreign_author_is_refused(void **state)
 {
 	struct change_set set = set_of(1);
@@ -1436,6 +1465,7 @@ int main(void)
 		T(R7_parts_are_staged_and_merged_when_complete),
 		T(R7_part_out_of_turn_ends_the_session),
 		T(credit_is_given_back_as_work_is_settled),
+		T(P9_what_unpacks_to_much_waits_packed_and_keeps_its_order),
 		T(foreign_author_is_refused),
 		T(idle_write_reaches_the_others_without_any_timer),
 		T(commits_of_others_are_found_by_the_poll),
