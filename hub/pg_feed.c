@@ -135,7 +135,7 @@ static void feed_read_changes(struct pg_op *op);
 static void feed_forget(struct feed_op *f)
 {
 	if (f->writing)
-		frames_deinit(&f->frames);
+		pg_frames_deinit(&f->frames);
 	f->writing = false;
 	arena_reset(&f->arena);
 	f->entries = NULL;
@@ -662,11 +662,11 @@ static void feed_write(struct feed_op *f)
 
 	if (f->piece_count)
 		qsort(f->pieces, f->piece_count, sizeof(*f->pieces), compare_pieces);
-	frames_init(&f->frames, f->op.store, &f->arena, f->from, f->result.to);
+	pg_frames_init(&f->frames, f->op.store, &f->arena, f->from, f->result.to);
 	f->writing = true;
 	for (uint32_t i = 0; i < f->piece_count; i++)
-		frames_add(&f->frames, &f->pieces[i]);
-	e = frames_finish(&f->frames);
+		pg_frames_add(&f->frames, &f->pieces[i]);
+	e = pg_frames_finish(&f->frames);
 	f->result.frames = f->frames.frames;
 	f->result.frame_count = f->frames.frame_count;
 	f->op.store->stats.feeds++;
@@ -765,7 +765,7 @@ static void feed_release(struct pg_op *op)
 	struct feed_op *f = (struct feed_op *)op;
 
 	if (f->writing)
-		frames_deinit(&f->frames);
+		pg_frames_deinit(&f->frames);
 	arena_deinit(&f->arena);
 	for (uint32_t i = 0; f->scopes && i < f->scope_count; i++)
 		free(f->scopes[i]);

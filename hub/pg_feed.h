@@ -35,7 +35,7 @@ struct frame_writer {
 	struct buffer bytes;   /* the messages one after the other */
 	int64_t from, to;
 	size_t message_bytes_max;
-	struct feed_frame *frames; /* their messages are set by frames_finish */
+	struct feed_frame *frames; /* their messages are set by pg_frames_finish */
 	uint32_t frame_count, frame_capacity;
 	/* the message being filled */
 	const char *scope;
@@ -45,11 +45,11 @@ struct frame_writer {
 	enum ferry_error error;
 };
 
-void frames_init(struct frame_writer *w, struct pg_store *s, struct arena *arena, int64_t from, int64_t to);
-void frames_deinit(struct frame_writer *w);
+void pg_frames_init(struct frame_writer *w, struct pg_store *s, struct arena *arena, int64_t from, int64_t to);
+void pg_frames_deinit(struct frame_writer *w);
 /* Pieces must come scope by scope. */
-void frames_add(struct frame_writer *w, const struct feed_piece *piece);
-/* LIMIT: more than the store's bound. The frames live until frames_deinit. */
-FERRY_CHECK enum ferry_error frames_finish(struct frame_writer *w);
+void pg_frames_add(struct frame_writer *w, const struct feed_piece *piece);
+/* LIMIT: more than the store's bound. The frames live until pg_frames_deinit. */
+FERRY_CHECK enum ferry_error pg_frames_finish(struct frame_writer *w);
 
 #endif

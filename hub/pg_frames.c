@@ -9,7 +9,7 @@
 #define FRAME_CELLS_MAX (FERRY_CELLS_MAX / 2)
 #define FRAMES_MAX 65536
 
-void frames_init(struct frame_writer *w, struct pg_store *s, struct arena *arena, int64_t from, int64_t to)
+void pg_frames_init(struct frame_writer *w, struct pg_store *s, struct arena *arena, int64_t from, int64_t to)
 {
 	*w = (struct frame_writer){.store = s, .arena = arena, .from = from, .to = to,
 				   .message_bytes_max = s->config.message_bytes_max};
@@ -19,7 +19,7 @@ void frames_init(struct frame_writer *w, struct pg_store *s, struct arena *arena
 		w->error = FERRY_NO_MEMORY;
 }
 
-void frames_deinit(struct frame_writer *w)
+void pg_frames_deinit(struct frame_writer *w)
 {
 	buffer_deinit(&w->bytes);
 }
@@ -128,7 +128,7 @@ static void add_rows(struct frame_writer *w, const struct feed_piece *p, uint32_
 	w->cell_count += cells;
 }
 
-void frames_add(struct frame_writer *w, const struct feed_piece *piece)
+void pg_frames_add(struct frame_writer *w, const struct feed_piece *piece)
 {
 	uint32_t step = FRAME_CELLS_MAX / (piece->table->column_count + 1u);
 
@@ -141,7 +141,7 @@ void frames_add(struct frame_writer *w, const struct feed_piece *piece)
 		add_rows(w, piece, first, piece->count - first < step ? piece->count - first : step);
 }
 
-enum ferry_error frames_finish(struct frame_writer *w)
+enum ferry_error pg_frames_finish(struct frame_writer *w)
 {
 	size_t at = 0;
 

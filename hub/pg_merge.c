@@ -18,7 +18,7 @@ static const char *answer_text(struct merge_op *m, const char *text)
 	return copy ? copy : "";
 }
 
-void merge_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence)
+void pg_run_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence)
 {
 	e->state = ITEM_REJECTED;
 	e->verdict = VERDICT_REJECTED;
@@ -26,12 +26,12 @@ void merge_reject(struct merge_op *m, struct merge_entry *e, int code, const cha
 	e->sentence = answer_text(m, sentence && sentence[0] ? sentence : ferry_error_text(code));
 }
 
-void merge_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
+void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
 {
 	struct ferry_why why = {{0}};
 
 	pg_sentence_of_failure(f, &why);
-	merge_reject(m, e, pg_code_of_failure(f), why.text);
+	pg_run_reject(m, e, pg_code_of_failure(f), why.text);
 	e->device->failed = true;
 }
 
@@ -53,7 +53,7 @@ static const struct run_number *find_number(const struct run_number *list, uint3
 	return count ? bsearch(&key, list, count, sizeof(key), compare_number) : NULL;
 }
 
-struct merge_entry *merge_find(struct merge_op *m, const struct uuid *device, int64_t number)
+struct merge_entry *pg_run_find(struct merge_op *m, const struct uuid *device, int64_t number)
 {
 	const struct run_number *n = find_number(m->numbers, m->number_count, device, number);
 
@@ -145,7 +145,7 @@ static void run_rolled_back(struct pg_op *op)
 	run_end((struct merge_op *)op);
 }
 
-void merge_settled(struct pg_op *op)
+void pg_run_settled(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
 	int64_t position = 0;
@@ -163,7 +163,7 @@ void merge_settled(struct pg_op *op)
 	run_end(m);
 }
 
-void merge_run_abandon(struct merge_op *m)
+void pg_run_abandon(struct merge_op *m)
 {
 	run_results(m, 0);
 	m->phase = MERGE_LOADS;
@@ -296,7 +296,7 @@ static void take_forced(struct merge_op *m)
 		m->entries[i].device = find_device(m, &m->entries[i].item->device);
 		if (s->code == 0)
 			continue;
-		merge_reject(m, &m->entries[i], s->code, s->sentence);
+		pg_run_reject(m, &m->entries[i], s->code, s->sentence);
 		m->entries[i].forced = true;
 	}
 }
@@ -306,7 +306,7 @@ static void run_forget(struct merge_op *m)
 	merge_free(m->merge);
 	m->merge = NULL;
 	m->merge_is_whole = false;
-	load_forget(m);
+	pg_load_forget(m);
 	arena_reset(&m->load_arena);
 	arena_reset(&m->part_arena);
 	arena_reset(&m->arena);
@@ -340,11 +340,11 @@ static void run_begin(struct pg_op *op)
 		ask_refused(m);
 	}
 	if (ok && m->staged)
-		stage_ask(m, 0);
+		pg_stage_ask(m, 0);
 	for (uint32_t i = 0; ok && !m->staged && i < m->entry_count; i++)
-		ok = m->entries[i].forced || load_wants(m, m->entries[i].item->set);
+		ok = m->entries[i].forced || pg_load_wants(m, m->entries[i].item->set);
 	if (ok && !m->staged)
-		load_ask(m, true);
+		pg_load_ask(m, true);
 	if (!ok)
 		pg_op_end(op, FERRY_LIMIT);
 	else
@@ -437,12 +437,12 @@ static void read_repeated(struct merge_op *m)
 			e->state = ITEM_HELD; /* revoked or moved meanwhile: the session ends */
 		else if (is_settled(e->device, e->item->number))
 			e->state = ITEM_REPEATED;
-		else if (merge_find(m, &e->item->device, e->item->number) != e)
+		else if (pg_run_find(m, &e->item->device, e->item->number) != e)
 			e->state = ITEM_HELD; /* twice in one call: later it is a repeated one */
 	}
 	for (uint32_t row = 0; row < pg_rows(b, m->settled_call); row++) {
 		struct uuid id = pg_uuid(b, m->settled_call, row, 0);
-		struct merge_entry *e = merge_find(m, &id, pg_int(b, m->settled_call, row, 1));
+		struct merge_entry *e = pg_run_find(m, &id, pg_int(b, m->settled_call, row, 1));
 
 		if (!e || e->state != ITEM_REPEATED)
 			continue;
@@ -477,7 +477,7 @@ static void suspects_seen(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
 
-	load_read_suspects(m);
+	pg_load_read_suspects(m);
 	groups_start(m);
 }
 
@@ -499,13 +499,13 @@ static void run_loaded(struct pg_op *op)
 	}
 	read_repeated(m);
 	if (m->staged) {
-		stage_begin(m);
+		pg_stage_begin(m);
 		return;
 	}
-	e = load_read(m);
+	e = pg_load_read(m);
 	if (e != FERRY_OK)
 		pg_op_end(op, e);
-	else if (load_ask_suspects(m))
+	else if (pg_load_ask_suspects(m))
 		pg_op_run(op, suspects_seen);
 	else
 		groups_start(m);
@@ -526,14 +526,14 @@ static void admit_depends(struct merge_op *m, struct merge_entry *e, const struc
 {
 	for (uint32_t i = 0; i < s->depends_count && e->state == ITEM_WAITING; i++) {
 		int64_t number = s->depends[i];
-		const struct merge_entry *other = merge_find(m, &e->item->device, number);
+		const struct merge_entry *other = pg_run_find(m, &e->item->device, number);
 		char sentence[120];
 
 		if (find_number(m->refused, m->refused_count, &e->item->device, number) ||
 		    (other && other->verdict == VERDICT_REJECTED)) {
 			snprintf(sentence, sizeof(sentence), "it builds on change-set %lld, which was refused",
 				 (long long)number);
-			merge_reject(m, e, FERRY_DEPENDS, sentence);
+			pg_run_reject(m, e, FERRY_DEPENDS, sentence);
 		} else if (other ? other->state == ITEM_WAITING || other->state == ITEM_HELD
 				 : !is_settled(e->device, number)) {
 			e->state = ITEM_HELD;
@@ -545,17 +545,17 @@ static void admit_depends(struct merge_op *m, struct merge_entry *e, const struc
  * device's scopes before the write refuse it (P7). */
 static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct block *b)
 {
-	const struct merge_table *t = load_table(m, b->table);
+	const struct merge_table *t = pg_load_table(m, b->table);
 	const char *good = NULL; /* scope of the row before: mostly the same */
 
 	if (!t)
 		return;
 	if (b->op == ROW_INSERT && t->table->scope_form <= PG_SCOPE_GLOBAL && !holds_scope(e->device, "tenant")) {
-		merge_reject(m, e, FERRY_OUT_OF_SCOPE, "a new row would be outside this device's scopes");
+		pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a new row would be outside this device's scopes");
 		return;
 	}
 	for (uint32_t r = 0; r < b->row_count; r++) {
-		int64_t i = load_row(t, &b->keys[r]);
+		int64_t i = pg_load_row(t, &b->keys[r]);
 
 		if (i < 0)
 			continue;
@@ -566,7 +566,7 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 		if (!t->rows[i].exists || !t->scopes[i] || (good && strcmp(good, t->scopes[i]) == 0))
 			continue;
 		if (!holds_scope(e->device, t->scopes[i])) {
-			merge_reject(m, e, FERRY_OUT_OF_SCOPE, "a row is outside this device's scopes");
+			pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a row is outside this device's scopes");
 			return;
 		}
 		good = t->scopes[i];
@@ -575,7 +575,7 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 
 static void admit_tenant(struct merge_op *m, struct merge_entry *e, const struct block *b)
 {
-	const struct merge_table *t = load_table(m, b->table);
+	const struct merge_table *t = pg_load_table(m, b->table);
 
 	for (uint16_t c = 0; t && c < b->column_count; c++) {
 		int column = pg_table_column(t->table, b->nums[c]);
@@ -588,13 +588,13 @@ static void admit_tenant(struct merge_op *m, struct merge_entry *e, const struct
 			if (v->kind != VALUE_BYTES || v->n != sizeof(m->op.tenant.b) ||
 			    memcmp(v->p, m->op.tenant.b, v->n) == 0)
 				continue;
-			merge_reject(m, e, FERRY_FOREIGN_TENANT, "a row names another tenant");
+			pg_run_reject(m, e, FERRY_FOREIGN_TENANT, "a row names another tenant");
 			return;
 		}
 	}
 }
 
-void merge_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s)
+void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s)
 {
 	admit_depends(m, e, s);
 	for (uint32_t i = 0; i < s->block_count && e->state == ITEM_WAITING; i++) {
@@ -640,7 +640,7 @@ static enum ferry_error apply_entry(struct merge_op *m, struct merge_entry *e)
 	if (error != FERRY_OK)
 		return error;
 	if (o->verdict == VERDICT_REJECTED) {
-		merge_reject(m, e, o->code, o->why.text);
+		pg_run_reject(m, e, o->code, o->why.text);
 		return FERRY_OK;
 	}
 	e->state = ITEM_APPLIED;
@@ -658,7 +658,7 @@ static enum ferry_error rebuild(struct merge_op *m)
 	m->merge = merge_new(&m->op.catalog->hub.schema, m->op.store->config.merge_bytes_max);
 	if (!m->merge)
 		return FERRY_NO_MEMORY;
-	e = load_feed(m, m->merge);
+	e = pg_load_feed(m, m->merge);
 	for (uint32_t i = 0; i < m->order_count && e == FERRY_OK; i++) {
 		if (m->entries[m->order[i]].state == ITEM_APPLIED)
 			e = apply_entry(m, &m->entries[m->order[i]]);
@@ -677,7 +677,7 @@ static void entry_too_large(struct merge_op *m, struct merge_entry *e)
 			return;
 		}
 	}
-	merge_reject(m, e, FERRY_CHANGE_SET_TOO_LARGE, "the change-set is larger than the hub can merge at once");
+	pg_run_reject(m, e, FERRY_CHANGE_SET_TOO_LARGE, "the change-set is larger than the hub can merge at once");
 }
 
 static enum ferry_error apply_group(struct merge_op *m, uint32_t *out_applied)
@@ -688,7 +688,7 @@ static enum ferry_error apply_group(struct merge_op *m, uint32_t *out_applied)
 		enum ferry_error error;
 
 		if (e->state == ITEM_WAITING)
-			merge_admit(m, e, e->item->set);
+			pg_run_admit(m, e, e->item->set);
 		if (e->state != ITEM_WAITING)
 			continue;
 		error = apply_entry(m, e);
@@ -705,13 +705,13 @@ static bool write_entries(struct merge_op *m)
 {
 	struct merge_writes w;
 
-	if (merge_take_writes(m->merge, &w) != FERRY_OK || !write_group(m, &w))
+	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w))
 		return false;
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
 		uint32_t n = m->order[i];
 
 		if (m->entries[n].state == ITEM_APPLIED)
-			write_conflicts(m, &m->entries[n], &m->outcomes[n]);
+			pg_write_conflicts(m, &m->entries[n], &m->outcomes[n]);
 	}
 	return true;
 }
@@ -728,7 +728,7 @@ static void settle_only(struct merge_op *m)
 {
 	batch_reset(m);
 	m->phase = MERGE_SETTLES;
-	merge_settle(m);
+	pg_run_settle(m);
 }
 
 static bool anything_to_settle(const struct merge_op *m)
@@ -762,19 +762,19 @@ static void group_next(struct merge_op *m)
 		if (anything_to_settle(m))
 			settle_only(m);
 		else
-			merge_run_abandon(m);
+			pg_run_abandon(m);
 		return;
 	}
 	batch_reset(m);
 	m->phase = MERGE_WRITES;
-	write_savepoint(m);
+	pg_write_savepoint(m);
 	if (!write_entries(m)) {
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
-	write_release(m);
+	pg_write_release(m);
 	if (m->stack_count == 0 && !m->savepoint)
-		merge_settle(m);
+		pg_run_settle(m);
 	else
 		pg_op_run(&m->op, group_written);
 }
@@ -802,7 +802,7 @@ static void group_undone(struct pg_op *op)
 	group_next((struct merge_op *)op);
 }
 
-void merge_undo(struct merge_op *m, pg_step next)
+void pg_run_undo(struct merge_op *m, pg_step next)
 {
 	pg_batch_reset(&m->op.batch);
 	pg_call(&m->op.batch, "ROLLBACK TO SAVEPOINT ferry_group");
@@ -817,10 +817,10 @@ static void group_written(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
 
-	if (write_read_checks(m) > 0) {
+	if (pg_write_read_checks(m) > 0) {
 		(void)group_reopen(m); /* without those that are rejected now */
 		m->stack[m->stack_count++] = m->group;
-		merge_undo(m, group_undone);
+		pg_run_undo(m, group_undone);
 		return;
 	}
 	m->stamp_next += m->group_stamps;
@@ -876,11 +876,11 @@ static void group_refused(struct merge_op *m)
 			pg_op_again(&m->op);
 			return;
 		}
-		merge_reject(m, e, FERRY_FOREIGN_TENANT, "a row with this key exists already and is not visible here");
+		pg_run_reject(m, e, FERRY_FOREIGN_TENANT, "a row with this key exists already and is not visible here");
 	} else if (e) {
-		merge_refuse(m, e, &f);
+		pg_run_refuse(m, e, &f);
 	}
-	merge_undo(m, group_undone);
+	pg_run_undo(m, group_undone);
 }
 
 /* An error at the very end names nobody: the change-sets go one by one, and
@@ -901,7 +901,7 @@ static void settle_refused(struct merge_op *m)
 		pg_op_end(&m->op, FERRY_DATABASE);
 		return;
 	}
-	merge_refuse(m, e, f);
+	pg_run_refuse(m, e, f);
 	s->code = e->code;
 	s->sentence = e->sentence;
 	pg_op_again(&m->op);
@@ -950,7 +950,7 @@ static bool merge_failed(struct pg_op *op)
 		return false;
 	if (m->phase == MERGE_WRITES && f->call <= m->release_call) {
 		if (m->staged)
-			stage_refused(m);
+			pg_stage_refused(m);
 		else
 			group_refused(m);
 		return true;

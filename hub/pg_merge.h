@@ -143,41 +143,41 @@ struct merge_op {
 };
 
 /* pg_merge.c, pg_merge_settle.c */
-void merge_run_abandon(struct merge_op *m); /* nothing to settle: rolls back, on to the next run */
-void merge_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
-struct merge_entry *merge_find(struct merge_op *m, const struct uuid *device, int64_t number);
-void merge_settle(struct merge_op *m);          /* adds C to the batch */
-void merge_settled(struct pg_op *op);           /* after COMMIT */
-void merge_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
-void merge_undo(struct merge_op *m, pg_step next); /* back to the savepoint */
+void pg_run_abandon(struct merge_op *m); /* nothing to settle: rolls back, on to the next run */
+void pg_run_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
+struct merge_entry *pg_run_find(struct merge_op *m, const struct uuid *device, int64_t number);
+void pg_run_settle(struct merge_op *m);          /* adds C to the batch */
+void pg_run_settled(struct pg_op *op);           /* after COMMIT */
+void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
+void pg_run_undo(struct merge_op *m, pg_step next); /* back to the savepoint */
 /* Before the write: dependencies (R6), locked rows (R12), scopes (P7). */
-void merge_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s);
+void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s);
 
 /* pg_merge_load.c */
-bool load_wants(struct merge_op *m, const struct change_set *s); /* false: no memory */
-void load_ask(struct merge_op *m, bool stamps); /* rows, versions, surrogates of what is wanted */
-FERRY_CHECK enum ferry_error load_read(struct merge_op *m); /* from m->load */
-bool load_ask_suspects(struct merge_op *m);     /* true: the batch holds questions */
-void load_read_suspects(struct merge_op *m);
-FERRY_CHECK enum ferry_error load_feed(struct merge_op *m, struct merge *merge);
-void load_forget(struct merge_op *m);
-const struct merge_table *load_table(const struct merge_op *m, uint32_t tbl);
-int64_t load_row(const struct merge_table *t, const struct uuid *key); /* -1: not loaded */
+bool pg_load_wants(struct merge_op *m, const struct change_set *s); /* false: no memory */
+void pg_load_ask(struct merge_op *m, bool stamps); /* rows, versions, surrogates of what is wanted */
+FERRY_CHECK enum ferry_error pg_load_read(struct merge_op *m); /* from m->load */
+bool pg_load_ask_suspects(struct merge_op *m);     /* true: the batch holds questions */
+void pg_load_read_suspects(struct merge_op *m);
+FERRY_CHECK enum ferry_error pg_load_feed(struct merge_op *m, struct merge *merge);
+void pg_load_forget(struct merge_op *m);
+const struct merge_table *pg_load_table(const struct merge_op *m, uint32_t tbl);
+int64_t pg_load_row(const struct merge_table *t, const struct uuid *key); /* -1: not loaded */
 
 /* pg_merge_write.c */
-void write_savepoint(struct merge_op *m);
-bool write_group(struct merge_op *m, const struct merge_writes *w); /* false: no memory */
-void write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
+void pg_write_savepoint(struct merge_op *m);
+bool pg_write_group(struct merge_op *m, const struct merge_writes *w); /* false: no memory */
+void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
 /* Deferred constraints are checked; the savepoint goes, unless scopes have
  * to be looked at first: then it stays open (m->savepoint). */
-void write_release(struct merge_op *m);
+void pg_write_release(struct merge_op *m);
 /* Rejects the owners of rows that ended up outside their device's scopes;
  * how many. */
-uint32_t write_read_checks(struct merge_op *m);
+uint32_t pg_write_read_checks(struct merge_op *m);
 
 /* pg_merge_stage.c */
-void stage_ask(struct merge_op *m, uint32_t part);   /* adds the question for a part */
-void stage_begin(struct merge_op *m);                /* after A */
-void stage_refused(struct merge_op *m);              /* a write was refused */
+void pg_stage_ask(struct merge_op *m, uint32_t part);   /* adds the question for a part */
+void pg_stage_begin(struct merge_op *m);                /* after A */
+void pg_stage_refused(struct merge_op *m);              /* a write was refused */
 
 #endif

@@ -29,7 +29,7 @@ static struct merge_table *table_of(struct merge_op *m, uint32_t tbl)
 	return &m->tables[m->table_count++];
 }
 
-const struct merge_table *load_table(const struct merge_op *m, uint32_t tbl)
+const struct merge_table *pg_load_table(const struct merge_op *m, uint32_t tbl)
 {
 	for (uint32_t i = 0; i < m->table_count; i++) {
 		if (m->tables[i].table->tbl == tbl)
@@ -56,7 +56,7 @@ static bool add_keys(struct merge_op *m, struct merge_table *t, const struct uui
 	return true;
 }
 
-bool load_wants(struct merge_op *m, const struct change_set *s)
+bool pg_load_wants(struct merge_op *m, const struct change_set *s)
 {
 	uint32_t stamps = 0;
 
@@ -146,7 +146,7 @@ static uint32_t ask_versions(struct merge_op *m, const struct merge_table *t, co
 	return call;
 }
 
-void load_ask(struct merge_op *m, bool stamps)
+void pg_load_ask(struct merge_op *m, bool stamps)
 {
 	if (m->table_count)
 		qsort(m->tables, m->table_count, sizeof(*m->tables), compare_rank);
@@ -241,7 +241,7 @@ static bool read_over(struct merge_op *m, const struct merge_table *t, uint32_t 
 	return true;
 }
 
-int64_t load_row(const struct merge_table *t, const struct uuid *key)
+int64_t pg_load_row(const struct merge_table *t, const struct uuid *key)
 {
 	const struct uuid *found = t->count ? bsearch(key, t->keys, t->count, sizeof(*key), compare_uuid) : NULL;
 
@@ -252,7 +252,7 @@ static bool read_version(struct merge_op *m, struct merge_table *t, uint32_t row
 {
 	const struct pg_batch *b = &m->load;
 	struct uuid key = pg_uuid(b, t->versions_call, row, V_KEY);
-	int64_t i = load_row(t, &key);
+	int64_t i = pg_load_row(t, &key);
 	struct merge_row *r = &t->rows[i];
 	bool deleted = pg_bool(b, t->versions_call, row, V_DELETED);
 	struct version born = version_of(m, pg_int(b, t->versions_call, row, V_BORN));
@@ -264,7 +264,7 @@ static bool read_version(struct merge_op *m, struct merge_table *t, uint32_t row
 	r->born_number = born.number;
 	t->scopes[i] = pg_text(b, t->versions_call, row, V_SCOPE);
 	if (!deleted && !r->exists) {
-		t->held[i] = true; /* or gone: load_ask_suspects asks */
+		t->held[i] = true; /* or gone: pg_load_ask_suspects asks */
 		t->suspects++;
 	}
 	return !r->exists || read_over(m, t, row, r);
@@ -274,7 +274,7 @@ static bool read_row(struct merge_op *m, struct merge_table *t, uint32_t row)
 {
 	struct uuid key = pg_uuid(&m->load, t->rows_call, row, 0);
 	struct value *cells = arena_array(&m->load_arena, t->table->column_count + 1u, sizeof(*cells));
-	struct merge_row *r = &t->rows[load_row(t, &key)];
+	struct merge_row *r = &t->rows[pg_load_row(t, &key)];
 
 	if (!cells)
 		return false;
@@ -306,7 +306,7 @@ static bool read_table(struct merge_op *m, struct merge_table *t)
 	return ok;
 }
 
-enum ferry_error load_read(struct merge_op *m)
+enum ferry_error pg_load_read(struct merge_op *m)
 {
 	bool ok = read_surrogates(m);
 
@@ -330,7 +330,7 @@ enum ferry_error load_read(struct merge_op *m)
 
 /* A living version without a row that could be locked: somebody holds it, or
  * it has gone since. A look without a lock tells. */
-bool load_ask_suspects(struct merge_op *m)
+bool pg_load_ask_suspects(struct merge_op *m)
 {
 	bool any = false;
 
@@ -360,7 +360,7 @@ bool load_ask_suspects(struct merge_op *m)
 	return any;
 }
 
-void load_read_suspects(struct merge_op *m)
+void pg_load_read_suspects(struct merge_op *m)
 {
 	for (uint32_t i = 0; i < m->table_count; i++) {
 		struct merge_table *t = &m->tables[i];
@@ -371,14 +371,14 @@ void load_read_suspects(struct merge_op *m)
 		for (uint32_t row = 0; row < pg_rows(&m->op.batch, t->present_call); row++) {
 			struct uuid key = pg_uuid(&m->op.batch, t->present_call, row, 0);
 
-			t->held[load_row(t, &key)] = true;
+			t->held[pg_load_row(t, &key)] = true;
 		}
 	}
 }
 
 /* ---------------------------------------------------------------- to merge */
 
-enum ferry_error load_feed(struct merge_op *m, struct merge *merge)
+enum ferry_error pg_load_feed(struct merge_op *m, struct merge *merge)
 {
 	for (uint32_t i = 0; i < m->table_count; i++) {
 		const struct merge_table *t = &m->tables[i];
@@ -393,7 +393,7 @@ enum ferry_error load_feed(struct merge_op *m, struct merge *merge)
 	return FERRY_OK;
 }
 
-void load_forget(struct merge_op *m)
+void pg_load_forget(struct merge_op *m)
 {
 	m->tables = NULL;
 	m->table_count = 0;

@@ -247,7 +247,7 @@ static void settle_stage(struct merge_op *m)
 	pg_arg_int8(b, m->entries[0].item->number);
 }
 
-void merge_settle(struct merge_op *m)
+void pg_run_settle(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 
@@ -259,5 +259,5 @@ void merge_settle(struct merge_op *m)
 		settle_stage(m);
 	m->finish_call = pg_call(b, "SELECT tenant_id, position FROM ferry.finish()");
 	pg_call(b, "COMMIT");
-	pg_op_run(&m->op, merge_settled);
+	pg_op_run(&m->op, pg_run_settled);
 }

@@ -14,7 +14,7 @@ static struct merge_entry *entry(struct merge_op *m)
 	return &m->entries[0];
 }
 
-void stage_ask(struct merge_op *m, uint32_t part)
+void pg_stage_ask(struct merge_op *m, uint32_t part)
 {
 	struct pg_batch *b = &m->op.batch;
 
@@ -34,22 +34,22 @@ static void stage_settle(struct pg_op *op)
 
 	pg_batch_reset(&op->batch);
 	m->phase = MERGE_SETTLES;
-	merge_settle(m);
+	pg_run_settle(m);
 }
 
 static void stage_reject(struct merge_op *m)
 {
 	if (m->savepoint)
-		merge_undo(m, stage_settle);
+		pg_run_undo(m, stage_settle);
 	else
 		stage_settle(&m->op);
 }
 
-void stage_refused(struct merge_op *m)
+void pg_stage_refused(struct merge_op *m)
 {
 	struct pg_failure f = m->op.batch.failure;
 
-	merge_refuse(m, entry(m), &f);
+	pg_run_refuse(m, entry(m), &f);
 	m->savepoint = true;
 	stage_reject(m);
 }
@@ -63,13 +63,13 @@ static bool stage_take(struct merge_op *m, const struct pg_batch *from)
 
 	arena_reset(&m->part_arena);
 	if (pg_rows(from, m->stage_call) == 0) {
-		merge_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
+		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
 		return false;
 	}
 	body = pg_bytes(from, m->stage_call, 0, 0, &n);
 	body = arena_copy(&m->part_arena, body, n);
 	if (!body || change_set_decode(&m->part_arena, body, n, &m->part_set, &why) != FERRY_OK) {
-		merge_reject(m, entry(m), FERRY_BAD_MESSAGE, why.text);
+		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, why.text);
 		return false;
 	}
 	return true;
@@ -88,17 +88,17 @@ static void stage_repeated(struct merge_op *m)
 	pg_arg_int8(b, entry(m)->item->number);
 	m->finish_call = pg_call(b, "SELECT tenant_id, position FROM ferry.finish()");
 	pg_call(b, "COMMIT");
-	pg_op_run(&m->op, merge_settled);
+	pg_op_run(&m->op, pg_run_settled);
 }
 
-void stage_begin(struct merge_op *m)
+void pg_stage_begin(struct merge_op *m)
 {
 	struct merge_entry *e = entry(m);
 
 	if (e->state == ITEM_REPEATED)
 		stage_repeated(m);
 	else if (e->state == ITEM_HELD)
-		merge_run_abandon(m);
+		pg_run_abandon(m);
 	else if (e->state == ITEM_REJECTED || !stage_take(m, &m->load))
 		stage_reject(m);
 	else
@@ -118,15 +118,15 @@ static bool part_apply(struct merge_op *m, struct merge_outcome *o)
 	s.more = false;
 	merge_free(m->merge);
 	m->merge = merge_new(&m->op.catalog->hub.schema, m->op.store->config.merge_bytes_max);
-	error = m->merge ? load_feed(m, m->merge) : FERRY_NO_MEMORY;
+	error = m->merge ? pg_load_feed(m, m->merge) : FERRY_NO_MEMORY;
 	if (error == FERRY_OK)
 		error = merge_apply(m->merge, &e->item->device, &s, now, o);
 	if (error != FERRY_OK) {
-		merge_reject(m, e, FERRY_CHANGE_SET_TOO_LARGE, "a part is larger than the hub can merge at once");
+		pg_run_reject(m, e, FERRY_CHANGE_SET_TOO_LARGE, "a part is larger than the hub can merge at once");
 		return false;
 	}
 	if (o->verdict == VERDICT_REJECTED) {
-		merge_reject(m, e, o->code, o->why.text);
+		pg_run_reject(m, e, o->code, o->why.text);
 		return false;
 	}
 	if (o->verdict == VERDICT_SUPERSEDED)
@@ -141,9 +141,9 @@ static void part_write(struct merge_op *m)
 	struct merge_writes w;
 
 	if (e->state == ITEM_WAITING)
-		merge_admit(m, e, &m->part_set);
+		pg_run_admit(m, e, &m->part_set);
 	if (e->state == ITEM_HELD) {
-		merge_run_abandon(m);
+		pg_run_abandon(m);
 		return;
 	}
 	if (e->state == ITEM_REJECTED || !part_apply(m, &o)) {
@@ -154,17 +154,17 @@ static void part_write(struct merge_op *m)
 	m->phase = MERGE_WRITES;
 	m->release_call = UINT32_MAX;
 	if (!m->savepoint)
-		write_savepoint(m);
+		pg_write_savepoint(m);
 	m->savepoint = true;
-	if (merge_take_writes(m->merge, &w) != FERRY_OK || !write_group(m, &w)) {
+	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w)) {
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
-	write_conflicts(m, e, &o);
+	pg_write_conflicts(m, e, &o);
 	if (m->part_set.more)
-		stage_ask(m, m->part + 1);
+		pg_stage_ask(m, m->part + 1);
 	else
-		write_release(m);
+		pg_write_release(m);
 	if (m->op.batch.count == 0)
 		stage_written(&m->op);
 	else
@@ -175,7 +175,7 @@ static void part_suspects(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
 
-	load_read_suspects(m);
+	pg_load_read_suspects(m);
 	part_write(m);
 }
 
@@ -187,10 +187,10 @@ static void part_loaded(struct pg_op *op)
 	pg_batch_deinit(&m->load);
 	m->load = op->batch;
 	pg_batch_init(&op->batch, PG_BATCH_BYTES_MAX);
-	e = load_read(m);
+	e = pg_load_read(m);
 	if (e != FERRY_OK)
 		pg_op_end(op, e);
-	else if (load_ask_suspects(m))
+	else if (pg_load_ask_suspects(m))
 		pg_op_run(op, part_suspects);
 	else
 		part_write(m);
@@ -199,14 +199,14 @@ static void part_loaded(struct pg_op *op)
 static void stage_part(struct merge_op *m)
 {
 	m->phase = MERGE_LOADS;
-	load_forget(m);
+	pg_load_forget(m);
 	arena_reset(&m->load_arena);
 	pg_batch_reset(&m->op.batch);
-	if (!load_wants(m, &m->part_set)) {
+	if (!pg_load_wants(m, &m->part_set)) {
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
-	load_ask(m, true);
+	pg_load_ask(m, true);
 	pg_op_run(&m->op, part_loaded);
 }
 
@@ -215,7 +215,7 @@ static void stage_written(struct pg_op *op)
 	struct merge_op *m = (struct merge_op *)op;
 	struct merge_entry *e = entry(m);
 
-	if (write_read_checks(m) > 0) {
+	if (pg_write_read_checks(m) > 0) {
 		stage_reject(m);
 		return;
 	}
@@ -231,5 +231,5 @@ static void stage_written(struct pg_op *op)
 	pg_call(&op->batch, "RELEASE SAVEPOINT ferry_group");
 	m->savepoint = false;
 	m->phase = MERGE_SETTLES;
-	merge_settle(m);
+	pg_run_settle(m);
 }

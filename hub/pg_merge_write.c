@@ -284,7 +284,7 @@ static bool check_scopes(struct merge_op *m, const struct written *x, const stru
 		return false;
 	for (uint32_t r = 0; r < x->w->row_count; r++) {
 		const struct merge_stamp *s = &w->stamps[x->w->stamps[r]];
-		const struct merge_entry *e = merge_find(m, &s->author, s->number);
+		const struct merge_entry *e = pg_run_find(m, &s->author, s->number);
 
 		devices[r] = s->author;
 		check->owners[r] = e ? (uint32_t)(e - m->entries) : 0;
@@ -305,7 +305,7 @@ static bool check_scopes(struct merge_op *m, const struct written *x, const stru
 	return true;
 }
 
-uint32_t write_read_checks(struct merge_op *m)
+uint32_t pg_write_read_checks(struct merge_op *m)
 {
 	const struct pg_batch *b = &m->op.batch;
 	uint32_t n = 0;
@@ -317,7 +317,7 @@ uint32_t write_read_checks(struct merge_op *m)
 
 			if (e->state == ITEM_REJECTED)
 				continue;
-			merge_reject(m, e, FERRY_OUT_OF_SCOPE, "a row was moved or made outside this device's scopes");
+			pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a row was moved or made outside this device's scopes");
 			n++;
 		}
 	}
@@ -326,7 +326,7 @@ uint32_t write_read_checks(struct merge_op *m)
 
 /* --------------------------------------------------------------- the group */
 
-void write_savepoint(struct merge_op *m)
+void pg_write_savepoint(struct merge_op *m)
 {
 	pg_call(&m->op.batch, "SAVEPOINT ferry_group");
 }
@@ -369,7 +369,7 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 	return !needs_check(&x) || check_scopes(m, &x, all);
 }
 
-bool write_group(struct merge_op *m, const struct merge_writes *w)
+bool pg_write_group(struct merge_op *m, const struct merge_writes *w)
 {
 	m->check_count = 0;
 	m->group_stamps = w->stamp_count;
@@ -440,7 +440,7 @@ static void list_conflict(struct merge_op *m, struct conflict_lists *l, uint32_t
 	l->results[i] = c->device_won ? l->device_values[i] : l->hub_values[i];
 }
 
-void write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o)
+void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o)
 {
 	struct pg_batch *b = &m->op.batch;
 	const uint32_t n = o->conflict_count;
@@ -482,7 +482,7 @@ void write_conflicts(struct merge_op *m, const struct merge_entry *e, const stru
 /* R11: what the model defers to the commit is checked here, where it can
  * still be taken back alone. The engine's own deferred trigger leaves its
  * work to ferry.finish() (ferry.merging). */
-void write_release(struct merge_op *m)
+void pg_write_release(struct merge_op *m)
 {
 	pg_call(&m->op.batch, "SET CONSTRAINTS ALL IMMEDIATE");
 	pg_call(&m->op.batch, "SET CONSTRAINTS ALL DEFERRED");
