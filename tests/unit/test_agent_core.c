@@ -368,7 +368,8 @@ static void say_fill(struct bench *b, uint32_t table, uint8_t key_byte, uint32_t
 	struct value cell = value_int(5);
 	struct message m = {.type = MESSAGE_FILL,
 			    .fill = {.scope = "tenant",
-				     .block = {.table = table, .op = ROW_INSERT, .column_count = 1, XX, .cells = &cell},
+				     .block = {.table = table, .op = ROW_INSERT, .column_count = 1, .row_count = rows,
+					       .nums = &num, .keys = &key, .cells = &cell},
 				     .position = 3,
 				     .table_done = rows == 0}};
 	hub_says(b, &m);
