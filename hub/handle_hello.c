@@ -63,10 +63,14 @@ static int bookmark_code(const struct hub_session *s)
 	return FERRY_OK;
 }
 
+/* hello's epoch is the bookmark's: a replica that was never filled has none. */
 static bool fill_can_go_on(const struct hub_session *s, const struct schema *schema)
 {
-	return s->hello.fill_table != 0 && s->hello.fill_position >= 0 && s->hello.schema_hash == schema->hash &&
-	       uuid_equal(&s->hello.epoch, &s->found.epoch) && s->hello.fill_position <= s->found.head;
+	const struct message_hello *h = &s->hello;
+
+	return h->fill_table != 0 && h->schema_hash == schema->hash && h->fill_position >= 0 &&
+	       h->fill_position <= s->found.head &&
+	       (uuid_is_zero(&h->epoch) || uuid_equal(&h->epoch, &s->found.epoch));
 }
 
 static enum welcome_mode choose_mode(const struct hub_session *s, const struct schema *schema, int *out_code)

@@ -1318,6 +1318,7 @@ static void R15_unfinished_fill_goes_on_at_its_table(void **state)
 	const struct message *fill;
 
 	(void)state;
+	m.hello.epoch = (struct uuid){{0}}; /* no bookmark yet */
 	m.hello.fill_position = 80;
 	m.hello.fill_table = 3;
 	m.hello.fill_after = id(4);
