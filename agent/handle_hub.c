@@ -251,10 +251,10 @@ void agent_clear_inbox(struct agent_core *core)
 void agent_receive(struct agent_core *core, const uint8_t *bytes, size_t n)
 {
 	struct ferry_why why = {0};
-	struct message m;
+	struct message m = {0};
 	enum ferry_error e = decode(core, bytes, n, &m, &why);
 	if (e) {
-		agent_violation(core, e, why.text[0] ? why.text : ferry_error_text(e));
+		agent_violation(core, e, why.text[0] ? why.text : ferry_error_text((int)e));
 		return;
 	}
 	if (is_control(m.type))
@@ -270,10 +270,10 @@ void agent_drain_inbox(struct agent_core *core)
 	while (core->inbox && !agent_store_waits(core)) {
 		struct inbox_item *item = core->inbox;
 		struct ferry_why why = {0};
-		struct message m;
+		struct message m = {0};
 		enum ferry_error e = decode(core, item->bytes, item->n, &m, &why);
 		if (e) { /* it was decoded when it came, so memory must have run out */
-			agent_fail(core, e, 0, why.text[0] ? why.text : ferry_error_text(e));
+			agent_fail(core, (int)e, 0, why.text[0] ? why.text : ferry_error_text((int)e));
 			return;
 		}
 		/* TAKEN: this one is done. FAILED: the link and the inbox are gone. */

@@ -24,7 +24,7 @@ void agent_send(struct agent_core *core, const struct message *m)
 	enum ferry_error e = pack(core, m);
 	if (e)
 		agent_log(core, LEVEL_ERROR, "a message %s cannot be sent: %s", message_type_name((int)m->type),
-			 ferry_error_text(e));
+			 ferry_error_text((int)e));
 	else
 		core->fx.send(core->shell, core->envelope.p, core->envelope.n);
 	if (core->held) {
@@ -102,7 +102,7 @@ static bool prepare_push(struct agent_core *core)
 		 * behind it: what follows is still sent (P6), this stays in the outbox. */
 		core->error = (int)e;
 		(void)ferry_fail(&core->why, e, "change-set %lld cannot be sent: %s", (long long)m.push.sets[0].number,
-				 ferry_error_text(e));
+				 ferry_error_text((int)e));
 		agent_log(core, LEVEL_ERROR, "%s", core->why.text);
 		return true;
 	}
