@@ -324,8 +324,9 @@ static struct value text(const char *s)
 	return s ? value_text(s, strlen(s)) : value_null();
 }
 
-/* One row, up to 8 columns; lives for ever (a test's memory). */
+/* One row, up to 8 columns; lives as long as the program. */
 struct small_set {
+	struct small_set *older;
 	struct change_set set;
 	struct block block;
 	uint16_t nums[8];
@@ -335,10 +336,14 @@ struct small_set {
 	struct uuid cell_uuid;
 };
 
+static struct small_set *newest_set;
+
 static struct small_set *set_new(int64_t number, int64_t base, const char *table, enum row_op op, struct uuid key)
 {
 	struct small_set *s = calloc(1, sizeof(*s));
 
+	s->older = newest_set;
+	newest_set = s;
 	s->key = key;
 	s->block = (struct block){.table = table_named(table)->table, .op = op, .row_count = 1, .nums = s->nums,
 				  .keys = &s->key, .cells = s->cells};

@@ -33,10 +33,8 @@ class PgStore(unittest.TestCase):
         finally:
             conn.close()
         db = ferry_pg.Database(self.cluster, database)
-        # The cases' leaks are the test's own (change-sets live as long as the program).
-        env = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0")
         done = subprocess.run([DRIVER, name, db.dsn(), db.dsn("postgres")], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=120, env=env, check=False)
+                              stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
         self.assertEqual(done.returncode, 0, "\n" + done.stdout)
         # Nothing is left of any transaction, and all capture is right.
         self.assertEqual(db.query("SELECT count(*) FROM ferry.dirty"), [(0,)])
