@@ -43,7 +43,8 @@ FERRY_CHECK enum ferry_error gate_begin(struct gate *g, struct ferry_why *why);
 FERRY_CHECK enum ferry_error gate_end(struct gate *g, struct ferry_why *why);
 
 void gate_exec(struct gate *g, const char *sql);
-void gate_execf(struct gate *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* With sqlite3_mprintf's formats (%Q, %w), which the compiler does not know. */
+void gate_execf(struct gate *g, const char *format, ...);
 
 /* The statement in *slot, prepared on first use and reset. NULL after a failure. */
 sqlite3_stmt *gate_statement(struct gate *g, sqlite3_stmt **slot, const char *sql);

@@ -1,0 +1,380 @@
+/* The replica file: open, state, greeting, status; and the table of calls. */
+#include "agent/replica.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/replica_internal.h"
+#include "shared/clock.h"
+#include "shared/random.h"
+
+#define APPLICATION_ID 0x46525259 /* "FRRY" */
+#define LAYOUT_VERSION 1
+#define AGENT_CACHE_KIB 2000
+/* Pages that the file suggests to every program that opens it: 8 MiB. With
+ * SQLite's 2 MiB a large transaction's statement journal goes to disk as soon
+ * as triggers are involved, and capture costs twice as much. */
+#define SUGGESTED_CACHE_PAGES 2000
+
+sqlite3_stmt *q(struct replica *r, enum query which)
+{
+	return gate_statement(&r->g, &r->q[which], replica_sql[which]);
+}
+
+int64_t replica_wall(struct replica *r)
+{
+	return r->options.wall != NULL ? r->options.wall(r->options.wall_ctx) : clock_wall_us();
+}
+
+static struct uuid uuid_column(sqlite3_stmt *s, int i)
+{
+	struct uuid id = {{0}};
+
+	if (sqlite3_column_bytes(s, i) == (int)sizeof(id))
+		memcpy(&id, sqlite3_column_blob(s, i), sizeof(id));
+	return id;
+}
+
+void state_load(struct replica *r)
+{
+	sqlite3_stmt *s = q(r, Q_STATE_LOAD);
+	struct state *st = &r->st;
+
+	if (!gate_step(&r->g, s, "")) {
+		gate_fail(&r->g, FERRY_CORRUPT, "The replica has lost its state.");
+		return;
+	}
+	st->incarnation = uuid_column(s, 0);
+	st->device = uuid_column(s, 1);
+	st->tenant = uuid_column(s, 2);
+	st->epoch = uuid_column(s, 3);
+	st->position = sqlite3_column_int64(s, 4);
+	st->mark = sqlite3_column_int64(s, 5);
+	st->schema_hash = (uint64_t)sqlite3_column_int64(s, 6);
+	st->last_number = sqlite3_column_int64(s, 7);
+	st->ingested = sqlite3_column_int64(s, 8);
+	st->clock_offset = sqlite3_column_int64(s, 9);
+	st->commit_clock = sqlite3_column_int64(s, 10);
+	st->fill_active = sqlite3_column_int(s, 11) != 0;
+	st->fill_position = sqlite3_column_int64(s, 12);
+	st->fill_table = (uint32_t)sqlite3_column_int64(s, 13);
+	st->fill_after = uuid_column(s, 14);
+	sqlite3_reset(s);
+}
+
+static void state_save(struct replica *r)
+{
+	const struct state *st = &r->st;
+
+	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbb", &st->epoch, 16, st->position, st->mark,
+		 (int64_t)st->schema_hash, st->last_number, st->ingested, st->clock_offset, st->commit_clock,
+		 (int64_t)st->fill_active, st->fill_position, (int64_t)st->fill_table, &st->fill_after, 16, &st->device,
+		 16, &st->tenant, 16);
+}
+
+enum ferry_error replica_begin(struct replica *r, struct ferry_why *why)
+{
+	enum ferry_error e = gate_begin(&r->g, why);
+
+	if (e == FERRY_OK)
+		arena_reset(&r->work);
+	return e;
+}
+
+/* What was read into memory is read again after a failure, so that memory
+ * and file never differ. */
+static void reload(struct replica *r)
+{
+	r->g.error = FERRY_OK;
+	r->removed.count = 0;
+	state_load(r);
+	sums_load(r);
+	model_load(r, &r->now, 0);
+	model_load(r, &r->next, 1);
+}
+
+enum ferry_error replica_end(struct replica *r, struct ferry_why *why)
+{
+	enum ferry_error e;
+
+	state_save(r);
+	sums_save(r);
+	e = gate_end(&r->g, why);
+	if (e != FERRY_OK)
+		reload(r);
+	return e;
+}
+
+/* ---- Open ---- */
+
+static int64_t pragma_number(struct replica *r, const char *sql)
+{
+	sqlite3_stmt *s = NULL;
+	int64_t n = -1;
+
+	if (gate_step(&r->g, gate_statement(&r->g, &s, sql), ""))
+		n = sqlite3_column_int64(s, 0);
+	gate_finalize(&s);
+	return n;
+}
+
+static void create_file(struct replica *r)
+{
+	struct uuid incarnation;
+	sqlite3_stmt *s = NULL;
+
+	random_bytes(&incarnation, sizeof(incarnation));
+	gate_execf(&r->g, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, LAYOUT_VERSION);
+	gate_execf(&r->g, "PRAGMA default_cache_size = %d", SUGGESTED_CACHE_PAGES);
+	gate_exec(&r->g, replica_ddl);
+	gate_run(&r->g, gate_statement(&r->g, &s, "INSERT INTO ferry_state(one, incarnation) VALUES (1, ?1)"), "b",
+		 &incarnation, (int)sizeof(incarnation));
+	gate_finalize(&s);
+}
+
+static enum ferry_error prepare_file(struct replica *r, const char *path, struct ferry_why *why)
+{
+	enum ferry_error e;
+	int64_t id;
+
+	gate_execf(&r->g, "PRAGMA journal_mode = WAL; PRAGMA synchronous = %s; PRAGMA cache_size = -%d; "
+			  "PRAGMA ignore_check_constraints = ON; PRAGMA legacy_alter_table = ON",
+		   r->options.full ? "FULL" : "NORMAL", AGENT_CACHE_KIB);
+	/* What the agent writes is not captured. Only this connection is
+	 * concerned, at no cost to anybody else's (REPLICA.md, Capture). */
+	sqlite3_db_config(r->g.db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+	if (r->g.error != FERRY_OK)
+		return ferry_fail(why, r->g.error, "%s", r->g.why.text);
+	e = gate_begin(&r->g, why);
+	if (e != FERRY_OK)
+		return e;
+	id = pragma_number(r, "PRAGMA application_id");
+	if (id == 0 && pragma_number(r, "SELECT count(*) FROM sqlite_schema") == 0)
+		create_file(r);
+	else if (id != APPLICATION_ID)
+		gate_fail(&r->g, FERRY_CORRUPT, "%s is not a replica.", path);
+	else if (pragma_number(r, "PRAGMA user_version") != LAYOUT_VERSION)
+		gate_fail(&r->g, FERRY_CORRUPT, "%s has a layout that this version does not know.", path);
+	return gate_end(&r->g, why);
+}
+
+static void load_all(struct replica *r)
+{
+	r->log_width = (int)pragma_number(r, "SELECT count(*) - 7 FROM pragma_table_info('ferry_log')");
+	state_load(r);
+	sums_load(r);
+	model_load(r, &r->now, 0);
+	model_load(r, &r->next, 1);
+}
+
+enum ferry_error replica_open(const char *path, const struct replica_options *options, struct replica **out_replica,
+			      struct ferry_why *why)
+{
+	struct replica *r = calloc(1, sizeof(*r));
+	enum ferry_error e;
+
+	if (r == NULL)
+		return ferry_fail(why, FERRY_NO_MEMORY, "No memory for a replica.");
+	r->options = *options;
+	if (r->options.frames_bytes_max == 0)
+		r->options.frames_bytes_max = REPLICA_FRAMES_BYTES_MAX;
+	arena_init(&r->work, REPLICA_WORK_BYTES_MAX);
+	arena_init(&r->frame_arena, r->options.frames_bytes_max);
+	e = gate_open(&r->g, path, SQLITE_OPEN_READWRITE | (options->create ? SQLITE_OPEN_CREATE : 0),
+		      options->busy_timeout_ms, why);
+	if (e == FERRY_OK)
+		e = prepare_file(r, path, why);
+	if (e == FERRY_OK) {
+		load_all(r);
+		if (r->g.error != FERRY_OK)
+			e = ferry_fail(why, r->g.error, "%s", r->g.why.text);
+	}
+	if (e != FERRY_OK) {
+		replica_close(r);
+		return e;
+	}
+	*out_replica = r;
+	return FERRY_OK;
+}
+
+void replica_close(struct replica *r)
+{
+	if (r == NULL)
+		return;
+	for (int i = 0; i < Q_COUNT; i++)
+		gate_finalize(&r->q[i]);
+	gate_finalize(&r->log_insert);
+	gate_finalize(&r->log_update);
+	model_close(&r->now);
+	model_close(&r->next);
+	gate_close(&r->g);
+	arena_deinit(&r->work);
+	arena_deinit(&r->frame_arena);
+	free(r->frames);
+	free(r->sums);
+	free(r->removed.p);
+	free(r);
+}
+
+enum ferry_error replica_enrol(struct replica *r, const struct uuid *tenant, const struct uuid *device,
+			       const char *hub, struct ferry_why *why)
+{
+	sqlite3_stmt *s = NULL;
+	enum ferry_error e = replica_begin(r, why);
+
+	if (e != FERRY_OK)
+		return e;
+	state_load(r);
+	if ((!uuid_is_zero(&r->st.device) && !uuid_equal(&r->st.device, device)) ||
+	    (!uuid_is_zero(&r->st.tenant) && !uuid_equal(&r->st.tenant, tenant)))
+		gate_fail(&r->g, FERRY_EXISTS, "This replica belongs to another device: move the file away first.");
+	r->st.device = *device;
+	r->st.tenant = *tenant;
+	random_bytes(&r->st.incarnation, sizeof(r->st.incarnation));
+	gate_run(&r->g, gate_statement(&r->g, &s, "UPDATE ferry_state SET hub = ?1, incarnation = ?2"), "tb", hub,
+		 &r->st.incarnation, 16);
+	gate_finalize(&s);
+	return replica_end(r, why);
+}
+
+bool replica_changed(struct replica *r)
+{
+	sqlite3_stmt *s;
+	int64_t version;
+
+	r->g.error = FERRY_OK;
+	s = q(r, Q_DATA_VERSION);
+	if (!gate_step(&r->g, s, ""))
+		return true;
+	version = sqlite3_column_int64(s, 0);
+	sqlite3_reset(s);
+	if (version == r->data_version)
+		return false;
+	r->data_version = version;
+	return true;
+}
+
+const struct schema *replica_schema(const struct replica *r)
+{
+	return &r->now.schema;
+}
+
+/* ---- Calls of the core ---- */
+
+static enum ferry_error replica_hello(void *store, struct message_hello *out, struct ferry_why *why)
+{
+	struct replica *r = store;
+	const struct state *st = &r->st;
+
+	r->g.error = FERRY_OK;
+	state_load(r);
+	if (r->g.error != FERRY_OK)
+		return ferry_fail(why, r->g.error, "%s", r->g.why.text);
+	out->incarnation = st->incarnation;
+	out->epoch = st->epoch;
+	out->schema_hash = r->next.schema.table_count > 0 ? r->next.schema.hash : st->schema_hash;
+	out->position = st->position;
+	out->mark = st->mark;
+	out->last_number = st->last_number;
+	out->fill_position = st->fill_active ? st->fill_position : -1;
+	out->fill_table = st->fill_active ? st->fill_table : 0;
+	out->fill_after = st->fill_after;
+	return FERRY_OK;
+}
+
+static void take_scopes(struct replica *r, const struct message_welcome *w)
+{
+	gate_exec(&r->g, "UPDATE ferry_scope SET held = 0");
+	for (uint32_t i = 0; i < w->scope_count; i++)
+		gate_run(&r->g, q(r, Q_SCOPE_ADD), "t", w->scopes[i]);
+}
+
+static void take_numbers(struct replica *r, const struct message_welcome *w)
+{
+	int64_t highest = w->settled;
+
+	for (uint32_t i = 0; i < w->settled_above_count; i++) {
+		if (w->settled_above[i] > highest)
+			highest = w->settled_above[i];
+	}
+	if (highest > r->st.last_number)
+		r->st.last_number = highest;
+}
+
+static enum ferry_error replica_welcome(void *store, const struct message_welcome *w, struct ferry_why *why)
+{
+	struct replica *r = store;
+	enum ferry_error e;
+
+	frames_drop(r);
+	e = replica_begin(r, why);
+	if (e != FERRY_OK)
+		return e;
+	if (!uuid_is_zero(&r->st.device) && !uuid_equal(&r->st.device, &w->device))
+		gate_fail(&r->g, FERRY_CLONE, "The hub knows this device by another identity than its replica.");
+	r->st.device = w->device;
+	r->st.tenant = w->tenant;
+	r->st.clock_offset = w->clock - replica_wall(r);
+	take_scopes(r, w);
+	take_numbers(r, w);
+	gate_exec(&r->g, "DELETE FROM ferry_frame");
+	e = replica_end(r, why);
+	r->welcome_epoch = w->epoch; /* the bookmark's own only with the next commit */
+	if (e == FERRY_OK && w->mode == WELCOME_FILL)
+		e = fill_start(r, why);
+	return e;
+}
+
+/* The hub has them durably. Nothing changes here: only the commit that brings
+ * their effect takes them out of the outbox (R3). */
+static enum ferry_error replica_ack(void *store, const struct message_ack *ack, struct ferry_why *why)
+{
+	struct replica *r = store;
+
+	for (uint32_t i = 0; i < ack->settled_count; i++) {
+		if (ack->settled[i].number > r->st.last_number)
+			return ferry_fail(why, FERRY_BAD_MESSAGE, "The hub settled change-set %lld, which was never given out.",
+					  (long long)ack->settled[i].number);
+	}
+	return FERRY_OK;
+}
+
+static enum ferry_error replica_status(void *store, struct store_status *out, struct ferry_why *why)
+{
+	struct replica *r = store;
+	sqlite3_stmt *s;
+
+	r->g.error = FERRY_OK;
+	s = q(r, Q_STATUS);
+	if (!gate_step(&r->g, s, "i", r->st.ingested)) {
+		gate_fail(&r->g, FERRY_INTERNAL, "The replica gives no status.");
+		return ferry_fail(why, r->g.error, "%s", r->g.why.text);
+	}
+	*out = (struct store_status){.position = r->st.position,
+				     .outbox_sets = (uint64_t)sqlite3_column_int64(s, 0),
+				     .outbox_rows = (uint64_t)sqlite3_column_int64(s, 1),
+				     .oldest_unsent_at = sqlite3_column_int64(s, 2) * 1000,
+				     .rejected = (uint64_t)sqlite3_column_int64(s, 3),
+				     .conflicts = (uint64_t)sqlite3_column_int64(s, 4)};
+	sqlite3_reset(s);
+	return FERRY_OK;
+}
+
+static void replica_disconnected(void *store)
+{
+	frames_drop(store);
+}
+
+const struct agent_store_ops replica_store_ops = {
+	.hello = replica_hello,
+	.welcome = replica_welcome,
+	.schema = replica_take_schema,
+	.cut = replica_cut,
+	.next_push = replica_next_push,
+	.ack = replica_ack,
+	.delta = replica_delta,
+	.commit = replica_commit,
+	.fill = replica_fill,
+	.status = replica_status,
+	.disconnected = replica_disconnected,
+};

@@ -1,0 +1,345 @@
+/* The hub's states: frames are kept until their commit, then applied in one
+ * transaction beneath the pending edits, with the verdicts that belong to
+ * that state (R3) and the bookmark. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/replica_internal.h"
+
+/* ---- Frames ---- */
+
+void frames_drop(struct replica *r)
+{
+	arena_reset(&r->frame_arena);
+	r->frame_count = 0;
+	if (r->frames_spilled) {
+		r->g.error = FERRY_OK;
+		gate_exec(&r->g, "DELETE FROM ferry_frame"); /* best effort: welcome empties it, too */
+	}
+	r->frames_spilled = false;
+}
+
+static bool copy_cells(struct arena *a, struct value *cells, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct value *v = &cells[i];
+
+		if ((v->kind != VALUE_TEXT && v->kind != VALUE_BYTES) || v->n == 0)
+			continue;
+		v->p = arena_copy(a, v->p, v->n);
+		if (v->p == NULL)
+			return false;
+	}
+	return true;
+}
+
+static bool copy_block(struct arena *a, struct block *b)
+{
+	size_t cells = (size_t)b->row_count * b->column_count;
+	struct value *copied = arena_copy(a, b->cells, cells * sizeof(*copied));
+
+	b->nums = arena_copy(a, b->nums, b->column_count * sizeof(*b->nums));
+	b->keys = arena_copy(a, b->keys, b->row_count * sizeof(*b->keys));
+	b->cells = copied;
+	return copied != NULL && b->nums != NULL && b->keys != NULL && copy_cells(a, copied, cells);
+}
+
+static bool keep_in_memory(struct replica *r, const struct message_delta *delta)
+{
+	struct message_delta *copy;
+	struct block *blocks;
+
+	if (r->frame_count == r->frame_capacity) {
+		uint32_t capacity = r->frame_capacity == 0 ? 16 : r->frame_capacity * 2;
+		struct message_delta *grown = realloc(r->frames, capacity * sizeof(*grown));
+
+		if (grown == NULL)
+			return false;
+		r->frames = grown;
+		r->frame_capacity = capacity;
+	}
+	copy = &r->frames[r->frame_count];
+	*copy = *delta;
+	copy->scope = arena_text(&r->frame_arena, delta->scope, strlen(delta->scope));
+	blocks = arena_copy(&r->frame_arena, delta->blocks, delta->block_count * sizeof(*blocks));
+	if (copy->scope == NULL || blocks == NULL)
+		return false;
+	for (uint32_t i = 0; i < delta->block_count; i++) {
+		if (!copy_block(&r->frame_arena, &blocks[i]))
+			return false;
+	}
+	copy->blocks = blocks;
+	r->frame_count++;
+	return true;
+}
+
+static enum ferry_error spill(struct replica *r, const struct message_delta *delta, struct ferry_why *why)
+{
+	struct message m = {.type = MESSAGE_DELTA, .delta = *delta};
+	struct buffer b;
+	enum ferry_error e;
+
+	buffer_init(&b, 64u << 20);
+	e = message_encode(&m, &b);
+	if (e == FERRY_OK)
+		e = replica_begin(r, why);
+	if (e == FERRY_OK) {
+		r->frames_spilled = true;
+		gate_run(&r->g, q(r, Q_FRAME_ADD), "b", b.p, (int)b.n);
+		e = replica_end(r, why);
+	}
+	buffer_deinit(&b);
+	return e;
+}
+
+/* Once one frame is spilled, those after it are, too: their order counts. */
+enum ferry_error replica_delta(void *store, const struct message_delta *delta, struct ferry_why *why)
+{
+	struct replica *r = store;
+
+	if (!r->frames_spilled && keep_in_memory(r, delta))
+		return FERRY_OK;
+	return spill(r, delta, why);
+}
+
+/* ---- One row of a frame ---- */
+
+struct frame { /* what a block's rows have in common */
+	struct replica *r;
+	enum target target;
+	struct table *t;
+	const struct block *b;
+	int64_t scope;
+	int columns[FERRY_COLUMNS_MAX]; /* of the block's columns, the table's; -1: unknown to us */
+};
+
+static void change_cells(struct frame *f, uint32_t row, struct row *to)
+{
+	const struct block *b = f->b;
+
+	if (b->op == ROW_INSERT) {
+		to->present = true;
+		for (int i = 0; i < FERRY_COLUMNS_MAX; i++)
+			to->cells[i] = cell_null();
+	}
+	for (uint32_t c = 0; c < b->column_count; c++) {
+		int i = f->columns[c];
+
+		if (i >= 0)
+			to->cells[i] = value_to_cell(&f->r->work, f->t->t->columns[i].kind,
+						     &b->cells[(size_t)c * b->row_count + row]);
+	}
+}
+
+static struct cell *copy_of(struct replica *r, const struct cell *cells)
+{
+	struct cell *copy = arena_copy(&r->work, cells, FERRY_COLUMNS_MAX * sizeof(*cells));
+
+	if (copy == NULL)
+		gate_fail(&r->g, FERRY_LIMIT, "A row is too large to be handled.");
+	return copy;
+}
+
+static void leave(struct scopes *s, int64_t id)
+{
+	for (int i = 0; i < s->count; i++) {
+		if (s->ids[i] == id) {
+			s->ids[i] = s->ids[--s->count];
+			return;
+		}
+	}
+}
+
+/* The confirmed row and its scopes, before and after. False: nothing to do. */
+static bool change_row(struct frame *f, uint32_t row, const struct row *before, const struct scopes *scopes_before,
+		       struct row *after, struct scopes *scopes_after)
+{
+
+	*scopes_after = *scopes_before;
+	after->present = before->present;
+	after->cells = copy_of(f->r, before->cells);
+	if (after->cells == NULL)
+		return false;
+	if (f->b->op == ROW_DELETE || f->b->op == ROW_LEFT) {
+		/* It goes when its last membership goes (R14). */
+		leave(scopes_after, f->scope);
+		after->present = before->present && scopes_after->count > 0;
+	} else if (f->b->op == ROW_UPDATE && !before->present) {
+		f->r->stray = true;
+		return false;
+	} else {
+		change_cells(f, row, after);
+		if (!scopes_have(scopes_after, f->scope)) {
+			if (scopes_after->count == ROW_SCOPES_MAX) {
+				gate_fail(&f->r->g, FERRY_LIMIT, "A row is in too many scopes.");
+				return false;
+			}
+			scopes_after->ids[scopes_after->count++] = f->scope;
+		}
+	}
+	return f->r->g.error == FERRY_OK;
+}
+
+static bool same_scopes(const struct scopes *a, const struct scopes *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (int i = 0; i < a->count; i++) {
+		if (!scopes_have(b, a->ids[i]))
+			return false;
+	}
+	return true;
+}
+
+static void apply_row(struct frame *f, uint32_t index)
+{
+	struct replica *r = f->r;
+	const struct uuid *key = &f->b->keys[index];
+	struct scopes before_scopes = {.count = 0}, after_scopes;
+	struct stack s = {0};
+	struct row before, after;
+	char text[UUID_TEXT];
+
+	arena_reset(&r->work);
+	uuid_format(key, text);
+	if (f->target == TARGET_LIVE && pending_exists(r, f->t, text)) {
+		stack_load(r, f->t, text, &s);
+		before = s.confirmed;
+	} else if (!row_read(r, f->target, f->t, text, &before)) {
+		return;
+	}
+	if (r->g.error != FERRY_OK)
+		return;
+	if (before.present)
+		scopes_get(r, f->target, f->t, key, &before_scopes);
+	if (!change_row(f, index, &before, &before_scopes, &after, &after_scopes))
+		return;
+	sums_change(r, f->target, f->t, key, &before, &before_scopes, &after, &after_scopes);
+	if (!same_scopes(&before_scopes, &after_scopes))
+		scopes_set(r, f->target, f->t, key, &after_scopes);
+	if (s.count > 0)
+		stack_rebase(r, f->target, f->t, text, &s, &after, &s.visible);
+	else
+		row_write(r, f->target, f->t, text, &before, &after);
+}
+
+static bool leaves(enum row_op op)
+{
+	return op == ROW_DELETE || op == ROW_LEFT;
+}
+
+static void apply_block(struct replica *r, enum target target, int64_t scope, const struct block *b,
+			struct store_commit_report *report)
+{
+	struct frame f = {.r = r, .target = target, .t = model_table(target_model(r, target), b->table), .b = b,
+			  .scope = scope};
+
+	if (f.t == NULL) {
+		gate_fail(&r->g, FERRY_SCHEMA, "The hub sent rows of table %u, which the schema does not hold.", b->table);
+		return;
+	}
+	for (uint32_t c = 0; c < b->column_count; c++)
+		f.columns[c] = table_column(f.t, b->nums[c]);
+	for (uint32_t i = 0; i < b->row_count && r->g.error == FERRY_OK; i++)
+		apply_row(&f, i);
+	report->rows_applied += b->row_count;
+}
+
+/* A row of a fill that is staged already. */
+void fill_again(struct replica *r, int64_t scope, const struct block *b, struct store_commit_report *report)
+{
+	apply_block(r, TARGET_FILL, scope, b, report);
+}
+
+static void apply_frame(struct replica *r, enum target target, const struct message_delta *delta, bool leaving,
+			struct store_commit_report *report)
+{
+	int64_t scope = scope_id(r, delta->scope);
+
+	for (uint32_t i = 0; i < delta->block_count && r->g.error == FERRY_OK; i++) {
+		if (leaves(delta->blocks[i].op) == leaving)
+			apply_block(r, target, scope, &delta->blocks[i], report);
+	}
+}
+
+static void apply_spilled(struct replica *r, enum target target, bool leaving, struct store_commit_report *report)
+{
+	sqlite3_stmt *s = q(r, Q_FRAME_GET);
+	int64_t id = 0;
+
+	while (gate_step(&r->g, s, "i", id)) {
+		struct arena a;
+		struct message m;
+		struct ferry_why why;
+		enum ferry_error e;
+
+		id = sqlite3_column_int64(s, 0);
+		arena_init(&a, 64u << 20);
+		e = message_decode(&a, sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1), &m, &why);
+		if (e != FERRY_OK)
+			gate_fail(&r->g, e, "A kept frame cannot be read: %.200s", why.text);
+		else if (m.type == MESSAGE_DELTA)
+			apply_frame(r, target, &m.delta, leaving, report);
+		arena_deinit(&a);
+		s = q(r, Q_FRAME_GET);
+	}
+}
+
+/* One state folds all scopes' additions first, then all leavings (R14): a
+ * row that moves from one held scope to another never goes. */
+void frames_apply(struct replica *r, enum target target, struct store_commit_report *report)
+{
+	for (int leaving = 0; leaving < 2; leaving++) {
+		for (uint32_t i = 0; i < r->frame_count && r->g.error == FERRY_OK; i++)
+			apply_frame(r, target, &r->frames[i], leaving, report);
+		if (r->frames_spilled)
+			apply_spilled(r, target, leaving, report);
+	}
+}
+
+/* ---- Commit ---- */
+
+static void move_bookmark(struct replica *r, const struct message_commit *c)
+{
+	r->st.position = c->position;
+	r->st.mark = c->mark;
+	if (!uuid_is_zero(&r->welcome_epoch))
+		r->st.epoch = r->welcome_epoch;
+	if (c->clock > r->st.commit_clock)
+		r->st.commit_clock = c->clock;
+	if (r->frames_spilled)
+		gate_exec(&r->g, "DELETE FROM ferry_frame");
+}
+
+enum ferry_error replica_commit(void *store, const struct message_commit *c, struct store_commit_report *report,
+				struct ferry_why *why)
+{
+	struct replica *r = store;
+	struct store_commit_report out = {.sums_match = true};
+	enum ferry_error e = cut_all(r, why); /* in short transactions, as far as it goes */
+
+	r->stray = false;
+	if (e == FERRY_OK && c->fill_done)
+		e = fill_fold(r, &out, why);
+	if (e == FERRY_OK)
+		e = replica_begin(r, why);
+	if (e != FERRY_OK)
+		return e;
+	/* What was captured since then was made on the old bookmark, too. */
+	cut_rest(r);
+	settle_take(r, c->settled, c->settled_count, &out);
+	if (c->fill_done)
+		fill_swap(r);
+	else
+		frames_apply(r, TARGET_LIVE, &out);
+	settle_sweep(r);
+	sums_compare(r, c, &out);
+	move_bookmark(r, c);
+	cut_rest(r); /* makes what is offered again ready */
+	e = replica_end(r, why);
+	if (e != FERRY_OK)
+		return e; /* the frames are kept for another try */
+	frames_drop(r);
+	*report = out;
+	return FERRY_OK;
+}

@@ -1,0 +1,438 @@
+/* The fill (R15): rows are staged in tables of their own, in short
+ * transactions, and take the place of the live ones in one. */
+#include <string.h>
+
+#include "agent/replica_internal.h"
+#include "shared/cell_hash.h"
+
+#define FILL_PREFIX "ferry_fill_"
+
+/* ---- Start ---- */
+
+static char *names_like(struct replica *r, const char *glob, const char *format)
+{
+	sqlite3_stmt *s = NULL;
+	char *sql = sqlite3_mprintf("");
+
+	gate_statement(&r->g, &s, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?1 "
+				  "AND name NOT IN ('ferry_fill_member')");
+	for (bool more = gate_step(&r->g, s, "t", glob); more; more = gate_next(&r->g, s)) {
+		char *one = sqlite3_mprintf(format, sqlite3_column_text(s, 0));
+
+		sql = sqlite3_mprintf("%z%z", sql, one);
+	}
+	gate_finalize(&s);
+	return sql;
+}
+
+static void drop_staging(struct replica *r)
+{
+	char *sql = names_like(r, FILL_PREFIX "*", "DROP TABLE \"%w\";");
+
+	model_finalize(&r->now);
+	model_finalize(&r->next);
+	gate_exec(&r->g, sql == NULL ? "no memory" : sql);
+	sqlite3_free(sql);
+}
+
+/* A new fill: what an older one had staged goes. A schema that waits for it
+ * stays; the hub sends the schema after its welcome when it has to. */
+enum ferry_error fill_start(struct replica *r, struct ferry_why *why)
+{
+	enum ferry_error e = replica_begin(r, why);
+
+	if (e != FERRY_OK)
+		return e;
+	drop_staging(r);
+	gate_exec(&r->g, "DELETE FROM ferry_fill_member; DELETE FROM ferry_sum WHERE fill = 1; "
+			 "UPDATE ferry_table SET fill_scope = 0");
+	r->st.fill_active = true;
+	r->st.fill_position = -1;
+	r->st.fill_table = 0;
+	r->st.fill_after = (struct uuid){{0}};
+	e = replica_end(r, why);
+	if (e != FERRY_OK)
+		return e;
+	r->g.error = FERRY_OK;
+	sums_load(r);
+	model_load(r, &r->now, 0);
+	model_load(r, &r->next, 1);
+	return r->g.error == FERRY_OK ? FERRY_OK : ferry_fail(why, r->g.error, "%s", r->g.why.text);
+}
+
+void staging_ensure(struct replica *r)
+{
+	struct model *m = target_model(r, TARGET_FILL);
+
+	for (uint32_t i = 0; i < m->schema.table_count; i++) {
+		char *sql = table_ddl(&m->schema.tables[i], FILL_PREFIX);
+		char *once = sql == NULL ? NULL : sqlite3_mprintf("CREATE TABLE IF NOT EXISTS %s", sql + strlen("CREATE TABLE "));
+
+		gate_exec(&r->g, once == NULL ? "no memory" : once);
+		sqlite3_free(once);
+		sqlite3_free(sql);
+	}
+}
+
+/* ---- Rows ---- */
+
+static sqlite3_stmt *staging_insert(struct replica *r, struct table *t)
+{
+	struct side *side = &t->side[TARGET_FILL];
+	sqlite3_str *s;
+	char *sql;
+
+	if (side->insert != NULL)
+		return gate_statement(&r->g, &side->insert, "");
+	s = sqlite3_str_new(NULL);
+	sqlite3_str_appendf(s, "INSERT INTO \"" FILL_PREFIX "%w\"(\"%w\"", t->t->name, t->t->key);
+	for (int i = 0; i < t->t->column_count; i++)
+		sqlite3_str_appendf(s, ", \"%w\"", t->t->columns[i].name);
+	sqlite3_str_appendall(s, ") VALUES (?1");
+	for (int i = 0; i < t->t->column_count; i++)
+		sqlite3_str_appendf(s, ", ?%d", i + 2);
+	sqlite3_str_appendall(s, ") ON CONFLICT DO NOTHING");
+	sql = sqlite3_str_finish(s);
+	if (sql != NULL)
+		(void)gate_statement(&r->g, &side->insert, sql);
+	sqlite3_free(sql);
+	return side->insert;
+}
+
+struct filling {
+	struct replica *r;
+	struct table *t;
+	const struct block *b;
+	int64_t scope;
+	int columns[FERRY_COLUMNS_MAX];
+	uint64_t sums[FERRY_COLUMNS_MAX];
+	int64_t rows;
+};
+
+/* The usual row is new and in the table's main scope: one insert, no look. */
+static bool stage_new(struct filling *f, sqlite3_stmt *s, uint32_t row)
+{
+	const struct uuid *key = &f->b->keys[row];
+	uint64_t seed = cell_hash_row_seed(key), hashes[FERRY_COLUMNS_MAX] = {0};
+	char text[UUID_TEXT];
+
+	uuid_format(key, text);
+	sqlite3_clear_bindings(s);
+	for (uint32_t c = 0; c < f->b->column_count; c++) {
+		const struct value *v = &f->b->cells[(size_t)c * f->b->row_count + row];
+		int i = f->columns[c];
+		struct cell cell;
+
+		if (i < 0 || v->kind == VALUE_NULL)
+			continue;
+		cell = value_to_cell(&f->r->work, f->t->t->columns[i].kind, v);
+		cell_bind(s, i + 2, &cell);
+		hashes[i] = cell_hash(seed, f->t->t->columns[i].num, f->t->t->columns[i].kind, v);
+	}
+	gate_run(&f->r->g, s, "t", text);
+	if (sqlite3_changes(f->r->g.db) == 0)
+		return false;
+	for (int i = 0; i < f->t->t->column_count; i++)
+		f->sums[i] ^= hashes[i];
+	f->rows++;
+	if (f->scope != f->t->side[TARGET_FILL].main_scope)
+		scopes_set(f->r, TARGET_FILL, f->t, key, &(struct scopes){.ids = {f->scope}, .count = 1});
+	return true;
+}
+
+static void stage_block(struct filling *f, struct store_commit_report *report)
+{
+	struct replica *r = f->r;
+	sqlite3_stmt *s = staging_insert(r, f->t);
+	struct side *side = &f->t->side[TARGET_FILL];
+
+	if (s == NULL)
+		return;
+	if (side->main_scope == 0)
+		scopes_set(r, TARGET_FILL, f->t, &f->b->keys[0], &(struct scopes){.ids = {f->scope}, .count = 1});
+	for (uint32_t i = 0; i < f->b->row_count && r->g.error == FERRY_OK; i++) {
+		struct block one;
+		struct value cells[FERRY_COLUMNS_MAX];
+
+		arena_reset(&r->work);
+		if (stage_new(f, s, i) || r->g.error != FERRY_OK)
+			continue;
+		/* There already: sent again, or in a second scope. */
+		one = *f->b;
+		for (uint32_t c = 0; c < one.column_count; c++)
+			cells[c] = f->b->cells[(size_t)c * f->b->row_count + i];
+		one.row_count = 1;
+		one.keys = &f->b->keys[i];
+		one.cells = cells;
+		fill_again(r, f->scope, &one, report);
+	}
+}
+
+static bool take_table(struct filling *f, struct ferry_why *why)
+{
+	f->t = model_table(target_model(f->r, TARGET_FILL), f->b->table);
+	if (f->t == NULL || f->b->column_count > FERRY_COLUMNS_MAX) {
+		(void)ferry_fail(why, FERRY_SCHEMA, "The hub sent rows of table %u, which the schema does not hold.",
+				 f->b->table);
+		return false;
+	}
+	for (uint32_t c = 0; c < f->b->column_count; c++)
+		f->columns[c] = table_column(f->t, f->b->nums[c]);
+	return true;
+}
+
+enum ferry_error replica_fill(void *store, const struct message_fill *fill, struct ferry_why *why)
+{
+	struct replica *r = store;
+	struct filling f = {.r = r, .b = &fill->block};
+	struct store_commit_report report = {0};
+	enum ferry_error e;
+	struct sum *sum;
+
+	if (!r->st.fill_active)
+		return ferry_fail(why, FERRY_UNEXPECTED_MESSAGE, "The hub sent rows of a fill that was not begun.");
+	if (!take_table(&f, why))
+		return FERRY_SCHEMA;
+	e = replica_begin(r, why);
+	if (e != FERRY_OK)
+		return e;
+	if (r->st.fill_position < 0 || r->st.fill_table == 0)
+		staging_ensure(r);
+	f.scope = scope_id(r, fill->scope);
+	if (fill->block.row_count > 0) {
+		stage_block(&f, &report);
+		r->st.fill_after = fill->block.keys[fill->block.row_count - 1];
+	} else if (r->st.fill_table != fill->block.table) {
+		r->st.fill_after = (struct uuid){{0}};
+	}
+	sum = sum_of(r, TARGET_FILL, f.scope, f.t->t->table);
+	if (sum != NULL) {
+		sum->rows += f.rows;
+		sum->dirty = true;
+		for (int i = 0; i < f.t->t->column_count; i++)
+			sum->sums[i] ^= f.sums[i];
+	}
+	r->st.fill_table = fill->block.table;
+	r->st.fill_position = fill->position;
+	return replica_end(r, why);
+}
+
+/* ---- The end ---- */
+
+/* Deltas since the fill's rows were read are folded into the staging in a
+ * transaction of their own: told again they change nothing, so that a kill
+ * in between does no harm. */
+enum ferry_error fill_fold(struct replica *r, struct store_commit_report *report, struct ferry_why *why)
+{
+	enum ferry_error e = replica_begin(r, why);
+
+	if (e != FERRY_OK)
+		return e;
+	if (!r->st.fill_active)
+		gate_fail(&r->g, FERRY_UNEXPECTED_MESSAGE, "The hub ended a fill that was not begun.");
+	staging_ensure(r);
+	frames_apply(r, TARGET_FILL, report);
+	return replica_end(r, why);
+}
+
+/* The pending edits of one row move onto the staged row; those of columns or
+ * tables that are no more are kept as refused, with their values. */
+struct moved {
+	int column[FERRY_COLUMNS_MAX]; /* of an old column, the new one; -1: gone */
+	bool same;
+};
+
+static void match_columns(const struct table *old, const struct table *fresh, struct moved *m)
+{
+	m->same = old == fresh || old->t->column_count == fresh->t->column_count;
+	for (int i = 0; i < old->t->column_count; i++) {
+		m->column[i] = old == fresh ? i : table_column(fresh, old->t->columns[i].num);
+		m->same = m->same && m->column[i] == i;
+	}
+}
+
+static struct cell *moved_cells(struct replica *r, const struct table *old, const struct moved *m,
+				const struct cell *cells)
+{
+	struct cell *out = arena_alloc(&r->work, FERRY_COLUMNS_MAX * sizeof(*out));
+
+	if (out == NULL) {
+		gate_fail(&r->g, FERRY_LIMIT, "A row is too large to be handled.");
+		return NULL;
+	}
+	for (int i = 0; i < FERRY_COLUMNS_MAX; i++)
+		out[i] = cell_null();
+	for (int i = 0; cells != NULL && i < old->t->column_count; i++) {
+		if (m->column[i] >= 0)
+			out[m->column[i]] = cells[i];
+	}
+	return out;
+}
+
+static uint64_t moved_mask(const struct table *old, const struct moved *m, uint64_t mask)
+{
+	uint64_t out = 0;
+
+	for (int i = 0; i < old->t->column_count; i++) {
+		if ((mask >> i & 1) != 0 && m->column[i] >= 0)
+			out |= UINT64_C(1) << m->column[i];
+	}
+	return out;
+}
+
+static void reject_gone(struct replica *r, struct table *old, const char *key, const struct entry *e, uint64_t gone)
+{
+	const struct set set = {.number = e->number};
+
+	if (gone != 0 && e->number > 0 && !number_list_has(&r->removed, e->number))
+		reject_row(r, &set, FERRY_UNKNOWN_COLUMN, "The hub's schema no longer has these columns.", old, key, e, gone);
+}
+
+static void move_entry(struct replica *r, struct table *old, struct table *fresh, const char *key, const struct moved *m,
+		       struct entry *e)
+{
+	uint64_t mask = moved_mask(old, m, e->mask), gone = 0;
+
+	if ((e->op & OP_MASK) == OP_UPDATE || (e->op & OP_MASK) == OP_INSERT) {
+		for (int i = 0; i < old->t->column_count; i++) {
+			bool said = (e->op & OP_MASK) == OP_INSERT ? e->fresh[i].type != SQLITE_NULL : e->mask >> i & 1;
+
+			if (said && m->column[i] < 0)
+				gone |= UINT64_C(1) << i;
+		}
+		reject_gone(r, old, key, e, gone);
+	}
+	e->mask = (e->op & OP_MASK) == OP_UPDATE ? mask : fresh->all;
+	e->old = moved_cells(r, old, m, e->old);
+	e->fresh = moved_cells(r, old, m, e->fresh);
+	if (r->g.error == FERRY_OK)
+		entry_write(r, e);
+}
+
+static void move_row(struct replica *r, struct table *old, struct table *fresh, const char *key)
+{
+	struct moved m;
+	struct stack s;
+	struct row staged;
+
+	match_columns(old, fresh, &m);
+	stack_load(r, old, key, &s);
+	for (uint32_t i = 0; i < s.count && !m.same && r->g.error == FERRY_OK; i++)
+		move_entry(r, old, fresh, key, &m, &s.entries[i]);
+	if (r->g.error == FERRY_OK && row_read(r, TARGET_FILL, fresh, key, &staged))
+		stack_rebase(r, TARGET_FILL, fresh, key, &s, &staged, &staged);
+}
+
+static void drop_row(struct replica *r, struct table *old, const char *key)
+{
+	struct stack s;
+
+	stack_load(r, old, key, &s);
+	for (uint32_t i = 0; i < s.count && r->g.error == FERRY_OK; i++) {
+		struct entry *e = &s.entries[i];
+		const struct set set = {.number = e->number};
+
+		if (e->number > 0 && !number_list_has(&r->removed, e->number))
+			reject_row(r, &set, FERRY_UNKNOWN_TABLE, "This device no longer gets the table.", old, key, e,
+				   (e->op & OP_MASK) == OP_INSERT ? old->all : e->mask);
+		entry_delete(r, old->t->table, key, e->seq);
+	}
+}
+
+static void move_pending(struct replica *r)
+{
+	char key[UUID_TEXT] = "";
+	int64_t number = -1;
+
+	for (;;) {
+		sqlite3_stmt *s = q(r, Q_PENDING_ROWS);
+		struct table *old, *fresh;
+
+		if (!gate_step(&r->g, s, "it", number, key))
+			return;
+		number = sqlite3_column_int64(s, 0);
+		memcpy(key, sqlite3_column_text(s, 1), UUID_TEXT - 1);
+		sqlite3_reset(s);
+		arena_reset(&r->work);
+		old = model_table(&r->now, (uint32_t)number);
+		fresh = model_table(target_model(r, TARGET_FILL), (uint32_t)number);
+		if (old != NULL && fresh != NULL)
+			move_row(r, old, fresh, key);
+		else if (old != NULL)
+			drop_row(r, old, key);
+	}
+}
+
+/* What apps made on a tracked table (indexes) stays. */
+static char *app_objects(struct replica *r)
+{
+	sqlite3_stmt *s = NULL;
+	char *sql = sqlite3_mprintf("");
+
+	gate_statement(&r->g, &s, "SELECT sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL "
+				  "AND name NOT GLOB 'ferry_*' AND tbl_name NOT GLOB 'ferry_*' "
+				  "AND tbl_name IN (SELECT name FROM ferry_table WHERE gen = 0)");
+	for (bool more = gate_step(&r->g, s, ""); more; more = gate_next(&r->g, s))
+		sql = sqlite3_mprintf("%z%s;\n", sql, sqlite3_column_text(s, 0));
+	gate_finalize(&s);
+	return sql;
+}
+
+static void swap_tables(struct replica *r)
+{
+	const struct model *fresh = target_model(r, TARGET_FILL);
+	char *kept = app_objects(r);
+
+	for (uint32_t i = 0; i < r->now.schema.table_count; i++)
+		gate_execf(&r->g, "DROP TABLE \"%w\"", r->now.schema.tables[i].name);
+	for (uint32_t i = 0; i < fresh->schema.table_count; i++) {
+		const struct schema_table *t = &fresh->schema.tables[i];
+
+		gate_execf(&r->g, "ALTER TABLE \"" FILL_PREFIX "%w\" RENAME TO \"%w\"", t->name, t->name);
+		triggers_create(r, t);
+	}
+	/* An index on a column that is no more cannot be made again. */
+	if (r->g.error == FERRY_OK && kept != NULL && kept[0] != '\0') {
+		gate_exec(&r->g, "SAVEPOINT app_objects");
+		if (sqlite3_exec(r->g.db, kept, NULL, NULL, NULL) != SQLITE_OK)
+			gate_exec(&r->g, "ROLLBACK TO app_objects");
+		gate_exec(&r->g, "RELEASE app_objects");
+	}
+	sqlite3_free(kept);
+}
+
+static void swap_schema(struct replica *r)
+{
+	if (r->next.schema.table_count == 0) {
+		gate_exec(&r->g, "UPDATE ferry_table SET scope = fill_scope, fill_scope = 0 WHERE gen = 0");
+		return;
+	}
+	r->st.schema_hash = r->next.schema.hash;
+	gate_exec(&r->g, "DELETE FROM ferry_table WHERE gen = 0; DELETE FROM ferry_column WHERE gen = 0; "
+			 "DELETE FROM ferry_label WHERE gen = 0; "
+			 "UPDATE ferry_table SET gen = 0, scope = fill_scope, fill_scope = 0; "
+			 "UPDATE ferry_column SET gen = 0; UPDATE ferry_label SET gen = 0");
+}
+
+/* The staged tables become the live ones, pending edits on top. In the
+ * transaction of the commit. Its write lock lasts for the pending rows and
+ * the freeing of the old tables' pages, not for the rows filled. */
+void fill_swap(struct replica *r)
+{
+	move_pending(r);
+	for (uint32_t i = 0; i < r->now.schema.table_count; i++)
+		triggers_drop(r, &r->now.schema.tables[i]);
+	model_finalize(&r->now);
+	model_finalize(&r->next);
+	swap_tables(r);
+	swap_schema(r);
+	gate_exec(&r->g, "DROP TABLE ferry_member; ALTER TABLE ferry_fill_member RENAME TO ferry_member; "
+			 "CREATE TABLE ferry_fill_member(tbl INTEGER NOT NULL, key BLOB NOT NULL, scope INTEGER NOT NULL, "
+			 "PRIMARY KEY(tbl, key, scope)) STRICT, WITHOUT ROWID");
+	sums_swap(r);
+	r->st.fill_active = false;
+	r->st.fill_position = -1;
+	r->st.fill_table = 0;
+	model_load(r, &r->now, 0);
+	model_load(r, &r->next, 1);
+}

@@ -1,0 +1,248 @@
+/* What the files agent/replica*.c share. agent/REPLICA.md explains the words:
+ * entry, stack, confirmed, visible, target. Nobody else includes this.
+ *
+ * Inside a transaction failures are noted in the gate and checked at its end;
+ * so most functions here return nothing. */
+#ifndef FERRY_AGENT_REPLICA_INTERNAL_H
+#define FERRY_AGENT_REPLICA_INTERNAL_H
+
+#include "agent/replica.h"
+#include "agent/sqlite_gate.h"
+
+enum target { TARGET_LIVE = 0, TARGET_FILL = 1 };
+
+/* ferry_log.op: an operation and flags. */
+enum entry_op {
+	OP_NONE = 0,   /* holds the log's last seq, so that numbers never go back */
+	OP_INSERT = 1,
+	OP_UPDATE = 2,
+	OP_DELETE = 3,
+	OP_NOTE = 4,   /* a row that an INSERT of the same key may be replacing */
+	OP_MARK = 5,   /* INSERT INTO ferry_tx: key = note, mask = base */
+	OP_ASIDE = 6,  /* keeps the visible row of pending updates whose row has gone */
+	OP_MASK = 7,
+	OP_GONE = 8,   /* update, delete: the confirmed row beneath is absent */
+	OP_HAD = 16,   /* insert: the confirmed row beneath is there; o0.. hold it */
+	OP_MERGED = 32, /* made of several captured entries; columns to be compared again */
+};
+
+enum set_state {
+	SET_BUILDING = 0, /* takes in captured entries */
+	SET_COMPLETE = 1, /* ended; content not yet fixed */
+	SET_READY = 2,    /* fixed: may be pushed */
+	SET_SPLIT = 3,    /* refused and offered again under other numbers; remembered for its dependants */
+};
+
+enum split_level { SPLIT_NOT = 0, SPLIT_PAUSES = 1, SPLIT_ROWS = 2 };
+
+struct side { /* a table as seen in one target */
+	sqlite3_stmt *select, *insert, *update, *remove;
+	int64_t main_scope;    /* scope of the rows that ferry_member does not list; 0: none yet */
+	int explicit_members;  /* -1 unknown, 0 ferry_member lists no row of the table, 1 it may */
+};
+
+struct table {
+	const struct schema_table *t;
+	uint64_t all;      /* mask of all columns */
+	uint64_t writable; /* of those devices may write */
+	uint64_t refs;     /* of those with a ref_table */
+	struct side side[2];
+};
+
+struct model { /* a schema in memory */
+	struct arena arena;
+	struct schema schema;
+	struct table *tables; /* as schema.tables */
+};
+
+struct state { /* ferry_state, its only row */
+	struct uuid incarnation, device, tenant, epoch, fill_after;
+	int64_t position, mark, last_number, ingested, clock_offset, commit_clock;
+	int64_t fill_position;
+	uint32_t fill_table;
+	bool fill_active;
+	uint64_t schema_hash;
+};
+
+struct sum { /* ferry_sum */
+	int64_t scope;
+	uint32_t table;
+	enum target target;
+	int64_t rows;
+	bool dirty;
+	uint64_t sums[FERRY_COLUMNS_MAX];
+};
+
+/* Statements with fixed text; see replica_sql.c. */
+enum query {
+	Q_STATE_LOAD, Q_STATE_SAVE, Q_LOG_RAW, Q_LOG_GET, Q_LOG_DELETE, Q_LOG_NONE, Q_LOG_DROP_NONE, Q_LOG_MAX,
+	Q_LOG_RANGE, Q_LOG_LISTED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
+	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
+	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_SPLIT_ADD, Q_SPLIT_DELETE,
+	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_ADD, Q_REJECT_ADD, Q_CONFLICT_ADD, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
+	Q_STATUS, Q_DATA_VERSION, Q_ABOVE, Q_BASE_OF,
+	Q_MEMBER_GET, Q_MEMBER_ADD, Q_MEMBER_DELETE, Q_MEMBER_ANY,
+	Q_FILL_MEMBER_GET, Q_FILL_MEMBER_ADD, Q_FILL_MEMBER_DELETE, Q_FILL_MEMBER_ANY,
+	Q_COUNT
+};
+
+struct number_list { /* sorted change-set numbers */
+	int64_t *p;
+	uint32_t count, capacity;
+};
+
+struct replica {
+	struct gate g;
+	struct replica_options options;
+	sqlite3_stmt *q[Q_COUNT];
+	sqlite3_stmt *log_insert, *log_update; /* depend on log_width */
+	int log_width;                         /* columns o0.. of ferry_log */
+	struct state st;
+	struct model now, next;                /* next: in force with the end of the running fill; else no tables */
+	struct sum *sums;
+	uint32_t sum_count, sum_capacity;
+	struct arena work;                     /* one row's, or one frame's */
+	struct arena frame_arena;
+	struct message_delta *frames;
+	uint32_t frame_count, frame_capacity;
+	bool frames_spilled;
+	struct number_list removed;            /* entries of these sets go at the next rebase */
+	int64_t data_version;
+	struct uuid welcome_epoch;
+	bool stray; /* a frame spoke of a row that is not there: the sums will tell */
+};
+
+/* A row as it stands somewhere: present, and its cells in order of columns. */
+struct row {
+	bool present;
+	struct cell *cells;
+};
+
+struct entry { /* of ferry_log, in a stack */
+	int64_t seq, number, at;
+	int op;
+	uint64_t mask;
+	struct cell *old; /* all columns; NULL cells outside the mask */
+	struct cell *fresh; /* what the edit made of them */
+};
+
+struct stack { /* a row with its pending edits, oldest first */
+	struct row visible, confirmed;
+	struct entry *entries;
+	uint32_t count;
+	bool had_aside;
+};
+
+struct set { /* ferry_change_set */
+	int64_t number, first, last, base, at, rows, tc, origin;
+	enum set_state state;
+	bool joined, listed;
+	enum split_level level;
+	uint64_t inserts; /* bit (table % 63): the set may insert rows of it */
+	const char *note;
+	int64_t *depends;
+	uint32_t depends_count;
+};
+
+/* replica.c */
+sqlite3_stmt *q(struct replica *r, enum query which);
+enum ferry_error replica_begin(struct replica *r, struct ferry_why *why);
+enum ferry_error replica_end(struct replica *r, struct ferry_why *why);
+void state_load(struct replica *r);
+int64_t replica_wall(struct replica *r);
+extern const char *const replica_sql[Q_COUNT];
+extern const char replica_ddl[];
+
+/* replica_schema.c */
+void model_load(struct replica *r, struct model *m, int gen);
+void model_finalize(struct model *m); /* its statements */
+void model_close(struct model *m);
+void schema_store(struct replica *r, const struct schema *schema, int gen);
+struct table *model_table(const struct model *m, uint32_t number);
+int table_column(const struct table *t, uint16_t num); /* index, or -1 */
+void live_tables_create(struct replica *r, const struct schema *schema);
+void triggers_create(struct replica *r, const struct schema_table *t);
+void triggers_drop(struct replica *r, const struct schema_table *t);
+char *table_ddl(const struct schema_table *t, const char *prefix); /* sqlite3_free */
+void log_widen(struct replica *r, const struct schema *schema);
+struct model *target_model(struct replica *r, enum target target);
+enum ferry_error replica_take_schema(void *store, const struct schema *schema, struct ferry_why *why);
+
+/* replica_value.c */
+bool cell_to_value(struct arena *a, enum column_kind kind, const struct cell *c, struct value *out, int *out_code);
+struct cell value_to_cell(struct arena *a, enum column_kind kind, const struct value *v);
+bool key_to_uuid(const struct cell *c, struct uuid *out);
+
+/* replica_row.c */
+bool row_read(struct replica *r, enum target target, struct table *t, const char *key, struct row *out);
+void row_write(struct replica *r, enum target target, struct table *t, const char *key, const struct row *before,
+	       const struct row *after);
+void stack_load(struct replica *r, struct table *t, const char *key, struct stack *out);
+void stack_rebase(struct replica *r, enum target target, struct table *t, const char *key, struct stack *s,
+		  const struct row *confirmed, const struct row *standing);
+bool pending_exists(struct replica *r, const struct table *t, const char *key);
+void entry_write(struct replica *r, const struct entry *e);
+int64_t entry_append(struct replica *r, uint32_t table, const char *key, const struct entry *e);
+void log_delete(struct replica *r, int64_t seq);
+void entry_delete(struct replica *r, uint32_t table, const char *key, int64_t seq);
+void row_rebase(struct replica *r, struct table *t, const char *key); /* after numbers were added to r->removed */
+
+/* replica_sum.c */
+#define ROW_SCOPES_MAX 64
+struct scopes {
+	int64_t ids[ROW_SCOPES_MAX];
+	int count;
+};
+void sums_load(struct replica *r);
+void sums_save(struct replica *r);
+struct sum *sum_of(struct replica *r, enum target target, int64_t scope, uint32_t table);
+void sums_change(struct replica *r, enum target target, const struct table *t, const struct uuid *key,
+		 const struct row *before, const struct scopes *scopes_before, const struct row *after,
+		 const struct scopes *scopes_after);
+int64_t scope_id(struct replica *r, const char *name);
+void scopes_get(struct replica *r, enum target target, struct table *t, const struct uuid *key, struct scopes *out);
+void scopes_set(struct replica *r, enum target target, struct table *t, const struct uuid *key,
+		const struct scopes *s);
+bool scopes_have(const struct scopes *s, int64_t id);
+void sums_compare(struct replica *r, const struct message_commit *c, struct store_commit_report *report);
+void sums_swap(struct replica *r);
+
+/* replica_cut.c */
+enum ferry_error replica_cut(void *store, bool *out_more, struct ferry_why *why);
+enum ferry_error cut_all(struct replica *r, struct ferry_why *why); /* in short transactions */
+void cut_rest(struct replica *r);                                   /* in the running one */
+bool set_get(struct replica *r, sqlite3_stmt *s, struct set *out);  /* a row of ferry_change_set; depends in r->work */
+void set_save(struct replica *r, const struct set *s);
+void set_add(struct replica *r, struct set *s);                     /* gives it the next number */
+sqlite3_stmt *set_entries(struct replica *r, const struct set *s, int64_t after); /* ferry_log.*, place, number */
+bool number_list_add(struct number_list *l, int64_t number);
+bool number_list_has(const struct number_list *l, int64_t number);
+
+/* replica_push.c */
+enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size_t budget_bytes, struct arena *arena,
+				   struct message_push *out, struct ferry_why *why);
+
+/* replica_settle.c */
+void settle_take(struct replica *r, const struct settled *settled, uint32_t count, struct store_commit_report *report);
+void settle_sweep(struct replica *r);
+enum ferry_error refuse_locally(struct replica *r, int64_t number, int code, const char *sentence,
+				struct ferry_why *why);
+void reject_row(struct replica *r, const struct set *s, int code, const char *sentence, struct table *t,
+		const char *key, const struct entry *e, uint64_t mask);
+
+/* replica_apply.c */
+enum ferry_error replica_delta(void *store, const struct message_delta *delta, struct ferry_why *why);
+enum ferry_error replica_commit(void *store, const struct message_commit *c, struct store_commit_report *report,
+				struct ferry_why *why);
+void frames_drop(struct replica *r);
+void frames_apply(struct replica *r, enum target target, struct store_commit_report *report);
+void fill_again(struct replica *r, int64_t scope, const struct block *b, struct store_commit_report *report);
+
+/* replica_fill.c */
+enum ferry_error fill_start(struct replica *r, struct ferry_why *why);
+enum ferry_error replica_fill(void *store, const struct message_fill *fill, struct ferry_why *why);
+enum ferry_error fill_fold(struct replica *r, struct store_commit_report *report, struct ferry_why *why);
+void fill_swap(struct replica *r);
+void staging_ensure(struct replica *r);
+
+#endif

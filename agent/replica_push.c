@@ -1,0 +1,410 @@
+/* The outbox as push messages. A change-set's content is read from the stacks
+ * of its rows each time, and is the same each time: what an edit made of a
+ * cell is the old value of the next edit above, or the visible cell. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/replica_internal.h"
+
+#define AT_STEP_MS 100 /* times of rows are told this finely: they only break ties */
+#define ROW_OVERHEAD_BYTES 24
+#define PUSH_ROWS_MAX 4096 /* each may need a block of its own: FERRY_BLOCKS_MAX */
+#define PUSH_SETS_MAX 1024
+
+struct push_row {
+	struct table *t;
+	enum row_op op;
+	uint64_t columns;
+	struct uuid key;
+	struct value *values; /* of the columns, in order */
+	int64_t at;
+	const int64_t *bases; /* pairs (num, position) */
+	uint32_t base_count;
+	uint32_t order;
+};
+
+struct push {
+	struct replica *r;
+	struct arena *arena;
+	struct push_row *rows;
+	uint32_t count, capacity;
+	size_t bytes;
+	uint32_t rows_before; /* in the message already */
+	int64_t after; /* place of the last row taken */
+	int bad_code;
+	char bad[160];
+};
+
+/* ---- One row ---- */
+
+/* The common case, an edit with nothing pending above it: the visible row is
+ * what it made. Else the stack is traced. */
+static bool fresh_cells(struct push *p, struct table *t, const char *key, int64_t seq, struct cell **out)
+{
+	struct replica *r = p->r;
+	sqlite3_stmt *above = q(r, Q_ABOVE);
+	struct stack stack;
+	struct row row;
+	bool alone = !gate_step(&r->g, above, "iti", (int64_t)t->t->table, key, seq);
+
+	if (above != NULL)
+		sqlite3_reset(above);
+	if (alone) {
+		if (!row_read(r, TARGET_LIVE, t, key, &row))
+			return false;
+		*out = row.cells;
+		return true;
+	}
+	stack_load(r, t, key, &stack);
+	for (uint32_t i = 0; i < stack.count; i++) {
+		if (stack.entries[i].seq == seq)
+			*out = stack.entries[i].fresh;
+	}
+	return r->g.error == FERRY_OK;
+}
+
+static uint64_t pushed_columns(const struct table *t, int op, uint64_t mask, const struct cell *fresh)
+{
+	uint64_t columns = 0;
+
+	if (op == OP_UPDATE)
+		return mask & t->writable;
+	for (int i = 0; op == OP_INSERT && i < t->t->column_count; i++) {
+		if ((t->writable >> i & 1) != 0 && !(fresh[i].type == SQLITE_NULL && t->t->columns[i].has_default))
+			columns |= UINT64_C(1) << i;
+	}
+	return columns;
+}
+
+static bool keep_value(struct push *p, struct value *v)
+{
+	if ((v->kind != VALUE_TEXT && v->kind != VALUE_BYTES) || v->n == 0)
+		return true;
+	v->p = arena_copy(p->arena, v->p, v->n);
+	p->bytes += v->n;
+	return v->p != NULL;
+}
+
+static bool convert(struct push *p, struct push_row *row, const struct cell *fresh)
+{
+	const struct schema_table *t = row->t->t;
+	uint32_t n = 0;
+
+	row->values = arena_array(p->arena, (size_t)__builtin_popcountll(row->columns), sizeof(*row->values));
+	if (row->values == NULL)
+		return false;
+	for (int i = 0; i < t->column_count; i++) {
+		struct value *v = &row->values[n];
+
+		if ((row->columns >> i & 1) == 0)
+			continue;
+		if (!cell_to_value(&p->r->work, t->columns[i].kind, &fresh[i], v, &p->bad_code)) {
+			(void)snprintf(p->bad, sizeof(p->bad), "The value of %s.%s has not the form of its type.", t->name,
+				       t->columns[i].name);
+			return false;
+		}
+		p->bad_code = 0;
+		if (!keep_value(p, v))
+			return false;
+		p->bytes += 9;
+		n++;
+	}
+	return true;
+}
+
+static struct push_row *row_slot(struct push *p)
+{
+	if (p->count == p->capacity) {
+		uint32_t capacity = p->capacity == 0 ? 256 : p->capacity * 2;
+		struct push_row *grown = realloc(p->rows, capacity * sizeof(*grown));
+
+		if (grown == NULL)
+			return NULL;
+		p->rows = grown;
+		p->capacity = capacity;
+	}
+	p->rows[p->count] = (struct push_row){.order = p->count};
+	return &p->rows[p->count++];
+}
+
+/* s stands on an entry of the log. False: stop (full, bad value, failure). */
+static bool take_row(struct push *p, sqlite3_stmt *s)
+{
+	struct replica *r = p->r;
+	sqlite3_stmt *base;
+	int op = sqlite3_column_int(s, 3) & OP_MASK;
+	int64_t seq = sqlite3_column_int64(s, 0);
+	struct table *t = model_table(&r->now, (uint32_t)sqlite3_column_int64(s, 1));
+	char key[UUID_TEXT] = "";
+	struct push_row *row;
+	struct cell *fresh = NULL;
+
+	if (t == NULL)
+		return true;
+	memcpy(key, sqlite3_column_text(s, 2), UUID_TEXT - 1);
+	row = row_slot(p);
+	if (row == NULL)
+		return false;
+	row->t = t;
+	row->op = (enum row_op)op;
+	row->at = sqlite3_column_int64(s, 6);
+	arena_reset(&r->work);
+	if (!uuid_parse(key, UUID_TEXT - 1, &row->key)) {
+		p->bad_code = FERRY_BAD_VALUE;
+		(void)snprintf(p->bad, sizeof(p->bad), "The key of a row of %s is not a UUID.", t->t->name);
+		return false;
+	}
+	if (op != OP_DELETE) {
+		if (!fresh_cells(p, t, key, seq, &fresh) || fresh == NULL)
+			return false;
+		row->columns = pushed_columns(t, op, (uint64_t)sqlite3_column_int64(s, 4), fresh);
+		if (!convert(p, row, fresh))
+			return false;
+	}
+	base = q(r, Q_BASE_OF);
+	if (gate_step(&r->g, base, "iti", (int64_t)t->t->table, key, seq)) {
+		int n = sqlite3_column_bytes(base, 0);
+
+		if (n > 0) {
+			row->bases = arena_copy(p->arena, sqlite3_column_blob(base, 0), (size_t)n);
+			row->base_count = row->bases == NULL ? 0 : (uint32_t)n / 16;
+		}
+		sqlite3_reset(base);
+	}
+	p->bytes += ROW_OVERHEAD_BYTES + row->base_count * 14;
+	return !p->arena->full && r->g.error == FERRY_OK;
+}
+
+/* ---- Blocks ---- */
+
+static int compare_rows(const void *pa, const void *pb)
+{
+	const struct push_row *a = pa, *b = pb;
+
+	if (a->t != b->t)
+		return a->t->t->table < b->t->t->table ? -1 : 1;
+	if (a->op != b->op)
+		return a->op < b->op ? -1 : 1;
+	if (a->columns != b->columns)
+		return a->columns < b->columns ? -1 : 1;
+	return a->order < b->order ? -1 : a->order > b->order;
+}
+
+static bool same_block(const struct push_row *a, const struct push_row *b)
+{
+	return a->t == b->t && a->op == b->op && a->columns == b->columns;
+}
+
+static int64_t row_at(const struct push_row *row, int64_t first_ms)
+{
+	int64_t after = (row->at - first_ms) / AT_STEP_MS * AT_STEP_MS;
+
+	return after > 0 ? after * 1000 : 0;
+}
+
+static bool fill_bases(struct push *p, struct block *b, const struct push_row *rows)
+{
+	struct row_base *bases;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < b->row_count; i++)
+		b->base_count += rows[i].base_count;
+	if (b->base_count == 0)
+		return true;
+	bases = arena_array(p->arena, b->base_count, sizeof(*bases));
+	if (bases == NULL)
+		return false;
+	for (uint32_t i = 0; i < b->row_count; i++) {
+		for (uint32_t k = 0; k < rows[i].base_count; k++)
+			bases[n++] = (struct row_base){i, (uint16_t)rows[i].bases[k * 2], rows[i].bases[k * 2 + 1]};
+	}
+	b->bases = bases;
+	return true;
+}
+
+static bool fill_block(struct push *p, struct block *b, const struct push_row *rows, uint32_t count, int64_t first_ms)
+{
+	const struct schema_table *t = rows[0].t->t;
+	uint16_t *nums, n = 0;
+	struct uuid *keys = arena_array(p->arena, count, sizeof(*keys));
+	int64_t *at = arena_array(p->arena, count, sizeof(*at));
+	struct value *cells;
+	bool any_at = false;
+
+	*b = (struct block){.table = t->table, .op = rows[0].op, .row_count = count,
+			    .column_count = (uint16_t)__builtin_popcountll(rows[0].columns)};
+	nums = arena_array(p->arena, b->column_count, sizeof(*nums));
+	cells = arena_array(p->arena, (size_t)count * b->column_count, sizeof(*cells));
+	if (keys == NULL || at == NULL || nums == NULL || cells == NULL)
+		return false;
+	for (int i = 0; i < t->column_count; i++) {
+		if (rows[0].columns >> i & 1)
+			nums[n++] = t->columns[i].num;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		keys[i] = rows[i].key;
+		at[i] = row_at(&rows[i], first_ms);
+		any_at |= at[i] != 0;
+		for (uint16_t c = 0; c < b->column_count; c++)
+			cells[(size_t)c * count + i] = rows[i].values[c];
+	}
+	b->nums = nums;
+	b->keys = keys;
+	b->cells = cells;
+	b->at = any_at ? at : NULL;
+	return fill_bases(p, b, rows);
+}
+
+static bool make_blocks(struct push *p, const struct set *set, int64_t first_ms, struct change_set *out)
+{
+	struct block *blocks;
+	uint32_t n = 0;
+
+	*out = (struct change_set){.number = set->number, .base_position = set->base < 0 ? 0 : set->base, .at = set->at,
+				   .joined = set->joined, .depends_count = set->depends_count};
+	out->depends = arena_copy(p->arena, set->depends, set->depends_count * sizeof(*set->depends));
+	if (p->count == 0)
+		return true;
+	qsort(p->rows, p->count, sizeof(*p->rows), compare_rows);
+	for (uint32_t i = 0; i < p->count; i++)
+		n += i == 0 || !same_block(&p->rows[i - 1], &p->rows[i]);
+	blocks = arena_array(p->arena, n, sizeof(*blocks));
+	if (blocks == NULL)
+		return false;
+	for (uint32_t i = 0, k = 0; i < p->count; k++) {
+		uint32_t end = i + 1;
+
+		while (end < p->count && same_block(&p->rows[i], &p->rows[end]))
+			end++;
+		if (!fill_block(p, &blocks[k], p->rows + i, end - i, first_ms))
+			return false;
+		i = end;
+	}
+	out->blocks = blocks;
+	out->block_count = n;
+	return true;
+}
+
+/* ---- Change-sets ---- */
+
+/* Rows of a change-set from `after` on, up to the budget. *out_more: others
+ * are left for the next part. */
+static bool take_part(struct push *p, const struct set *set, int64_t after, size_t budget, bool *out_more)
+{
+	struct gate *g = &p->r->g;
+	sqlite3_stmt *s = set_entries(p->r, set, after);
+	bool ok = true;
+
+	p->count = 0;
+	p->bytes = 32;
+	*out_more = false;
+	while (ok && gate_next(g, s)) {
+		if (p->count > 0 && (p->bytes >= budget || p->count == PUSH_ROWS_MAX)) {
+			*out_more = true;
+			break;
+		}
+		ok = take_row(p, s);
+		p->after = sqlite3_column_int64(s, 7 + p->r->log_width);
+	}
+	if (s != NULL)
+		sqlite3_reset(s);
+	return ok && g->error == FERRY_OK;
+}
+
+static int64_t first_ms(struct replica *r, const struct set *set)
+{
+	sqlite3_stmt *s = set_entries(r, set, 0);
+	int64_t at = INT64_MAX;
+
+	if (gate_next(&r->g, s)) {
+		at = sqlite3_column_int64(s, 6);
+		sqlite3_reset(s);
+	}
+	return at;
+}
+
+static enum ferry_error take_failed(struct push *p, const struct set *set, struct ferry_why *why)
+{
+	if (p->r->g.error != FERRY_OK)
+		return ferry_fail(why, p->r->g.error, "%s", p->r->g.why.text);
+	if (p->bad_code != 0) /* set aside here: the others go on (P6) */
+		return refuse_locally(p->r, set->number, p->bad_code, p->bad, why);
+	return ferry_fail(why, FERRY_LIMIT, "A change-set does not fit into the memory for a message.");
+}
+
+static bool next_set(struct replica *r, int64_t after, struct set *out)
+{
+	sqlite3_stmt *s = q(r, Q_SET_NEXT);
+
+	return gate_step(&r->g, s, "i", after) && set_get(r, s, out);
+}
+
+static void advance(struct push_cursor *c, const struct push *p, struct change_set *out, bool more)
+{
+	out->part = c->inside ? c->part : 0;
+	out->more = more;
+	c->number = out->number;
+	c->inside = more;
+	c->part = more ? out->part + 1 : 0;
+	c->after_seq = more ? p->after : 0;
+}
+
+/* One more change-set, or part, into sets[]. *out_done: the message is full
+ * or the outbox is. */
+static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size_t budget, size_t *used,
+				struct message_push *out, struct change_set *sets, bool *out_done, struct ferry_why *why)
+{
+	struct replica *r = p->r;
+	bool more, inside = cursor->inside;
+	struct set set;
+	int64_t start;
+
+	*out_done = true;
+	arena_reset(&r->work);
+	if (!next_set(r, cursor->number - inside, &set) || (inside && set.number != cursor->number)) {
+		cursor->inside = false;
+		return r->g.error == FERRY_OK ? FERRY_OK : ferry_fail(why, r->g.error, "%s", r->g.why.text);
+	}
+	set.depends = arena_copy(p->arena, set.depends, set.depends_count * sizeof(*set.depends));
+	start = first_ms(r, &set);
+	if (!take_part(p, &set, inside ? cursor->after_seq : 0, budget, &more)) {
+		*out_done = false;
+		return take_failed(p, &set, why);
+	}
+	/* Parts go alone, so that they are cut alike each time (R7). */
+	if (out->set_count > 0 && (more || inside || *used + p->bytes > budget ||
+				   p->rows_before + p->count > PUSH_ROWS_MAX))
+		return FERRY_OK;
+	if (!make_blocks(p, &set, start, &sets[out->set_count]))
+		return take_failed(p, &set, why);
+	*used += p->bytes;
+	p->rows_before += p->count;
+	advance(cursor, p, &sets[out->set_count], more);
+	out->set_count++;
+	*out_done = more || inside || *used >= budget || out->set_count == PUSH_SETS_MAX;
+	return FERRY_OK;
+}
+
+enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size_t budget_bytes, struct arena *arena,
+				   struct message_push *out, struct ferry_why *why)
+{
+	struct replica *r = store;
+	struct push p = {.r = r, .arena = arena};
+	struct change_set *sets = arena_array(arena, PUSH_SETS_MAX, sizeof(*sets));
+	enum ferry_error e = FERRY_OK;
+	bool done = sets == NULL;
+	size_t used = 0;
+
+	*out = (struct message_push){.sets = sets};
+	r->g.error = FERRY_OK;
+	if (sets == NULL)
+		return ferry_fail(why, FERRY_LIMIT, "No memory for a message.");
+	while (!done && e == FERRY_OK) {
+		p.bad_code = 0;
+		e = add_set(&p, cursor, budget_bytes, &used, out, sets, &done, why);
+	}
+	free(p.rows);
+	/* What was made is sent; a failure comes again with the next call. */
+	return out->set_count > 0 ? FERRY_OK : e;
+}

@@ -1,0 +1,455 @@
+/* The tracked tables: their schema in ferry_table, ferry_column and
+ * ferry_label, their DDL, and the triggers that capture what apps write. */
+#include <string.h>
+
+#include "agent/replica_internal.h"
+
+#define AT_NOW "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+/* ---- In memory ---- */
+
+static const char *text_of(struct arena *a, sqlite3_stmt *s, int i)
+{
+	const char *p = (const char *)sqlite3_column_text(s, i);
+
+	return p == NULL ? NULL : arena_text(a, p, (size_t)sqlite3_column_bytes(s, i));
+}
+
+static void load_labels(struct replica *r, struct model *m, int gen, uint32_t table, struct schema_column *c)
+{
+	sqlite3_stmt *s = NULL;
+	const char **labels;
+	uint32_t n = 0;
+
+	gate_statement(&r->g, &s, "SELECT label, (SELECT count(*) FROM ferry_label WHERE gen = ?1 AND tbl = ?2 AND num = ?3) "
+				  "FROM ferry_label WHERE gen = ?1 AND tbl = ?2 AND num = ?3 ORDER BY i");
+	if (gate_step(&r->g, s, "iii", (int64_t)gen, (int64_t)table, (int64_t)c->num)) {
+		labels = arena_array(&m->arena, (size_t)sqlite3_column_int64(s, 1), sizeof(*labels));
+		do {
+			if (labels != NULL)
+				labels[n++] = text_of(&m->arena, s, 0);
+		} while (gate_next(&r->g, s));
+		c->labels = labels;
+		c->label_count = n;
+	}
+	gate_finalize(&s);
+}
+
+static void load_columns(struct replica *r, struct model *m, int gen, struct schema_table *t)
+{
+	struct schema_column *columns = arena_array(&m->arena, FERRY_COLUMNS_MAX, sizeof(*columns));
+	sqlite3_stmt *s = NULL;
+
+	if (columns == NULL)
+		return;
+	gate_statement(&r->g, &s, "SELECT num, name, kind, not_null, read_only, has_default, default_sql, ref_table "
+				  "FROM ferry_column WHERE gen = ?1 AND tbl = ?2 ORDER BY num");
+	for (bool more = gate_step(&r->g, s, "ii", (int64_t)gen, (int64_t)t->table);
+	     more && t->column_count < FERRY_COLUMNS_MAX; more = gate_next(&r->g, s)) {
+		columns[t->column_count++] = (struct schema_column){
+			.num = (uint16_t)sqlite3_column_int(s, 0), .name = text_of(&m->arena, s, 1),
+			.kind = (enum column_kind)sqlite3_column_int(s, 2), .not_null = sqlite3_column_int(s, 3) != 0,
+			.read_only = sqlite3_column_int(s, 4) != 0, .has_default = sqlite3_column_int(s, 5) != 0,
+			.default_sql = text_of(&m->arena, s, 6), .ref_table = (uint32_t)sqlite3_column_int64(s, 7)};
+	}
+	gate_finalize(&s);
+	for (uint32_t i = 0; i < t->column_count; i++)
+		load_labels(r, m, gen, t->table, &columns[i]);
+	t->columns = columns;
+}
+
+static void describe(struct table *t)
+{
+	for (uint32_t i = 0; i < t->t->column_count; i++) {
+		uint64_t bit = UINT64_C(1) << i;
+
+		t->all |= bit;
+		if (!t->t->columns[i].read_only && t->t->writable)
+			t->writable |= bit;
+		if (t->t->columns[i].ref_table != 0)
+			t->refs |= bit;
+	}
+	t->side[TARGET_LIVE].explicit_members = -1;
+	t->side[TARGET_FILL].explicit_members = -1;
+}
+
+void model_finalize(struct model *m)
+{
+	for (uint32_t i = 0; i < m->schema.table_count; i++) {
+		for (int side = 0; side < 2; side++) {
+			gate_finalize(&m->tables[i].side[side].select);
+			gate_finalize(&m->tables[i].side[side].insert);
+			gate_finalize(&m->tables[i].side[side].update);
+			gate_finalize(&m->tables[i].side[side].remove);
+		}
+	}
+}
+
+void model_close(struct model *m)
+{
+	model_finalize(m);
+	arena_deinit(&m->arena);
+	m->schema = (struct schema){0};
+	m->tables = NULL;
+}
+
+static uint64_t next_hash(struct replica *r)
+{
+	sqlite3_stmt *s = NULL;
+	uint64_t hash = 0;
+
+	if (gate_step(&r->g, gate_statement(&r->g, &s, "SELECT next_hash FROM ferry_state"), ""))
+		hash = (uint64_t)sqlite3_column_int64(s, 0);
+	gate_finalize(&s);
+	return hash;
+}
+
+void model_load(struct replica *r, struct model *m, int gen)
+{
+	sqlite3_stmt *s = NULL;
+	struct schema_table *tables = NULL;
+	uint32_t n = 0, count;
+
+	model_close(m);
+	arena_init(&m->arena, 16u << 20);
+	gate_statement(&r->g, &s, "SELECT tbl, name, key, key_num, writable, rank, scope, fill_scope, "
+				  "(SELECT count(*) FROM ferry_table WHERE gen = ?1) FROM ferry_table WHERE gen = ?1 ORDER BY tbl");
+	for (bool more = gate_step(&r->g, s, "i", (int64_t)gen); more; more = gate_next(&r->g, s), n++) {
+		if (tables == NULL) {
+			count = (uint32_t)sqlite3_column_int64(s, 8);
+			tables = arena_array(&m->arena, count, sizeof(*tables));
+			m->tables = arena_array(&m->arena, count, sizeof(*m->tables));
+		}
+		if (tables == NULL || m->tables == NULL)
+			break;
+		tables[n] = (struct schema_table){
+			.table = (uint32_t)sqlite3_column_int64(s, 0), .name = text_of(&m->arena, s, 1),
+			.key = text_of(&m->arena, s, 2), .key_num = (uint16_t)sqlite3_column_int(s, 3),
+			.writable = sqlite3_column_int(s, 4) != 0, .rank = (uint32_t)sqlite3_column_int64(s, 5)};
+		m->tables[n].t = &tables[n];
+		m->tables[n].side[TARGET_LIVE].main_scope = sqlite3_column_int64(s, 6);
+		m->tables[n].side[TARGET_FILL].main_scope = sqlite3_column_int64(s, 7);
+	}
+	gate_finalize(&s);
+	for (uint32_t i = 0; i < n; i++) {
+		load_columns(r, m, gen, &tables[i]);
+		describe(&m->tables[i]);
+	}
+	m->schema = (struct schema){.hash = gen == 0 ? r->st.schema_hash : next_hash(r), .tables = tables, .table_count = n};
+	if (m->arena.full)
+		gate_fail(&r->g, FERRY_LIMIT, "The schema is too large.");
+}
+
+struct table *model_table(const struct model *m, uint32_t number)
+{
+	uint32_t low = 0, high = m->schema.table_count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (m->schema.tables[middle].table < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < m->schema.table_count && m->schema.tables[low].table == number ? &m->tables[low] : NULL;
+}
+
+int table_column(const struct table *t, uint16_t num)
+{
+	for (int i = 0; i < t->t->column_count; i++) {
+		if (t->t->columns[i].num == num)
+			return i;
+	}
+	return -1;
+}
+
+struct model *target_model(struct replica *r, enum target target)
+{
+	return target == TARGET_FILL && r->next.schema.table_count > 0 ? &r->next : &r->now;
+}
+
+/* ---- Stored ---- */
+
+static void store_column(struct replica *r, int gen, uint32_t table, const struct schema_column *c)
+{
+	sqlite3_stmt *s = NULL;
+
+	gate_statement(&r->g, &s, "INSERT INTO ferry_column(gen, tbl, num, name, kind, not_null, read_only, has_default, "
+				  "default_sql, ref_table) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+	gate_run(&r->g, s, "iiitiiiiti", (int64_t)gen, (int64_t)table, (int64_t)c->num, c->name, (int64_t)c->kind,
+		 (int64_t)c->not_null, (int64_t)c->read_only, (int64_t)c->has_default, c->default_sql,
+		 (int64_t)c->ref_table);
+	gate_finalize(&s);
+	for (uint32_t i = 0; i < c->label_count; i++)
+		gate_execf(&r->g, "INSERT INTO ferry_label(gen, tbl, num, i, label) VALUES (%d, %u, %u, %u, %Q)", gen,
+			   table, c->num, i, c->labels[i]);
+}
+
+void schema_store(struct replica *r, const struct schema *schema, int gen)
+{
+	gate_execf(&r->g, "DELETE FROM ferry_table WHERE gen = %d; DELETE FROM ferry_column WHERE gen = %d; "
+			  "DELETE FROM ferry_label WHERE gen = %d", gen, gen, gen);
+	for (uint32_t i = 0; i < schema->table_count; i++) {
+		const struct schema_table *t = &schema->tables[i];
+
+		gate_execf(&r->g, "INSERT INTO ferry_table(gen, tbl, name, key, key_num, writable, rank) "
+				  "VALUES (%d, %u, %Q, %Q, %u, %d, %u)", gen, t->table, t->name, t->key, t->key_num,
+			   t->writable, t->rank);
+		for (uint32_t c = 0; c < t->column_count; c++)
+			store_column(r, gen, t->table, &t->columns[c]);
+	}
+}
+
+void log_widen(struct replica *r, const struct schema *schema)
+{
+	for (uint32_t i = 0; i < schema->table_count; i++) {
+		for (; r->log_width < schema->tables[i].column_count; r->log_width++)
+			gate_execf(&r->g, "ALTER TABLE ferry_log ADD COLUMN o%d", r->log_width);
+	}
+	gate_finalize(&r->log_insert);
+	gate_finalize(&r->log_update);
+}
+
+/* ---- DDL ---- */
+
+#define HEX(n) HEX_##n
+#define HEX_4 "[0-9a-f][0-9a-f][0-9a-f][0-9a-f]"
+#define HEX_8 HEX_4 HEX_4
+#define HEX_12 HEX_8 HEX_4
+#define KEY_GLOB HEX(8) "-" HEX(4) "-" HEX(4) "-" HEX(4) "-" HEX(12)
+
+static void append_column(sqlite3_str *s, const struct schema_column *c)
+{
+	static const char *const types[KIND_COUNT] = {
+		[KIND_BOOL] = "INTEGER", [KIND_INT] = "INTEGER", [KIND_FLOAT] = "ANY", [KIND_TEXT] = "TEXT",
+		[KIND_UUID] = "TEXT", [KIND_BYTES] = "BLOB", [KIND_TIMESTAMPTZ] = "TEXT", [KIND_DATE] = "TEXT",
+		[KIND_NUMERIC] = "TEXT", [KIND_JSON] = "TEXT", [KIND_ARRAY] = "TEXT",
+		[KIND_CITEXT] = "TEXT COLLATE NOCASE", [KIND_ENUM] = "TEXT", [KIND_OTHER] = "TEXT"};
+
+	sqlite3_str_appendf(s, ", \"%w\" %s", c->name, types[c->kind]);
+	if (c->not_null && !c->has_default && !c->read_only)
+		sqlite3_str_appendall(s, " NOT NULL");
+	if (c->default_sql != NULL)
+		sqlite3_str_appendf(s, " DEFAULT (%s)", c->default_sql);
+	if (c->kind == KIND_BOOL)
+		sqlite3_str_appendf(s, " CHECK(\"%w\" IN (0, 1))", c->name);
+	for (uint32_t i = 0; i < c->label_count; i++) {
+		if (i == 0)
+			sqlite3_str_appendf(s, " CHECK(\"%w\" IN (%Q", c->name, c->labels[i]);
+		else
+			sqlite3_str_appendf(s, ", %Q", c->labels[i]);
+	}
+	if (c->label_count > 0)
+		sqlite3_str_appendall(s, "))");
+}
+
+char *table_ddl(const struct schema_table *t, const char *prefix)
+{
+	sqlite3_str *s = sqlite3_str_new(NULL);
+
+	sqlite3_str_appendf(s, "CREATE TABLE \"%w%w\"(\"%w\" TEXT PRIMARY KEY NOT NULL CHECK(\"%w\" GLOB '" KEY_GLOB "')",
+			    prefix, t->name, t->key, t->key);
+	for (uint32_t i = 0; i < t->column_count; i++)
+		append_column(s, &t->columns[i]);
+	sqlite3_str_appendall(s, ") STRICT");
+	return sqlite3_str_finish(s);
+}
+
+/* Runs what was built; frees it. */
+static void run_built(struct replica *r, sqlite3_str *s)
+{
+	char *sql = sqlite3_str_finish(s);
+
+	if (sql == NULL)
+		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
+	else
+		gate_exec(&r->g, sql);
+	sqlite3_free(sql);
+}
+
+static void append_old_names(sqlite3_str *s, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		sqlite3_str_appendf(s, ", o%u", i);
+}
+
+static void append_columns(sqlite3_str *s, const struct schema_table *t, const char *prefix)
+{
+	for (uint32_t i = 0; i < t->column_count; i++)
+		sqlite3_str_appendf(s, ", %s\"%w\"", prefix, t->columns[i].name);
+}
+
+/* SQLite with recursive_triggers off (its default) deletes the row that a
+ * REPLACE replaces without a word; the note tells what it was (R16). */
+static void insert_triggers(struct replica *r, const struct schema_table *t)
+{
+	sqlite3_str *s = sqlite3_str_new(NULL);
+
+	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_note\" BEFORE INSERT ON \"%w\" "
+			       "WHEN EXISTS(SELECT 1 FROM \"%w\" WHERE \"%w\" = NEW.\"%w\") BEGIN "
+			       "INSERT INTO ferry_log(tbl, key, op, mask, tc, at", t->table, t->name, t->name, t->key, t->key);
+	append_old_names(s, t->column_count);
+	sqlite3_str_appendf(s, ") SELECT %u, NEW.\"%w\", 4, 0, total_changes(), " AT_NOW, t->table, t->key);
+	append_columns(s, t, "");
+	sqlite3_str_appendf(s, " FROM \"%w\" WHERE \"%w\" = NEW.\"%w\"; END;", t->name, t->key, t->key);
+	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_insert\" AFTER INSERT ON \"%w\" BEGIN "
+			       "INSERT INTO ferry_log(tbl, key, op, tc, at) "
+			       "VALUES (%u, NEW.\"%w\", 1, total_changes(), " AT_NOW "); END",
+			    t->table, t->name, t->table, t->key);
+	run_built(r, s);
+}
+
+static void update_triggers(struct replica *r, const struct schema_table *t)
+{
+	sqlite3_str *s = sqlite3_str_new(NULL);
+
+	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_key\" BEFORE UPDATE OF \"%w\" ON \"%w\" "
+			       "WHEN OLD.\"%w\" IS NOT NEW.\"%w\" BEGIN SELECT RAISE(ABORT, %Q); END;",
+			    t->table, t->key, t->name, t->key, t->key,
+			    "The key of a row cannot change: delete the row and insert a new one.");
+	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_update\" AFTER UPDATE ON \"%w\" WHEN ", t->table, t->name);
+	for (uint32_t i = 0; i < t->column_count; i++)
+		sqlite3_str_appendf(s, "%sOLD.\"%w\" IS NOT NEW.\"%w\"", i == 0 ? "" : " OR ", t->columns[i].name,
+				    t->columns[i].name);
+	sqlite3_str_appendall(s, " BEGIN INSERT INTO ferry_log(tbl, key, op, mask, tc, at");
+	append_old_names(s, t->column_count);
+	sqlite3_str_appendf(s, ") VALUES (%u, OLD.\"%w\", 2, ", t->table, t->key);
+	for (uint32_t i = 0; i < t->column_count; i++)
+		sqlite3_str_appendf(s, "%s((OLD.\"%w\" IS NOT NEW.\"%w\") << %u)", i == 0 ? "" : " | ",
+				    t->columns[i].name, t->columns[i].name, i);
+	sqlite3_str_appendall(s, ", total_changes(), " AT_NOW);
+	for (uint32_t i = 0; i < t->column_count; i++)
+		sqlite3_str_appendf(s, ", CASE WHEN OLD.\"%w\" IS NOT NEW.\"%w\" THEN OLD.\"%w\" END", t->columns[i].name,
+				    t->columns[i].name, t->columns[i].name);
+	sqlite3_str_appendall(s, "); END");
+	run_built(r, s);
+}
+
+static void delete_trigger(struct replica *r, const struct schema_table *t)
+{
+	sqlite3_str *s = sqlite3_str_new(NULL);
+
+	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_delete\" AFTER DELETE ON \"%w\" BEGIN "
+			       "INSERT INTO ferry_log(tbl, key, op, mask, tc, at", t->table, t->name);
+	append_old_names(s, t->column_count);
+	sqlite3_str_appendf(s, ") VALUES (%u, OLD.\"%w\", 3, 0, total_changes(), " AT_NOW, t->table, t->key);
+	append_columns(s, t, "OLD.");
+	sqlite3_str_appendall(s, "); END");
+	run_built(r, s);
+}
+
+static void read_only_table(struct replica *r, const struct schema_table *t)
+{
+	static const char *const verbs[] = {"INSERT", "UPDATE", "DELETE"};
+
+	for (int i = 0; i < 3; i++)
+		gate_execf(&r->g, "CREATE TRIGGER \"ferry_%u_%s\" BEFORE %s ON \"%w\" BEGIN "
+				  "SELECT RAISE(ABORT, 'The table %q is read-only on devices.'); END",
+			   t->table, verbs[i], verbs[i], t->name, t->name);
+}
+
+static void read_only_column(struct replica *r, const struct schema_table *t, const struct schema_column *c)
+{
+	gate_execf(&r->g, "CREATE TRIGGER \"ferry_%u_ro_%u\" BEFORE UPDATE OF \"%w\" ON \"%w\" "
+			  "WHEN OLD.\"%w\" IS NOT NEW.\"%w\" BEGIN "
+			  "SELECT RAISE(ABORT, 'The column %q.%q is read-only on devices.'); END",
+		   t->table, c->num, c->name, t->name, c->name, c->name, t->name, c->name);
+	gate_execf(&r->g, "CREATE TRIGGER \"ferry_%u_roi_%u\" BEFORE INSERT ON \"%w\" "
+			  "WHEN NEW.\"%w\" IS NOT NULL AND NEW.\"%w\" IS NOT (%s) AND "
+			  "NEW.\"%w\" IS NOT (SELECT \"%w\" FROM \"%w\" WHERE \"%w\" = NEW.\"%w\") BEGIN "
+			  "SELECT RAISE(ABORT, 'The column %q.%q is read-only on devices: leave it out.'); END",
+		   t->table, c->num, t->name, c->name, c->name, c->default_sql == NULL ? "NULL" : c->default_sql,
+		   c->name, c->name, t->name, t->key, t->key, t->name, c->name);
+}
+
+void triggers_create(struct replica *r, const struct schema_table *t)
+{
+	if (!t->writable) {
+		read_only_table(r, t);
+		return;
+	}
+	insert_triggers(r, t);
+	delete_trigger(r, t);
+	if (t->column_count > 0)
+		update_triggers(r, t);
+	for (uint32_t i = 0; i < t->column_count; i++) {
+		if (t->columns[i].read_only)
+			read_only_column(r, t, &t->columns[i]);
+	}
+}
+
+void triggers_drop(struct replica *r, const struct schema_table *t)
+{
+	sqlite3_stmt *s = NULL;
+	char *names = sqlite3_mprintf("");
+
+	gate_statement(&r->g, &s, "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 "
+				  "AND name GLOB 'ferry_[0-9]*'");
+	for (bool more = gate_step(&r->g, s, "t", t->name); more; more = gate_next(&r->g, s))
+		names = sqlite3_mprintf("%zDROP TRIGGER \"%w\";", names, sqlite3_column_text(s, 0));
+	gate_finalize(&s);
+	if (names == NULL)
+		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
+	else
+		gate_exec(&r->g, names);
+	sqlite3_free(names);
+}
+
+void live_tables_create(struct replica *r, const struct schema *schema)
+{
+	for (uint32_t i = 0; i < schema->table_count; i++) {
+		char *sql = table_ddl(&schema->tables[i], "");
+
+		gate_exec(&r->g, sql == NULL ? "no memory" : sql);
+		sqlite3_free(sql);
+		triggers_create(r, &schema->tables[i]);
+	}
+}
+
+static bool schema_usable(const struct schema *schema, struct ferry_why *why)
+{
+	for (uint32_t i = 0; i < schema->table_count; i++) {
+		const struct schema_table *t = &schema->tables[i];
+
+		if (t->column_count > FERRY_COLUMNS_MAX || sqlite3_strnicmp(t->name, "ferry_", 6) == 0 ||
+		    sqlite3_strnicmp(t->name, "sqlite_", 7) == 0) {
+			(void)ferry_fail(why, FERRY_SCHEMA, "The table %s cannot be kept in a replica.", t->name);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The first schema makes the tables at once, so that apps can start; a later
+ * one waits in `next` for the fill that the hub starts for it. */
+enum ferry_error replica_take_schema(void *store, const struct schema *schema, struct ferry_why *why)
+{
+	struct replica *r = store;
+	bool first = r->now.schema.table_count == 0;
+	int gen = first ? 0 : 1;
+	enum ferry_error e;
+
+	if (!schema_usable(schema, why))
+		return FERRY_SCHEMA;
+	if (!first && schema->hash == r->st.schema_hash && r->next.schema.table_count == 0)
+		return FERRY_OK;
+	if (r->next.schema.table_count > 0 && r->next.schema.hash == schema->hash)
+		return FERRY_OK;
+	e = replica_begin(r, why);
+	if (e != FERRY_OK)
+		return e;
+	log_widen(r, schema);
+	schema_store(r, schema, gen);
+	if (first) {
+		live_tables_create(r, schema);
+		r->st.schema_hash = schema->hash;
+	} else {
+		gate_execf(&r->g, "UPDATE ferry_state SET next_hash = %lld", (long long)schema->hash);
+	}
+	e = replica_end(r, why);
+	if (e != FERRY_OK)
+		return e;
+	model_load(r, first ? &r->now : &r->next, gen);
+	return r->g.error == FERRY_OK ? FERRY_OK : ferry_fail(why, r->g.error, "%s", r->g.why.text);
+}

@@ -1,0 +1,129 @@
+/* The fixed SQL of the replica: its own tables and the statements on them. */
+#include "agent/replica_internal.h"
+
+#define AT_TEXT(column) "strftime('%Y-%m-%dT%H:%M:%fZ', " column " / 1000.0, 'unixepoch')"
+#define AT_NOW "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+const char replica_ddl[] =
+	"CREATE TABLE ferry_state(one INTEGER PRIMARY KEY CHECK(one = 1), incarnation BLOB NOT NULL, device BLOB, "
+	"tenant BLOB, hub TEXT, epoch BLOB, position INTEGER NOT NULL DEFAULT -1, mark INTEGER NOT NULL DEFAULT 0, "
+	"schema_hash INTEGER NOT NULL DEFAULT 0, next_hash INTEGER NOT NULL DEFAULT 0, last_number INTEGER NOT NULL DEFAULT 0, "
+	"ingested INTEGER NOT NULL DEFAULT 0, clock_offset INTEGER NOT NULL DEFAULT 0, "
+	"commit_clock INTEGER NOT NULL DEFAULT 0, fill_active INTEGER NOT NULL DEFAULT 0, "
+	"fill_position INTEGER NOT NULL DEFAULT -1, fill_table INTEGER NOT NULL DEFAULT 0, fill_after BLOB) STRICT;"
+	"CREATE TABLE ferry_table(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, "
+	"key_num INTEGER NOT NULL, writable INTEGER NOT NULL, rank INTEGER NOT NULL, "
+	"scope INTEGER NOT NULL DEFAULT 0, fill_scope INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl)) STRICT;"
+	"CREATE TABLE ferry_column(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, num INTEGER NOT NULL, name TEXT NOT NULL, "
+	"kind INTEGER NOT NULL, not_null INTEGER NOT NULL, read_only INTEGER NOT NULL, has_default INTEGER NOT NULL, "
+	"default_sql TEXT, ref_table INTEGER NOT NULL, PRIMARY KEY(gen, tbl, num)) STRICT;"
+	"CREATE TABLE ferry_label(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, num INTEGER NOT NULL, i INTEGER NOT NULL, "
+	"label TEXT NOT NULL, PRIMARY KEY(gen, tbl, num, i)) STRICT;"
+	"CREATE TABLE ferry_log(seq INTEGER PRIMARY KEY, tbl, key, op, mask, tc, at);"
+	"CREATE TABLE ferry_pending(tbl INTEGER NOT NULL, key TEXT NOT NULL, seq INTEGER NOT NULL, "
+	"number INTEGER NOT NULL, base BLOB, PRIMARY KEY(tbl, key, seq)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE ferry_change_set(number INTEGER PRIMARY KEY, state INTEGER NOT NULL, first INTEGER NOT NULL, "
+	"last INTEGER NOT NULL, base INTEGER NOT NULL, at INTEGER NOT NULL, joined INTEGER NOT NULL, "
+	"listed INTEGER NOT NULL, level INTEGER NOT NULL, rows INTEGER NOT NULL, tc INTEGER NOT NULL, "
+	"origin INTEGER NOT NULL, inserts INTEGER NOT NULL, note TEXT, depends BLOB) STRICT;"
+	"CREATE TABLE ferry_split(number INTEGER NOT NULL, place INTEGER NOT NULL, seq INTEGER NOT NULL, "
+	"PRIMARY KEY(number, place)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE ferry_scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, held INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE ferry_member(tbl INTEGER NOT NULL, key BLOB NOT NULL, scope INTEGER NOT NULL, "
+	"PRIMARY KEY(tbl, key, scope)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE ferry_fill_member(tbl INTEGER NOT NULL, key BLOB NOT NULL, scope INTEGER NOT NULL, "
+	"PRIMARY KEY(tbl, key, scope)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE ferry_sum(scope INTEGER NOT NULL, tbl INTEGER NOT NULL, fill INTEGER NOT NULL, "
+	"rows INTEGER NOT NULL, sums BLOB NOT NULL, PRIMARY KEY(scope, tbl, fill)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE ferry_frame(id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
+	"CREATE TABLE ferry_rejected(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, code INTEGER NOT NULL, "
+	"name TEXT NOT NULL, sentence TEXT NOT NULL, at TEXT NOT NULL, note TEXT, \"table\" TEXT NOT NULL, "
+	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL) STRICT;"
+	"CREATE TABLE ferry_conflict(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at TEXT NOT NULL, "
+	"kind TEXT NOT NULL, winner TEXT NOT NULL, \"table\" TEXT NOT NULL, key TEXT NOT NULL, \"column\" TEXT, "
+	"device_value ANY, hub_value ANY) STRICT;"
+	"CREATE VIEW ferry_tx(note, base) AS SELECT NULL, NULL WHERE 0;"
+	"CREATE TRIGGER ferry_tx_insert INSTEAD OF INSERT ON ferry_tx BEGIN "
+	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
+	"VALUES (0, NEW.note, 5, NEW.base, total_changes(), " AT_NOW "); END;"
+	"CREATE VIEW ferry_outbox(number, \"table\", key, op, at) AS "
+	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, "
+	AT_TEXT("l.at") " FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl "
+	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq WHERE l.op & 7 IN (1, 2, 3);"
+	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts) AS "
+	"SELECT position, fill_active, (SELECT count(*) FROM ferry_log WHERE op & 7 IN (1, 2, 3)), "
+	"(SELECT count(*) FROM ferry_change_set WHERE state < 3) + "
+	"EXISTS(SELECT 1 FROM ferry_log WHERE seq > ingested AND op > 0), "
+	"(SELECT " AT_TEXT("min(at)") " FROM ferry_log WHERE op & 7 IN (1, 2, 3)), "
+	"(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) FROM ferry_state;";
+
+#define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
+
+const char *const replica_sql[Q_COUNT] = {
+	[Q_STATE_LOAD] = "SELECT incarnation, device, tenant, epoch, position, mark, schema_hash, last_number, ingested, "
+			 "clock_offset, commit_clock, fill_active, fill_position, fill_table, fill_after FROM ferry_state",
+	[Q_STATE_SAVE] = "UPDATE ferry_state SET epoch = ?1, position = ?2, mark = ?3, schema_hash = ?4, "
+			 "last_number = ?5, ingested = ?6, clock_offset = ?7, commit_clock = ?8, fill_active = ?9, "
+			 "fill_position = ?10, fill_table = ?11, fill_after = ?12, device = ?13, tenant = ?14",
+	[Q_LOG_RAW] = "SELECT * FROM ferry_log WHERE seq > ?1 ORDER BY seq",
+	[Q_LOG_GET] = "SELECT * FROM ferry_log WHERE seq = ?1",
+	[Q_LOG_DELETE] = "DELETE FROM ferry_log WHERE seq = ?1",
+	[Q_LOG_NONE] = "REPLACE INTO ferry_log(seq, op) VALUES (?1, 0)",
+	[Q_LOG_DROP_NONE] = "DELETE FROM ferry_log WHERE seq = ?1 AND op = 0",
+	[Q_LOG_MAX] = "SELECT max(seq) FROM ferry_log",
+	[Q_LOG_RANGE] = "SELECT *, seq FROM ferry_log WHERE seq > ?1 AND seq <= ?2 AND op & 7 IN (1, 2, 3) ORDER BY seq",
+	[Q_LOG_LISTED] = "SELECT l.*, s.place FROM ferry_split s JOIN ferry_log l ON l.seq = s.seq "
+			 "WHERE s.number = ?3 AND s.place > ?1 AND ?2 IS NOT NULL AND l.op & 7 IN (1, 2, 3) "
+			 "ORDER BY s.place",
+	[Q_PENDING_ADD] = "INSERT INTO ferry_pending(tbl, key, seq, number, base) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[Q_PENDING_DELETE] = "DELETE FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq = ?3",
+	[Q_PENDING_LAST] = "SELECT seq, number FROM ferry_pending WHERE tbl = ?1 AND key = ?2 ORDER BY seq DESC LIMIT 1",
+	[Q_PENDING_STACK] = "SELECT l.*, p.number FROM ferry_pending p JOIN ferry_log l ON l.seq = p.seq "
+			    "WHERE p.tbl = ?1 AND p.key = ?2 ORDER BY p.seq",
+	[Q_PENDING_BASE] = "SELECT l.op, l.mask, p.base, c.base, p.number FROM ferry_pending p "
+			   "JOIN ferry_log l ON l.seq = p.seq JOIN ferry_change_set c ON c.number = p.number "
+			   "WHERE p.tbl = ?1 AND p.key = ?2 AND p.seq < ?3 ORDER BY p.seq DESC",
+	[Q_PENDING_NUMBER] = "UPDATE ferry_pending SET number = ?4, base = ?5 WHERE tbl = ?1 AND key = ?2 AND seq = ?3",
+	[Q_PENDING_ANY] = "SELECT 1 FROM ferry_pending WHERE tbl = ?1 AND key = ?2 LIMIT 1",
+	[Q_PENDING_ROWS] = "SELECT DISTINCT tbl, key FROM ferry_pending WHERE (tbl, key) > (?1, ?2) ORDER BY tbl, key LIMIT 1",
+	[Q_SET_ADD] = "INSERT INTO ferry_change_set(" SET_COLUMNS ") "
+		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+	[Q_SET_SAVE] = "REPLACE INTO ferry_change_set(" SET_COLUMNS ") "
+		       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+	[Q_SET_GET] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE number = ?1",
+	[Q_SET_NEXT] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE number > ?1 AND state = 2 ORDER BY number LIMIT 1",
+	[Q_SET_BUILDING] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE state = 0",
+	[Q_SET_COMPLETE] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE state = 1 ORDER BY number LIMIT 1",
+	[Q_SET_DELETE] = "DELETE FROM ferry_change_set WHERE number = ?1",
+	[Q_SET_FORGET] = "DELETE FROM ferry_change_set WHERE state = 3 AND NOT EXISTS("
+			 "SELECT 1 FROM ferry_change_set c WHERE c.state < 3 AND c.number < ferry_change_set.last)",
+	[Q_SET_INSERTS] = "SELECT inserts, number FROM ferry_change_set WHERE state < 3 AND number <> ?1",
+	[Q_SPLIT_ADD] = "INSERT INTO ferry_split(number, place, seq) VALUES (?1, ?2, ?3)",
+	[Q_SPLIT_DELETE] = "DELETE FROM ferry_split WHERE number = ?1",
+	[Q_PARENT] = "SELECT p.number FROM ferry_pending p JOIN ferry_log l ON l.seq = p.seq "
+		     "WHERE p.tbl = ?1 AND p.key = ?2 AND l.op & 7 = 1",
+	[Q_SCOPE_ID] = "SELECT id FROM ferry_scope WHERE name = ?1",
+	[Q_SCOPE_ADD] = "INSERT INTO ferry_scope(name, held) VALUES (?1, 1) ON CONFLICT(name) DO UPDATE SET held = 1",
+	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\") "
+			 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	[Q_CONFLICT_ADD] = "INSERT INTO ferry_conflict(number, at, kind, winner, \"table\", key, \"column\", device_value, "
+			   "hub_value) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+	[Q_SUM_SAVE] = "REPLACE INTO ferry_sum(scope, tbl, fill, rows, sums) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[Q_FRAME_ADD] = "INSERT INTO ferry_frame(body) VALUES (?1)",
+	[Q_FRAME_GET] = "SELECT id, body FROM ferry_frame WHERE id > ?1 ORDER BY id LIMIT 1",
+	[Q_STATUS] = "SELECT (SELECT count(*) FROM ferry_change_set WHERE state < 3) + "
+		     "EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1 AND op > 0), count(*), min(at), "
+		     "(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) "
+		     "FROM ferry_log WHERE op & 7 IN (1, 2, 3)",
+	[Q_ABOVE] = "SELECT 1 FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq > ?3 LIMIT 1",
+	[Q_BASE_OF] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq = ?3",
+	[Q_DATA_VERSION] = "PRAGMA data_version",
+	[Q_MEMBER_GET] = "SELECT scope FROM ferry_member WHERE tbl = ?1 AND key = ?2 ORDER BY scope",
+	[Q_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_member(tbl, key, scope) VALUES (?1, ?2, ?3)",
+	[Q_MEMBER_DELETE] = "DELETE FROM ferry_member WHERE tbl = ?1 AND key = ?2",
+	[Q_MEMBER_ANY] = "SELECT 1 FROM ferry_member WHERE tbl = ?1 LIMIT 1",
+	[Q_FILL_MEMBER_GET] = "SELECT scope FROM ferry_fill_member WHERE tbl = ?1 AND key = ?2 ORDER BY scope",
+	[Q_FILL_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_fill_member(tbl, key, scope) VALUES (?1, ?2, ?3)",
+	[Q_FILL_MEMBER_DELETE] = "DELETE FROM ferry_fill_member WHERE tbl = ?1 AND key = ?2",
+	[Q_FILL_MEMBER_ANY] = "SELECT 1 FROM ferry_fill_member WHERE tbl = ?1 LIMIT 1",
+};
