@@ -832,7 +832,7 @@ bool sim_arguments(int argc, char **argv, struct sim_arguments *a)
 		} else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
 			a->seed = strtoull(argv[++i], NULL, 0);
 		} else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc) {
-			a->runs = atoi(argv[++i]);
+			a->runs = (int)strtol(argv[++i], NULL, 10);
 		} else {
 			fprintf(stderr, "usage: %s [--seed S] [--runs N] [--verbose]\n", argv[0]);
 			return false;
