@@ -276,8 +276,10 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->position = st->position;
 	out->mark = st->mark;
 	out->last_number = st->last_number;
-	out->fill_position = st->fill_active ? st->fill_position : -1;
-	out->fill_table = st->fill_active ? st->fill_table : 0;
+	/* A fill that was begun but got no rows yet has no place to go on from. */
+	bool place = st->fill_active && st->fill_position >= 0;
+	out->fill_position = place ? st->fill_position : 0;
+	out->fill_table = place ? st->fill_table : 0;
 	out->fill_after = st->fill_after;
 	return FERRY_OK;
 }

@@ -1,0 +1,217 @@
+#include "tests/sim/real_replica.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/replica.h"
+
+struct real_replica {
+	struct sim *sim;
+	const char *folder;
+	int device, life; /* each crash goes on with a copy of the files, in a new name */
+	const int64_t *skew;
+	struct replica *replica;
+	void *handle; /* the same */
+	char path[300];
+};
+
+static int64_t wall(void *ctx)
+{
+	struct real_replica *r = ctx;
+	return 1700000000 * (int64_t)SIM_S + r->sim->now + *r->skew;
+}
+
+static void die(const char *what, const struct ferry_why *why)
+{
+	fprintf(stderr, "simulator: %s: %s\n", what, why->text);
+	abort();
+}
+
+static void open_replica(struct real_replica *r)
+{
+	struct replica_options options = {.create = r->life == 0, .wall = wall, .wall_ctx = r};
+	struct ferry_why why = {0};
+	if (replica_open(r->path, &options, &r->replica, &why))
+		die("a replica cannot be opened", &why);
+	r->handle = r->replica;
+}
+
+static void name_path(struct real_replica *r)
+{
+	(void)snprintf(r->path, sizeof r->path, "%s/replica-%d-%d.db", r->folder, r->device, r->life);
+}
+
+static void copy_file(const char *from, const char *to, const char *suffix)
+{
+	static const size_t chunk = 1u << 16;
+	char a[320], b[320];
+	(void)snprintf(a, sizeof a, "%s%s", from, suffix);
+	(void)snprintf(b, sizeof b, "%s%s", to, suffix);
+	FILE *in = fopen(a, "rb");
+	if (!in)
+		return;
+	FILE *out = fopen(b, "wb");
+	char *bytes = sim_alloc(chunk);
+	for (size_t n; out && (n = fread(bytes, 1, chunk, in)) > 0;)
+		if (fwrite(bytes, 1, n, out) != n)
+			abort();
+	free(bytes);
+	(void)fclose(in);
+	if (!out || fclose(out))
+		abort();
+}
+
+static void remove_files(const char *path)
+{
+	static const char *const suffixes[] = {"", "-wal", "-shm"};
+	for (size_t i = 0; i < 3; i++) {
+		char name[320];
+		(void)snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
+		(void)unlink(name);
+	}
+}
+
+/* What a killed process leaves: the file and its WAL as they are. */
+static void real_crash(void *store)
+{
+	struct real_replica *r = store;
+	char old[300];
+	memcpy(old, r->path, sizeof old);
+	r->life++;
+	name_path(r);
+	copy_file(old, r->path, "");
+	copy_file(old, r->path, "-wal");
+	replica_close(r->replica);
+	remove_files(old);
+	open_replica(r);
+}
+
+static void real_free(void *store)
+{
+	struct real_replica *r = store;
+	replica_close(r->replica);
+	remove_files(r->path);
+	free(r);
+}
+
+/* An app: plain SQL on a connection of its own. */
+
+static void literal(uint32_t table, int column, int64_t cell, char out[64])
+{
+	struct value v = sim_value(table, column, cell);
+	char id[UUID_TEXT];
+	if (v.kind == VALUE_NULL) {
+		(void)snprintf(out, 64, "NULL");
+	} else if (v.kind == VALUE_INT) {
+		(void)snprintf(out, 64, "%lld", (long long)v.i);
+	} else if (v.kind == VALUE_BYTES) {
+		uuid_format((const struct uuid *)(const void *)v.p, id);
+		(void)snprintf(out, 64, "'%s'", id);
+	} else {
+		(void)snprintf(out, 64, "'%.*s'", (int)v.n, (const char *)v.p);
+	}
+}
+
+static void compose(char *sql, size_t max, int key, const struct sim_row *before, const struct sim_row *after)
+{
+	uint32_t table = after->table ? after->table : before->table;
+	const struct schema_table *t = &sim_schema()->tables[table - 1];
+	char id[UUID_TEXT], cell[64], names[200] = "id", values[400], sets[400] = "";
+	uuid_format(sim_key(key), id);
+	(void)snprintf(values, sizeof values, "'%s'", id);
+	for (int i = 0; i < sim_columns(table); i++) {
+		literal(table, i, after->cells[i], cell);
+		size_t n = strlen(names), v = strlen(values), s = strlen(sets);
+		(void)snprintf(names + n, sizeof names - n, ", %s", t->columns[i].name);
+		(void)snprintf(values + v, sizeof values - v, ", %s", cell);
+		if (before->cells[i] != after->cells[i])
+			(void)snprintf(sets + s, sizeof sets - s, "%s%s = %s", s ? ", " : "", t->columns[i].name, cell);
+	}
+	if (!after->exists)
+		(void)snprintf(sql, max, "DELETE FROM %s WHERE id = '%s'", t->name, id);
+	else if (!before->exists)
+		(void)snprintf(sql, max, "INSERT INTO %s (%s) VALUES (%s)", t->name, names, values);
+	else
+		(void)snprintf(sql, max, "UPDATE %s SET %s WHERE id = '%s'", t->name, sets, id);
+}
+
+struct reading {
+	struct sim_state *out;
+	uint32_t table;
+};
+
+static bool read_row(void *ctx, const struct replica_field *fields, int count)
+{
+	struct reading *g = ctx;
+	struct uuid id;
+	const char *text = fields[0].text;
+	int key = text && uuid_parse(text, strlen(text), &id) ? sim_key_number(&id) : -1;
+	if (key < 0 || count != sim_columns(g->table) + 1)
+		abort();
+	struct sim_row *row = &g->out->rows[key];
+	*row = (struct sim_row){.exists = true, .table = g->table};
+	for (int i = 0; i < sim_columns(g->table); i++) {
+		text = fields[i + 1].text;
+		enum column_kind kind = sim_schema()->tables[g->table - 1].columns[i].kind;
+		if (!text)
+			row->cells[i] = CELL_NULL;
+		else if (kind == KIND_UUID)
+			row->cells[i] = uuid_parse(text, strlen(text), &id) ? sim_key_number(&id) : -2;
+		else
+			row->cells[i] = strtoll(text + (kind == KIND_TEXT), NULL, 10);
+	}
+	return true;
+}
+
+static void real_visible(void *store, struct sim_state *out)
+{
+	static const char *const queries[TABLES] = {"SELECT id, project, name, price, status FROM unit",
+						    "SELECT id, unit_id, body FROM note", "SELECT id, label FROM code"};
+	struct real_replica *r = store;
+	memset(out, 0, sizeof *out);
+	if (replica_schema(r->replica)->table_count == 0)
+		return;
+	for (uint32_t table = 1; table <= TABLES; table++) {
+		struct reading g = {.out = out, .table = table};
+		struct ferry_why why = {0};
+		if (replica_query(r->path, queries[table - 1], true, read_row, &g, &why))
+			die("a replica cannot be read", &why);
+	}
+}
+
+static bool real_edit(void *store, int key, const struct sim_row *after)
+{
+	struct real_replica *r = store;
+	struct ferry_why why = {0};
+	char sql[1200];
+	if (replica_schema(r->replica)->table_count == 0)
+		return false;
+	struct sim_state *now = sim_alloc(sizeof *now);
+	real_visible(r, now);
+	compose(sql, sizeof sql, key, &now->rows[key], after);
+	free(now);
+	enum ferry_error e = replica_query(r->path, sql, false, NULL, NULL, &why);
+	if (e)
+		sim_fail(r->sim, "an app's statement is refused: %s: %s", sql, why.text);
+	return e == FERRY_OK;
+}
+
+struct sim_replica real_replica_new(struct sim *sim, int device, const int64_t *skew, void *ctx)
+{
+	struct real_replica *r = sim_alloc(sizeof *r);
+	r->sim = sim;
+	r->folder = ctx;
+	r->device = device;
+	r->skew = skew;
+	name_path(r);
+	remove_files(r->path);
+	open_replica(r);
+	struct uuid id = sim_device_id(device), tenant = {.b = {0x7e, 1}};
+	struct ferry_why why = {0};
+	if (replica_enrol(r->replica, &tenant, &id, "sim", &why))
+		die("a replica cannot be enrolled", &why);
+	return (struct sim_replica){.ops = &replica_store_ops, .handle = &r->handle, .store = r, .edit = real_edit, .visible = real_visible,
+				    .crash = real_crash, .free = real_free};
+}
