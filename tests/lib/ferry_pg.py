@@ -134,6 +134,9 @@ class Cluster:
                 Database(self, template).migrate(part)
             self._templates[parts] = template
         self._sql("CREATE DATABASE %s TEMPLATE %s" % (name, template))
+        # A copied sequence believes that its next values are in the WAL already; after a
+        # checkpoint it writes them again, and so survives stop("immediate").
+        self._sql("CHECKPOINT")
         return Database(self, name)
 
     def _sql(self, text):
