@@ -217,7 +217,9 @@ static bool fill_bases(struct push *p, struct block *b, const struct push_row *r
 		return false;
 	for (uint32_t i = 0; i < b->row_count; i++) {
 		for (uint32_t k = 0; k < rows[i].base_count; k++)
-			bases[n++] = (struct row_base){i, (uint16_t)rows[i].bases[k * 2], rows[i].bases[k * 2 + 1]};
+			/* Made before the first fill: nothing of the hub was seen. */
+			bases[n++] = (struct row_base){i, (uint16_t)rows[i].bases[k * 2],
+						       rows[i].bases[k * 2 + 1] < 0 ? 0 : rows[i].bases[k * 2 + 1]};
 	}
 	b->bases = bases;
 	return true;
