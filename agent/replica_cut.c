@@ -459,9 +459,7 @@ static void fix_columns(struct replica *r, struct table *t, const char *key, int
 	if (e == NULL || r->g.error != FERRY_OK)
 		return;
 	for (int i = 0; i < t->t->column_count; i++) {
-		bool writable = t->writable >> i & 1;
-
-		if ((e->mask >> i & 1) != 0 && (!writable || cell_equal(&e->old[i], &e->fresh[i]))) {
+		if ((e->mask >> i & 1) != 0 && cell_equal(&e->old[i], &e->fresh[i])) {
 			e->mask &= ~(UINT64_C(1) << i);
 			e->old[i] = cell_null();
 		}

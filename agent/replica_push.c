@@ -159,6 +159,10 @@ static bool take_row(struct push *p, sqlite3_stmt *s)
 		if (!fresh_cells(p, t, key, seq, &fresh) || fresh == NULL)
 			return false;
 		row->columns = pushed_columns(t, op, (uint64_t)sqlite3_column_int64(s, 4), fresh);
+		if (op == OP_UPDATE && row->columns == 0) { /* a REPLACE that emptied read-only columns: not ours to say */
+			p->count--;
+			return true;
+		}
 		if (!convert(p, row, fresh))
 			return false;
 	}
@@ -196,6 +200,15 @@ static bool same_block(const struct push_row *a, const struct push_row *b)
 	return a->t == b->t && a->op == b->op && a->columns == b->columns;
 }
 
+/* In the order of their column numbers, as the wire wants them; they were
+ * noted in the order of the edits. */
+static void add_base(struct row_base *row_first, struct row_base *end, struct row_base base)
+{
+	for (; end > row_first && end[-1].num > base.num; end--)
+		*end = end[-1];
+	*end = base;
+}
+
 static int64_t row_at(const struct push_row *row, int64_t first_ms)
 {
 	int64_t after = (row->at - first_ms) / AT_STEP_MS * AT_STEP_MS;
@@ -217,9 +230,12 @@ static bool fill_bases(struct push *p, struct block *b, const struct push_row *r
 		return false;
 	for (uint32_t i = 0; i < b->row_count; i++) {
 		for (uint32_t k = 0; k < rows[i].base_count; k++)
+			int64_t position = rows[i].bases[k * 2 + 1];
+
 			/* Made before the first fill: nothing of the hub was seen. */
-			bases[n++] = (struct row_base){i, (uint16_t)rows[i].bases[k * 2],
-						       rows[i].bases[k * 2 + 1] < 0 ? 0 : rows[i].bases[k * 2 + 1]};
+			add_base(bases + n - k, bases + n,
+				 (struct row_base){i, (uint16_t)rows[i].bases[k * 2], position < 0 ? 0 : position});
+			n++;
 	}
 	b->bases = bases;
 	return true;

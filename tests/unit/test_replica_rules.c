@@ -1,0 +1,616 @@
+/* The replica's rules, by their names in the design. */
+#include "tests/unit/replica_fixture.h"
+
+static const struct change_set *only_set(struct fixture *f, struct message_push *push)
+{
+	cut(f);
+	assert_true(next_push(f, 65536, push));
+	assert_int_equal(push->set_count, 1);
+	return &push->sets[0];
+}
+
+/* ---- R1, R4 ---- */
+
+static void R1_pending_edit_keeps_base(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	int64_t first = f->applied;
+
+	app(f, "UPDATE units SET code = 'mine' WHERE id = '%s'", unit(1));
+	cut(f);
+	hub_write(f, 1, "code", "theirs");
+	commit(f);
+	assert_says(f, "mine", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	app(f, "UPDATE units SET code = 'mine again', floor = 3 WHERE id = '%s'", unit(1));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 2);
+	assert_int_equal(push.sets[0].base_position, first);
+	assert_int_equal(push.sets[1].base_position, f->applied);
+	assert_int_equal(push.sets[1].blocks[0].base_count, 1);
+	assert_int_equal(push.sets[1].blocks[0].bases[0].num, 3); /* code, not floor */
+	assert_int_equal(push.sets[1].blocks[0].bases[0].position, first);
+	assert_int_equal(push.sets[1].depends_count, 1);
+}
+
+static void R1_delete_takes_the_rows_base(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	int64_t first = f->applied;
+
+	app(f, "UPDATE units SET code = 'mine' WHERE id = '%s'", unit(1));
+	cut(f);
+	hub_write(f, 2, "code", "x");
+	commit(f);
+	app(f, "DELETE FROM units WHERE id = '%s'", unit(1));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.sets[1].blocks[0].op, ROW_DELETE);
+	assert_int_equal(push.sets[1].blocks[0].base_count, 1);
+	assert_int_equal(push.sets[1].blocks[0].bases[0].num, 0);
+	assert_int_equal(push.sets[1].blocks[0].bases[0].position, first);
+}
+
+static void R4_mask_holds_only_changed_columns(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "UPDATE units SET code = 'B', floor = floor, status = status WHERE id = '%s'", unit(1));
+	app(f, "UPDATE units SET code = code WHERE id = '%s'", unit(2));
+	app(f, "BEGIN; UPDATE units SET code = 'Z' WHERE id = '%s'; UPDATE units SET code = 'A' WHERE id = '%s'; COMMIT",
+	    unit(3), unit(3));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.sets[0].block_count, 1);
+	assert_int_equal(push.sets[0].blocks[0].row_count, 1);
+	assert_int_equal(push.sets[0].blocks[0].column_count, 1);
+	assert_int_equal(push.sets[0].blocks[0].nums[0], 3);
+	for (uint32_t i = 1; i < push.set_count; i++)
+		assert_int_equal(push.sets[i].block_count, 0); /* there and back */
+}
+
+static void R4_form_states_the_bookmark_it_read_at(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "BEGIN; UPDATE units SET code = 'B' WHERE id = '%s'; INSERT INTO ferry_tx(note, base) VALUES ('form', 4); COMMIT",
+	    unit(1));
+	assert_int_equal(only_set(f, &push)->base_position, 4);
+}
+
+/* ---- R3 ---- */
+
+static void R3_ack_alone_removes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct settled s = {.number = 1, .verdict = VERDICT_ACCEPTED, .position = 99};
+	const struct message_ack ack = {.settled = &s, .settled_count = 1};
+	struct store_status status;
+
+	app(f, "UPDATE units SET code = 'B' WHERE id = '%s'", unit(1));
+	push_all(f);
+	assert_ok(replica_store_ops.ack(f->r, &ack, &fixture_why));
+	assert_ok(replica_store_ops.status(f->r, &status, &fixture_why));
+	assert_int_equal(status.outbox_sets, 1);
+	commit(f);
+	assert_int_equal(f->report.settled, 1);
+	assert_ok(replica_store_ops.status(f->r, &status, &fixture_why));
+	assert_int_equal(status.outbox_sets, 0);
+	assert_int_equal(status.outbox_rows, 0);
+}
+
+static void R3_superseded_edit_gives_way_to_the_confirmed_value(void **state)
+{
+	struct fixture *f = *state;
+
+	app(f, "UPDATE units SET code = 'mine', floor = 9 WHERE id = '%s'", unit(1));
+	cut(f);
+	hub_write(f, 1, "code", "theirs");
+	commit(f);
+	/* The hub lets its own value stand: no row of its own comes with that. */
+	f->verdicts[1] = (struct hub_verdict){VERDICT_SUPERSEDED, 0, ++f->position};
+	f->last_number = 1;
+	commit(f);
+	assert_says(f, "theirs", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "NULL", "SELECT floor FROM units WHERE id = '%s'", unit(1));
+	assert_proof(f);
+}
+
+static bool refuse_first(struct fixture *f, const struct change_set *s)
+{
+	(void)f;
+	return s->number == 1;
+}
+
+static void R3_refused_edit_is_undone_and_kept(void **state)
+{
+	struct fixture *f = *state;
+
+	f->refuses = refuse_first;
+	app(f, "UPDATE units SET code = 'bad' WHERE id = '%s'", unit(1));
+	sync_all(f);
+	assert_says(f, "A", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "{\"code\":\"bad\"}", "SELECT \"values\" FROM ferry_rejected");
+	assert_says(f, "CONSTRAINT", "SELECT name FROM ferry_rejected");
+}
+
+/* ---- R5 ---- */
+
+static void R5_mark_ends_a_change_set(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "BEGIN; UPDATE units SET code = 'a' WHERE id = '%s'; UPDATE units SET code = 'b' WHERE id = '%s';"
+	       "INSERT INTO ferry_tx(note) VALUES ('one'); COMMIT; UPDATE units SET code = 'c' WHERE id = '%s';"
+	       "UPDATE units SET code = 'd' WHERE id = '%s'", unit(1), unit(2), unit(3), unit(4));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 2);
+	assert_false(push.sets[0].joined);
+	assert_int_equal(push.sets[0].blocks[0].row_count, 2);
+	assert_true(push.sets[1].joined);
+}
+
+static void R5_another_connection_ends_a_change_set(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	/* Each app() is a connection of its own; its first entry counts from 0. */
+	for (uint32_t n = 1; n <= 5; n++)
+		app(f, "UPDATE units SET floor = 1 WHERE id = '%s'", unit(n));
+	app(f, "UPDATE units SET floor = 2; UPDATE units SET floor = 3");
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 6);
+	assert_int_equal(push.sets[5].blocks[0].row_count, 5);
+}
+
+static void R5_look_ends_a_change_set(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "UPDATE units SET floor = 1");
+	cut(f);
+	app(f, "UPDATE units SET floor = 2");
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 2);
+	assert_int_equal(push.sets[0].blocks[0].cells[0].i, 1); /* not 2: content stays */
+	assert_int_equal(push.sets[1].blocks[0].cells[0].i, 2);
+}
+
+static bool refuse_code_bad(struct fixture *f, const struct change_set *s)
+{
+	(void)f;
+	for (uint32_t i = 0; i < s->block_count; i++) {
+		const struct block *b = &s->blocks[i];
+
+		for (size_t k = 0; k < (size_t)b->row_count * b->column_count; k++) {
+			if (b->cells[k].kind == VALUE_TEXT && b->cells[k].n == 3 && memcmp(b->cells[k].p, "bad", 3) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static void R5_refused_joined_set_is_offered_again_by_row(void **state)
+{
+	struct fixture *f = *state;
+
+	f->refuses = refuse_code_bad;
+	/* One connection, no look between: 400 transactions joined, one bad. */
+	for (uint32_t n = 100; n < 500; n += 20) {
+		char sql[4096] = "";
+
+		for (uint32_t k = n; k < n + 20; k++)
+			(void)snprintf(sql + strlen(sql), sizeof(sql) - strlen(sql), "INSERT INTO units(id, code) VALUES ('%s', '%s');",
+				       unit(k), k == 333 ? "bad" : "ok");
+		app(f, "%s", sql);
+	}
+	sync_all(f);
+	assert_says(f, "404", "SELECT count(*) FROM units");
+	assert_says(f, "1", "SELECT count(*) FROM ferry_rejected");
+	assert_says(f, unit(333), "SELECT key FROM ferry_rejected");
+	assert_says(f, "1", "SELECT sentence LIKE '%%offered again in parts%%' FROM ferry_rejected");
+	assert_proof(f);
+}
+
+static void R5_dependants_of_a_split_set_follow_it(void **state)
+{
+	struct fixture *f = *state;
+
+	f->refuses = refuse_code_bad;
+	app(f, "INSERT INTO units(id, code) VALUES ('%s', 'bad'); INSERT INTO units(id, code) VALUES ('%s', 'ok')", unit(50),
+	    unit(51));
+	cut(f);
+	app(f, "UPDATE units SET floor = 7 WHERE id = '%s'", unit(51));
+	cut(f);
+	app(f, "UPDATE units SET floor = 8 WHERE id = '%s'", unit(50));
+	sync_all(f);
+	assert_says(f, "7", "SELECT floor FROM units WHERE id = '%s'", unit(51));
+	assert_says(f, "no row", "SELECT floor FROM units WHERE id = '%s'", unit(50));
+	assert_says(f, "2", "SELECT count(*) FROM ferry_rejected"); /* the bad row, and the edit on it */
+	assert_proof(f);
+}
+
+static void R5_declared_set_is_never_split(void **state)
+{
+	struct fixture *f = *state;
+
+	f->refuses = refuse_code_bad;
+	app(f, "BEGIN; INSERT INTO units(id, code) VALUES ('%s', 'bad'), ('%s', 'ok');"
+	       "INSERT INTO ferry_tx(note) VALUES ('both or none'); COMMIT", unit(50), unit(51));
+	sync_all(f);
+	assert_says(f, "5", "SELECT count(*) FROM units");
+	assert_says(f, "2", "SELECT count(*) FROM ferry_rejected WHERE note = 'both or none'");
+}
+
+/* ---- R6, R7 ---- */
+
+static void R6_depends_names_parent(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "INSERT INTO projects(id, name) VALUES ('%s', 'P')", unit(900));
+	cut(f);
+	app(f, "UPDATE units SET floor = 1 WHERE id = '%s'", unit(1));
+	cut(f);
+	app(f, "INSERT INTO units(id, project_id) VALUES ('%s', '%s')", unit(50), unit(900));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 3);
+	assert_int_equal(push.sets[1].depends_count, 0);
+	assert_int_equal(push.sets[2].depends_count, 1);
+	assert_int_equal(push.sets[2].depends[0], 1);
+}
+
+static void R7_large_set_goes_in_equal_parts_each_time(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t rows[2] = {0, 0}, parts[2] = {0, 0};
+	uint64_t hash[2] = {0, 0};
+
+	app(f, "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 2999) "
+	       "INSERT INTO units(id, code) SELECT printf('ab000000-0000-0000-0000-%%012x', i), 'c' || i FROM n");
+	cut(f);
+	for (int round = 0; round < 2; round++) {
+		struct message_push push;
+		bool more = true;
+
+		f->cursor = (struct push_cursor){0};
+		while (more) {
+			const struct change_set *s;
+
+			assert_true(next_push(f, 20000, &push));
+			assert_int_equal(push.set_count, 1);
+			s = &push.sets[0];
+			assert_int_equal(s->part, parts[round]++);
+			assert_int_equal(s->block_count, 1);
+			rows[round] += s->blocks[0].row_count;
+			hash[round] = hash[round] * 31 + cell_hash_bytes(s->blocks[0].keys, s->blocks[0].row_count * 16, 0);
+			more = s->more;
+		}
+	}
+	assert_true(parts[0] > 5);
+	assert_int_equal(parts[0], parts[1]);
+	assert_int_equal(rows[0], 2000);
+	assert_int_equal(rows[1], 2000);
+	assert_true(hash[0] == hash[1]);
+}
+
+/* ---- R14 ---- */
+
+static void frame(struct fixture *f, const char *scope, uint32_t n, enum row_op op)
+{
+	struct uuid key = key_of(n);
+	struct hub_row *row = hub_find(f, T_UNITS, &key, true);
+	struct block b;
+	struct message_delta d = {.scope = scope, .from = f->applied, .to = f->position, .blocks = &b, .block_count = 1};
+
+	row->alive = op == ROW_INSERT;
+	arena_reset(&f->arena);
+	b = hub_block(f, row, op == ROW_LEFT);
+	row->alive = true;
+	assert_ok(replica_store_ops.delta(f->r, &d, &fixture_why));
+}
+
+static void bare_commit(struct fixture *f)
+{
+	struct message_commit c = {.position = ++f->position, .mark = 5};
+
+	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
+	f->applied = f->position;
+}
+
+static void R14_row_moves_between_held_scopes_and_stays(void **state)
+{
+	struct fixture *f = *state;
+
+	frame(f, "tenant", 1, ROW_LEFT); /* the leaving comes first */
+	frame(f, "project:b", 1, ROW_INSERT);
+	bare_commit(f);
+	assert_says(f, "1", "SELECT count(*) FROM units WHERE id = '%s'", unit(1));
+	assert_proof(f);
+	frame(f, "tenant", 1, ROW_INSERT);
+	bare_commit(f);
+	frame(f, "project:b", 1, ROW_LEFT);
+	bare_commit(f);
+	assert_says(f, "1", "SELECT count(*) FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "0", "SELECT count(*) FROM ferry_member");
+	frame(f, "tenant", 1, ROW_LEFT);
+	bare_commit(f);
+	assert_says(f, "0", "SELECT count(*) FROM units WHERE id = '%s'", unit(1));
+	assert_proof(f);
+}
+
+static void R14_row_that_left_keeps_its_pending_edits(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "UPDATE units SET code = 'mine' WHERE id = '%s'", unit(1));
+	cut(f);
+	frame(f, "tenant", 1, ROW_LEFT);
+	bare_commit(f);
+	assert_says(f, "0", "SELECT count(*) FROM units WHERE id = '%s'", unit(1));
+	assert_proof(f);
+	assert_memory_equal(only_set(f, &push)->blocks[0].cells[0].p, "mine", 4);
+	frame(f, "tenant", 1, ROW_INSERT);
+	bare_commit(f);
+	assert_says(f, "mine", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_proof(f);
+}
+
+/* ---- R15 ---- */
+
+static void R15_kill_during_fill_resumes(void **state)
+{
+	struct fixture *f = *state;
+	struct message_hello hello = {0};
+	struct uuid last;
+
+	app(f, "UPDATE units SET floor = 4 WHERE id = '%s'", unit(2));
+	for (uint32_t n = 10; n < 30; n++)
+		hub_write(f, n, "code", "N");
+	hub_delete(f, 1);
+	fixture_welcome(f, WELCOME_FILL);
+	fill_rows(f, 0, 12);
+	last = f->rows[11].key;
+	replica_close(f->r);
+	fixture_open(f);
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.fill_table, T_UNITS);
+	assert_int_equal(hello.fill_position, f->position);
+	assert_true(uuid_equal(&hello.fill_after, &last));
+	assert_says(f, "1", "SELECT count(*) FROM units WHERE id = '%s'", unit(1)); /* nothing shows yet */
+	fixture_welcome(f, WELCOME_RESUME);
+	fill_rows(f, 10, f->row_count); /* two of them again */
+	assert_ok(hub_commit(f, true, f->position));
+	assert_true(f->report.sums_checked);
+	assert_string_equal(f->report.mismatch, "");
+	assert_says(f, "0", "SELECT count(*) FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "24", "SELECT count(*) FROM units");
+	assert_says(f, "4", "SELECT floor FROM units WHERE id = '%s'", unit(2)); /* pending on top */
+	sync_all(f);
+	assert_proof(f);
+}
+
+static void R15_changed_schema_keeps_values_of_dropped_columns(void **state)
+{
+	struct fixture *f = *state;
+	struct schema_column columns[2] = {unit_columns[1], {.num = 12, .name = "extra", .kind = KIND_JSON}};
+	struct schema_table tables[2] = {fixture_tables[0], fixture_tables[1]};
+	struct schema schema = {.hash = 12, .tables = tables, .table_count = 2};
+	struct message_commit c = {.position = 77, .mark = 1, .fill_done = true};
+	struct message_hello hello = {0};
+
+	tables[1].columns = columns;
+	tables[1].column_count = 2;
+	app(f, "CREATE INDEX mine ON units(code); UPDATE units SET code = 'B', floor = 12 WHERE id = '%s'", unit(1));
+	fixture_welcome(f, WELCOME_FILL);
+	assert_ok(replica_store_ops.schema(f->r, &schema, &fixture_why));
+	assert_says(f, "12", "SELECT floor FROM units WHERE id = '%s'", unit(1));
+	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
+	assert_says(f, "{\"floor\":12}", "SELECT \"values\" FROM ferry_rejected");
+	assert_says(f, "1", "SELECT count(*) FROM sqlite_schema WHERE name = 'mine'");
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.schema_hash, 12);
+	app(f, "INSERT INTO units(id, extra) VALUES ('%s', '{}')", unit(60));
+}
+
+/* ---- R16 ---- */
+
+static void R16_replace_keeps_old_values(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	const struct change_set *s;
+
+	app(f, "INSERT OR REPLACE INTO units(id, code, floor, created_at, status) "
+	       "SELECT id, 'R', floor, created_at, status FROM units WHERE id = '%s'", unit(1));
+	s = only_set(f, &push);
+	assert_int_equal(s->blocks[0].op, ROW_UPDATE);
+	assert_int_equal(s->blocks[0].column_count, 1);
+	assert_int_equal(s->blocks[0].nums[0], 3);
+	f->verdicts[1] = (struct hub_verdict){VERDICT_REJECTED, FERRY_CONSTRAINT, ++f->position};
+	f->last_number = 1;
+	commit(f);
+	assert_says(f, "A", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "11", "SELECT serial FROM units WHERE id = '%s'", unit(1));
+}
+
+static void R16_upsert_and_ignore_are_captured_once(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "INSERT INTO units(id, code) VALUES ('%s', 'U') ON CONFLICT(id) DO UPDATE SET code = excluded.code;"
+	       "INSERT OR IGNORE INTO units(id, code) VALUES ('%s', 'I')", unit(1), unit(2));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 1);
+	assert_int_equal(push.sets[0].block_count, 1);
+	assert_int_equal(push.sets[0].blocks[0].row_count, 1);
+	assert_int_equal(push.sets[0].blocks[0].op, ROW_UPDATE);
+}
+
+static void R16_key_update_aborts(void **state)
+{
+	struct fixture *f = *state;
+	char sql[256];
+
+	(void)snprintf(sql, sizeof(sql), "UPDATE units SET id = '%s' WHERE id = '%s'", unit(99), unit(1));
+	assert_int_equal(app_try(f, sql), FERRY_USAGE);
+	assert_non_null(strstr(fixture_why.text, "cannot change"));
+	(void)snprintf(sql, sizeof(sql), "UPDATE units SET id = id, code = 'B' WHERE id = '%s'", unit(1));
+	assert_int_equal(app_try(f, sql), FERRY_OK);
+}
+
+static void R16_capture_misses_only_the_agents_own_writes(void **state)
+{
+	struct fixture *f = *state;
+
+	hub_write(f, 1, "code", "hub");
+	commit(f);
+	assert_says(f, "0", "SELECT count(*) FROM ferry_log WHERE op > 0");
+	app(f, "UPDATE units SET code = 'app' WHERE id = '%s'", unit(1));
+	assert_says(f, "1", "SELECT count(*) FROM ferry_log WHERE op > 0");
+}
+
+static void wrong_writes_abort_with_a_message(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(app_try(f, "UPDATE units SET serial = 5"), FERRY_USAGE);
+	assert_non_null(strstr(fixture_why.text, "read-only"));
+	assert_int_equal(app_try(f, "INSERT INTO units(id) VALUES ('AB000000-0000-0000-0000-000000000001')"), FERRY_USAGE);
+	assert_int_equal(app_try(f, "UPDATE units SET status = 'gone'"), FERRY_USAGE);
+	assert_says(f, "0", "SELECT count(*) FROM ferry_log WHERE op > 0");
+}
+
+static void bad_value_is_set_aside_and_jams_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	app(f, "UPDATE units SET code = 'nul' || char(0) || 'x' WHERE id = '%s'; UPDATE units SET code = 'fine' WHERE id = '%s'",
+	    unit(1), unit(2));
+	cut(f);
+	app(f, "UPDATE units SET floor = 5 WHERE id IN ('%s', '%s')", unit(1), unit(2));
+	sync_all(f);
+	assert_says(f, "fine", "SELECT code FROM units WHERE id = '%s'", unit(2));
+	assert_says(f, "5", "SELECT floor FROM units WHERE id = '%s'", unit(2));
+	assert_says(f, "A", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "NUL_IN_TEXT", "SELECT name FROM ferry_rejected ORDER BY id LIMIT 1");
+	assert_proof(f);
+}
+
+static void insert_then_delete_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	struct message_hello hello = {0};
+
+	app(f, "BEGIN; INSERT INTO units(id) VALUES ('%s'); DELETE FROM units WHERE id = '%s'; COMMIT", unit(70), unit(70));
+	cut(f);
+	assert_false(next_push(f, 65536, &push));
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.last_number, 0);
+	app(f, "BEGIN; DELETE FROM units WHERE id = '%s'; INSERT INTO units(id, code) VALUES ('%s', 'new'); COMMIT", unit(1),
+	    unit(1));
+	assert_int_equal(only_set(f, &push)->blocks[0].op, ROW_UPDATE);
+}
+
+static void floats_keep_nan_and_negative_zero(void **state)
+{
+	struct fixture *f = *state;
+	struct uuid key = key_of(1);
+	struct hub_row *row = hub_find(f, T_UNITS, &key, false);
+
+	row->cells[6].v = (struct value){.kind = VALUE_FLOAT, .f = -0.0};
+	row->position = ++f->position;
+	commit(f);
+	assert_says(f, "-0", "SELECT area FROM units WHERE id = '%s'", unit(1));
+	app(f, "UPDATE units SET area = 'NaN' WHERE id = '%s'", unit(1));
+	sync_all(f);
+	assert_true(row->cells[6].v.kind == VALUE_FLOAT && row->cells[6].v.f != row->cells[6].v.f);
+	assert_proof(f);
+}
+
+static void locked_replica_answers_busy_and_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct replica *other;
+	const struct replica_options o = {.busy_timeout_ms = 0};
+	int64_t before = f->applied;
+
+	assert_ok(replica_open(f->path, &o, &other, &fixture_why));
+	assert_true(replica_changed(other));
+	hub_write(f, 1, "code", "X");
+	replica_close(other);
+	commit(f);
+	assert_true(f->applied > before);
+}
+
+static void no_replica_is_told_from_a_damaged_one(void **state)
+{
+	struct fixture *f = *state;
+	const struct replica_options o = {0};
+	struct replica *r = NULL;
+	char path[128];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/none.db", f->folder);
+	assert_int_equal(replica_open(path, &o, &r, &fixture_why), FERRY_NOT_FOUND);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	for (int i = 0; i < 500; i++)
+		(void)fputs("this is no database ", file);
+	(void)fclose(file);
+	assert_int_equal(replica_open(path, &o, &r, &fixture_why), FERRY_CORRUPT);
+	(void)unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		replica_test(R1_pending_edit_keeps_base),
+		replica_test(R1_delete_takes_the_rows_base),
+		replica_test(R4_mask_holds_only_changed_columns),
+		replica_test(R4_form_states_the_bookmark_it_read_at),
+		replica_test(R3_ack_alone_removes_nothing),
+		replica_test(R3_superseded_edit_gives_way_to_the_confirmed_value),
+		replica_test(R3_refused_edit_is_undone_and_kept),
+		replica_test(R5_mark_ends_a_change_set),
+		replica_test(R5_another_connection_ends_a_change_set),
+		replica_test(R5_look_ends_a_change_set),
+		replica_test(R5_refused_joined_set_is_offered_again_by_row),
+		replica_test(R5_dependants_of_a_split_set_follow_it),
+		replica_test(R5_declared_set_is_never_split),
+		replica_test(R6_depends_names_parent),
+		replica_test(R7_large_set_goes_in_equal_parts_each_time),
+		replica_test(R14_row_moves_between_held_scopes_and_stays),
+		replica_test(R14_row_that_left_keeps_its_pending_edits),
+		replica_test(R15_kill_during_fill_resumes),
+		replica_test(R15_changed_schema_keeps_values_of_dropped_columns),
+		replica_test(R16_replace_keeps_old_values),
+		replica_test(R16_upsert_and_ignore_are_captured_once),
+		replica_test(R16_key_update_aborts),
+		replica_test(R16_capture_misses_only_the_agents_own_writes),
+		replica_test(wrong_writes_abort_with_a_message),
+		replica_test(bad_value_is_set_aside_and_jams_nothing),
+		replica_test(insert_then_delete_leaves_nothing),
+		replica_test(floats_keep_nan_and_negative_zero),
+		replica_test(locked_replica_answers_busy_and_changes_nothing),
+		replica_test(no_replica_is_told_from_a_damaged_one),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
