@@ -27,11 +27,17 @@ static const char device_sql[] =
 	"(x.device).settled, (x.device).settled_above, x.scopes, h.epoch, "
 	"(SELECT max(p) FROM (SELECT position FROM ferry.head((x.device).tenant_id) UNION ALL "
 	"SELECT position FROM ferry.head(ferry.nobody())) AS heads(p)), "
-	"(SELECT max(z.tombstones) FROM ferry.horizon z WHERE z.tenant_id IN ((x.device).tenant_id, ferry.nobody())), "
+	"(SELECT max(greatest(z.changes, z.tombstones)) FROM ferry.horizon z "
+	"WHERE z.tenant_id IN ((x.device).tenant_id, ferry.nobody())), "
 	"(SELECT c.mark FROM ferry.commit c WHERE c.tenant_id IN ((x.device).tenant_id, ferry.nobody()) "
-	"AND c.position = $2) "
+	"AND c.position = $2), "
+	/* How much a feed from there would hold: a bound of it, looked at no further than needed. */
+	"CASE WHEN $2 < 0 THEN 0 ELSE (SELECT coalesce(sum(l.n), 0)::bigint FROM (SELECT cardinality(c.keys) AS n "
+	"FROM ferry.commit p JOIN ferry.change c ON c.tenant_id = p.tenant_id AND c.tx = p.tx "
+	"WHERE p.tenant_id IN ((x.device).tenant_id, ferry.nobody()) AND p.position > $2 LIMIT $3) l) END "
 	"FROM ferry.device_by_fingerprint($1) x, ferry.history h";
-enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_TOMBSTONES, D_MARK };
+enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_HORIZON, D_MARK,
+       D_CHANGES };
 
 static int64_t *read_ints(struct arena *a, const struct pg_batch *b, uint32_t call, uint32_t col, uint32_t *out_count)
 {
@@ -77,11 +83,12 @@ static int bookmark_code(const struct device_op *d, uint32_t call)
 		return FERRY_OK;
 	if (!uuid_is_zero(&d->epoch) && !uuid_equal(&d->epoch, &epoch))
 		return FERRY_OTHER_HISTORY;
-	if (d->position < pg_int(b, call, 0, D_TOMBSTONES))
+	if (d->position < pg_int(b, call, 0, D_HORIZON))
 		return FERRY_PRUNED;
-	if (d->position == 0)
-		return FERRY_OK;
-	return known && pg_int(b, call, 0, D_MARK) == d->mark ? FERRY_OK : FERRY_OTHER_HISTORY;
+	if (d->position != 0 && (!known || pg_int(b, call, 0, D_MARK) != d->mark))
+		return FERRY_OTHER_HISTORY;
+	/* A fill is cheaper than a feed of so much, which would be refused. */
+	return pg_int(b, call, 0, D_CHANGES) < d->op.store->config.feed_rows_max ? FERRY_OK : FERRY_PRUNED;
 }
 
 static void device_found(struct pg_op *op)
@@ -130,6 +137,7 @@ static void device_ask(struct pg_op *op)
 	pg_call(&op->batch, device_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_arg_int8(&op->batch, d->position);
+	pg_arg_int8(&op->batch, op->store->config.feed_rows_max);
 	pg_op_run(op, device_found);
 }
 
@@ -291,36 +299,18 @@ void pg_store_stage(void *store, const struct uuid *tenant, const struct uuid *d
 
 struct poll_op {
 	struct pg_op op;
+	int64_t position;
 	hub_poll_cb cb;
 	void *ctx;
 };
 
-static const char poll_sql[] =
-	"SELECT q.last_value, pg_snapshot_xmax(s)::text::bigint, "
-	"(SELECT count(*) FROM pg_snapshot_xip(s) x WHERE x::text::bigint < $1), "
-	"(SELECT count(*) FROM pg_snapshot_xip(s)) "
-	"FROM ferry.position_seq q, pg_current_snapshot() s";
+/* Handed out, not committed: a position is taken just before its commit, and
+ * the core looks again until the feed has reached it. */
+static const char poll_sql[] = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM ferry.position_seq";
 
-/* A position is taken just before its commit, so what the last look saw as
- * handed out may have become visible only since: while a transaction that
- * ran then still runs, its end is news too. The answer never falls and rises
- * with all news; it is at least the last position. */
 static void poll_seen(struct pg_op *op)
 {
-	struct pg_store *s = op->store;
-	int64_t last = pg_int(&op->batch, 0, 0, 0);
-	int64_t xmax = pg_int(&op->batch, 0, 0, 1);
-	int64_t running = pg_int(&op->batch, 0, 0, 2);
-
-	if (last != s->poll_last) {
-		s->poll_value = last > s->poll_value ? last : s->poll_value + 1;
-		s->poll_last = last;
-		s->poll_xmax = xmax;
-		s->poll_running = pg_int(&op->batch, 0, 0, 3);
-	} else if (running < s->poll_running) {
-		s->poll_value++;
-		s->poll_running = running;
-	}
+	((struct poll_op *)op)->position = pg_int(&op->batch, 0, 0, 0);
 	pg_op_end(op, FERRY_OK);
 }
 
@@ -328,7 +318,6 @@ static void poll_ask(struct pg_op *op)
 {
 	pg_batch_reset(&op->batch);
 	pg_call(&op->batch, poll_sql);
-	pg_arg_int8(&op->batch, op->store->poll_xmax);
 	pg_op_run(op, poll_seen);
 }
 
@@ -336,7 +325,7 @@ static void poll_answer(struct pg_op *op, enum ferry_error e)
 {
 	struct poll_op *p = (struct poll_op *)op;
 
-	p->cb(p->ctx, e, op->store->poll_value);
+	p->cb(p->ctx, e, p->position);
 }
 
 void pg_store_poll(void *store, hub_poll_cb cb, void *ctx)

@@ -57,7 +57,7 @@ static const char head_sql[] =
 	"SELECT h.position, h.mark FROM unnest(ARRAY[$1, ferry.nobody()]) t, ferry.head(t) h "
 	"WHERE h.position IS NOT NULL ORDER BY 1 DESC LIMIT 1";
 static const char horizon_sql[] =
-	"SELECT max(greatest(h.changes, h.tombstones)) FROM ferry.horizon h "
+	"SELECT max(greatest(h.changes, h.tombstones)), (SELECT q.last_value FROM ferry.position_seq q) FROM ferry.horizon h "
 	"WHERE h.tenant_id = ANY (ARRAY[$1, ferry.nobody()])";
 static const char since_sql[] =
 	"SELECT s.surrogate FROM ferry.surrogates_since($1, $2) s UNION ALL "
@@ -732,10 +732,14 @@ static void feed_read_changes(struct pg_op *op)
 		f->result.to = pg_int(b, f->calls[F_HEAD], 0, 0);
 		f->result.mark = pg_int(b, f->calls[F_HEAD], 0, 1);
 	}
-	if (f->result.to < f->from) {
+	/* A place above this tenant's last commit is another tenant's, or one
+	 * that came to nothing; above all that was handed out it is no place. */
+	if (f->result.to < f->from && f->from > pg_int(b, f->calls[F_HORIZON], 0, 1)) {
 		pg_op_end(op, FERRY_OTHER_HISTORY);
 		return;
 	}
+	if (f->result.to < f->from)
+		f->result.to = f->from;
 	if (too_old(f)) {
 		pg_op_end(op, FERRY_PRUNED);
 		return;

@@ -55,8 +55,6 @@ struct pg_store {
 	struct pg_catalog *old[PG_CATALOGS_MAX];
 	uint32_t old_next;
 	struct pg_store_stats stats;
-	/* poll */
-	int64_t poll_value, poll_last, poll_xmax, poll_running;
 	/* applied bookmarks not written yet */
 	struct pg_applied *applied;
 	uint32_t applied_count, applied_capacity;

@@ -24,7 +24,6 @@ struct pg_store *pg_store_open(const struct pg_store_config *config, const struc
 		return NULL;
 	s->config = *config;
 	s->io = io;
-	s->poll_last = -1;
 	use_default(&s->config.connections, 4);
 	use_default(&s->config.lock_timeout_ms, 300);
 	use_default(&s->config.message_bytes_max, FERRY_MESSAGE_BYTES_MAX);
