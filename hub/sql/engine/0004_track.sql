@@ -25,7 +25,8 @@ GRANT SELECT ON ferry.scope_hop, ferry.tracked_part TO ferry_hub;
 
 -- ---------------------------------------------------------------- generated functions
 
--- The note functions of a table. Transition tables are all named "changed", so one
+-- The note functions of a table. A column may be named like a variable: columns are always
+-- written with their table, and anything else is the variable. Transition tables are all named "changed", so one
 -- function serves insert, update and delete.
 CREATE FUNCTION ferry.generate_note(of_tbl int) RETURNS void
     LANGUAGE plpgsql
@@ -39,6 +40,7 @@ BEGIN
 CREATE OR REPLACE FUNCTION ferry.note_%1$s() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_variable
 DECLARE
     n bigint;
     one_tenant uuid;
@@ -386,6 +388,7 @@ $f$, d.i, d.child, d.key_col, d.relid, coalesce(way, ''), d.tenant_col,
 CREATE OR REPLACE FUNCTION ferry.finish_few_%1$s(t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
     LANGUAGE plpgsql
 %2$sAS $fn$
+#variable_conflict use_variable
 DECLARE
     did int := 0;
     a_key uuid;
@@ -1081,7 +1084,7 @@ BEGIN
     WHERE o.tbl = h.tbl AND split_part(o.scope, ':', 2) <> h.path;
     PERFORM ferry.read_columns(of_tbl);
     SELECT array_agg(c ORDER BY c.num) INTO now FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
-    IF was IS NOT DISTINCT FROM now THEN
+    IF was IS NOT DISTINCT FROM now AND t IS NOT DISTINCT FROM (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl) THEN
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM ferry.scope_hop h WHERE h.from_tbl = of_tbl AND NOT EXISTS (
@@ -1141,9 +1144,13 @@ DECLARE
     part regclass;
 BEGIN
     FOR r IN SELECT DISTINCT t.tbl, t.relid FROM pg_event_trigger_ddl_commands() c
-             CROSS JOIN LATERAL (SELECT c.objid AS id UNION SELECT a.relid FROM pg_partition_ancestors(c.objid) a) x
-             JOIN ferry.tracked t ON t.relid = x.id
-             WHERE c.classid = 'pg_class'::regclass LOOP
+             CROSS JOIN LATERAL (
+                 SELECT c.objid AS id WHERE c.classid = 'pg_class'::regclass
+                 UNION SELECT a.relid FROM pg_partition_ancestors(c.objid) a WHERE c.classid = 'pg_class'::regclass
+                 UNION SELECT o.oid FROM pg_class o WHERE c.classid = 'pg_namespace'::regclass AND o.relnamespace = c.objid
+                 UNION SELECT o.attrelid FROM pg_attribute o
+                       WHERE c.classid = 'pg_type'::regclass AND o.atttypid = c.objid) x
+             JOIN ferry.tracked t ON t.relid = x.id LOOP
         PERFORM ferry.refresh(r.tbl);
         PERFORM ferry.grant_table(r.tbl);
         FOR part IN SELECT p FROM ferry.partitions_of(r.relid) p
@@ -1185,7 +1192,7 @@ END $$;
 RESET ROLE;
 -- Only a superuser may create event triggers; the functions run as whoever alters a table.
 CREATE EVENT TRIGGER ferry_ddl ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'ALTER TYPE')
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'ALTER TYPE', 'ALTER SCHEMA')
     EXECUTE FUNCTION ferry.on_ddl();
 CREATE EVENT TRIGGER ferry_drop ON sql_drop
     EXECUTE FUNCTION ferry.on_drop();
