@@ -161,7 +161,7 @@ static long line_of_position(const char *text, const char *position)
 enum ferry_error pg_admin_exec_file(struct pg_admin *a, const char *path, struct ferry_why *why)
 {
 	char where[256];
-	char *text;
+	char *text = NULL;
 	enum ferry_error e = read_script(path, &text, why);
 	PGresult *r;
 

@@ -370,6 +370,8 @@ int cli_main(const struct cli_program *program, int argc, char **argv)
 		print_help(&c);
 		return argc == 1 ? CLI_USAGE : CLI_OK;
 	}
+	if (!failed && !c.command && !first && c.value_count && program->bare)
+		return program->bare(&c);
 	if (!c.command)
 		return failed && !first ? failed : fail_command(&c, argc, argv, first);
 	if (!failed && cli_flag(&c, "help")) {

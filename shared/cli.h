@@ -51,6 +51,7 @@ struct cli_program {
 	const struct cli_command *commands; /* ends with a NULL name */
 	const struct cli_option *common;    /* options of every command; --json, --help, --version are there anyway */
 	const char *notes;                  /* printed at the end of the general help */
+	int (*bare)(struct cli *c);         /* options without a command (--check-config); may be NULL */
 };
 
 /* Parses and runs; the value is the exit code. */

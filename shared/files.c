@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/random.h"
+
 enum ferry_error files_join(char out[FILES_PATH_MAX], const char *folder, const char *name, struct ferry_why *why)
 {
 	int n = snprintf(out, FILES_PATH_MAX, "%s/%s", folder, name);
@@ -130,6 +132,22 @@ enum ferry_error files_read(const char *path, char **out_text, size_t *out_n, st
 	return FERRY_OK;
 }
 
+enum ferry_error files_read_into(const char *path, char *out, size_t out_max, struct ferry_why *why)
+{
+	char *text;
+	size_t n;
+	enum ferry_error e = files_read(path, &text, &n, why);
+	if (e != FERRY_OK)
+		return e;
+	if (n >= out_max || memchr(text, 0, n))
+		e = ferry_fail(why, FERRY_CORRUPT, "%s is not what it should be (%zu bytes)", path, n);
+	else
+		memcpy(out, text, n + 1);
+	secret_wipe(text, n); /* it may be a key */
+	free(text);
+	return e;
+}
+
 enum ferry_error files_make_folder(const char *path, mode_t mode, struct ferry_why *why)
 {
 	char partial[FILES_PATH_MAX];
@@ -165,13 +183,15 @@ enum ferry_error files_check_secret(const char *path, struct ferry_why *why)
 
 /* Open-file locks: they can be asked about without being taken, so that a look
  * never makes a starting program believe that it came second. */
-enum ferry_error files_lock(const char *path, int *out_fd, struct ferry_why *why)
+static enum ferry_error lock_file(const char *path, int command, int *out_fd, struct ferry_why *why)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return io_error(why, path, "opened");
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	if (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
+	while (fcntl(fd, command, &lock) != 0) {
+		if (errno == EINTR && command == F_OFD_SETLKW)
+			continue;
 		enum ferry_error e = errno == EAGAIN || errno == EACCES
 					     ? ferry_fail(why, FERRY_EXISTS, "another program holds %s", path)
 					     : io_error(why, path, "locked");
@@ -180,6 +200,16 @@ enum ferry_error files_lock(const char *path, int *out_fd, struct ferry_why *why
 	}
 	*out_fd = fd;
 	return FERRY_OK;
+}
+
+enum ferry_error files_lock(const char *path, int *out_fd, struct ferry_why *why)
+{
+	return lock_file(path, F_OFD_SETLK, out_fd, why);
+}
+
+enum ferry_error files_lock_wait(const char *path, int *out_fd, struct ferry_why *why)
+{
+	return lock_file(path, F_OFD_SETLKW, out_fd, why);
 }
 
 bool files_locked(const char *path)

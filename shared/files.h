@@ -22,6 +22,8 @@ FERRY_CHECK enum ferry_error files_replace(const char *path, const void *bytes, 
 					   struct ferry_why *why);
 /* Reads a small file; the text is NUL-terminated and owned by the caller (free). */
 FERRY_CHECK enum ferry_error files_read(const char *path, char **out_text, size_t *out_n, struct ferry_why *why);
+/* The same into the caller's memory; FERRY_CORRUPT when it doesn't fit or holds a NUL. */
+FERRY_CHECK enum ferry_error files_read_into(const char *path, char *out, size_t out_max, struct ferry_why *why);
 /* Makes a folder with its parents; one that is there stays as it is. */
 FERRY_CHECK enum ferry_error files_make_folder(const char *path, mode_t mode, struct ferry_why *why);
 FERRY_CHECK enum ferry_error files_sync_folder(const char *path, struct ferry_why *why);
@@ -31,6 +33,8 @@ FERRY_CHECK enum ferry_error files_check_secret(const char *path, struct ferry_w
 /* An advisory lock that ends with the process. FERRY_EXISTS: somebody holds
  * it. *out_fd stays open while the lock is held. */
 FERRY_CHECK enum ferry_error files_lock(const char *path, int *out_fd, struct ferry_why *why);
+/* The same, but waits its turn: for short work. */
+FERRY_CHECK enum ferry_error files_lock_wait(const char *path, int *out_fd, struct ferry_why *why);
 bool files_locked(const char *path); /* does anybody hold it? */
 
 #endif

@@ -1,0 +1,41 @@
+/* The commands of ferry-agent (shared/cli.h makes help and parsing of them). */
+#ifndef FERRY_AGENT_CLI_H
+#define FERRY_AGENT_CLI_H
+
+#include "agent/settings.h"
+#include "shared/cli.h"
+
+extern const struct cli_command agent_commands[];
+extern const struct cli_option agent_options[];
+
+int cli_enrol(struct cli *c);
+int cli_run(struct cli *c);
+int cli_sync(struct cli *c);
+int cli_status(struct cli *c);
+int cli_outbox(struct cli *c);
+int cli_conflicts(struct cli *c);
+int cli_rejected(struct cli *c);
+int cli_sql(struct cli *c);
+int cli_config(struct cli *c);
+
+/* What every command starts with: settings and paths from options, files and
+ * environment. deinit also when it failed. */
+struct cli_setting {
+	struct arena arena;
+	struct agent_settings settings;
+	struct agent_paths paths;
+};
+
+/* False: *out_exit is the exit code to end with, its error is printed; also
+ * for --check-config and --print-config, which end here. */
+bool cli_setting_init(const struct cli *c, struct cli_setting *s, int *out_exit);
+void cli_setting_deinit(struct cli_setting *s);
+
+/* One row of a query as an object; numbers become numbers. */
+struct replica_field;
+struct json *cli_row(const struct replica_field *fields, int count);
+
+/* Rows of a query on the replica as an array of objects. False: printed. */
+bool cli_query(const struct cli *c, const struct cli_setting *s, const char *sql, struct json **out_rows, int *out_exit);
+
+#endif

@@ -1,0 +1,159 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/cli.h"
+#include "agent/identity.h"
+#include "agent/replica.h"
+
+#define SETTINGS_BYTES_MAX (1u << 20)
+
+const struct cli_option agent_options[] = {
+	{"state-dir", "DIR", "the state folder (default $FERRY_AGENT_DIR, else " AGENT_STATE_DIR ")"},
+	{"config", "FILE", "the configuration (default " AGENT_CONFIG_FILE ", if there)"},
+	{"profile", "FILE", "a device class's profile, read before the configuration"},
+	{"check-config", NULL, "check the configuration and end"},
+	{"print-config", NULL, "print the configuration in force and end"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option enrol_options[] = {
+	{"hub", "HOST[:PORT]", "enrol at this address instead of the token's"},
+	{"force", NULL, "enrol anew; the old replica is put aside"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option sync_options[] = {
+	{"wait", "SECONDS", "keep trying so long while the hub cannot be reached (default 0)"},
+	{"patience", "SECONDS", "give up after so long without progress (default 60)"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option sql_options[] = {
+	{"read-only", NULL, "refuse statements that write"},
+	{NULL, NULL, NULL},
+};
+
+const struct cli_command agent_commands[] = {
+	{"enrol", "<token>", 1, 1, "make this device known to a hub",
+	 "The key pair is made on this device and never leaves it. The token comes from\n"
+	 "ferry-hub token create and can be used once.",
+	 "ferry-agent enrol ferry1.AbCd...", enrol_options, cli_enrol},
+	{"run", "", 0, 0, "keep the replica in step with the hub, for ever", NULL, "ferry-agent run --profile tablet.yaml",
+	 NULL, cli_run},
+	{"sync", "", 0, 0, "connect, exchange everything, end",
+	 "Ends with 0 when all local changes are settled and the hub's are here, with 4 when\n"
+	 "the hub cannot be reached.",
+	 "ferry-agent sync --wait 30", sync_options, cli_sync},
+	{"status", "", 0, 0, "where this device stands; also while the agent runs", NULL, "ferry-agent status --json", NULL,
+	 cli_status},
+	{"outbox", "", 0, 0, "local changes the hub has not confirmed", NULL, "ferry-agent outbox", NULL, cli_outbox},
+	{"conflicts", "", 0, 0, "edits of one value that had not seen each other", NULL, "ferry-agent conflicts --json",
+	 NULL, cli_conflicts},
+	{"rejected", "", 0, 0, "changes the hub refused, with the reason", NULL, "ferry-agent rejected", NULL, cli_rejected},
+	{"sql", "[statement]", 0, 1, "run SQL on the replica, as any app would",
+	 "What it writes is captured and goes to the hub. Without a statement it is read from\n"
+	 "standard input.",
+	 "ferry-agent sql \"SELECT code, status FROM units LIMIT 5\"", sql_options, cli_sql},
+	{NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
+};
+
+static int print_config(const struct cli_setting *s)
+{
+	struct buffer out;
+	buffer_init(&out, SETTINGS_BYTES_MAX);
+	config_print(&agent_config_table, &s->settings, &out);
+	fwrite(out.p, 1, out.n, stdout);
+	buffer_deinit(&out);
+	return CLI_OK;
+}
+
+bool cli_setting_init(const struct cli *c, struct cli_setting *s, int *out_exit)
+{
+	struct agent_settings_sources from = {cli_value(c, "profile"), cli_value(c, "config"), cli_value(c, "state-dir")};
+	struct ferry_why why = {0};
+	arena_init(&s->arena, SETTINGS_BYTES_MAX);
+	enum ferry_error e = agent_settings_load(&from, &s->arena, &s->settings, &why);
+	if (e == FERRY_OK)
+		e = agent_paths_of(s->settings.state_dir, &s->paths, &why);
+	if (e != FERRY_OK) {
+		*out_exit = cli_fail(c, e == FERRY_NOT_FOUND ? FERRY_CONFIG : e, why.text,
+				     "Mend the configuration; --print-config shows every key");
+		return false;
+	}
+	if (cli_flag(c, "print-config")) {
+		*out_exit = print_config(s);
+		return false;
+	}
+	if (cli_flag(c, "check-config")) {
+		struct json *o = json_new_object();
+		json_put_bool(o, "valid", true);
+		*out_exit = cli_print_done(c, o, "the configuration is valid");
+		return false;
+	}
+	return true;
+}
+
+void cli_setting_deinit(struct cli_setting *s)
+{
+	arena_deinit(&s->arena);
+}
+
+int cli_config(struct cli *c)
+{
+	struct cli_setting s;
+	int exit_code = CLI_OK;
+	if (cli_setting_init(c, &s, &exit_code))
+		exit_code = cli_fail(c, FERRY_USAGE, "no command is given", "See: ferry-agent --help");
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+static void put_field(struct json *row, const struct replica_field *f)
+{
+	char *end;
+	if (!f->text || !f->number) {
+		json_put_text(row, f->name, f->text);
+		return;
+	}
+	long long whole = strtoll(f->text, &end, 10);
+	if (*end == '\0')
+		json_put_int(row, f->name, whole);
+	else
+		json_put_real(row, f->name, strtod(f->text, NULL));
+}
+
+struct json *cli_row(const struct replica_field *fields, int count)
+{
+	struct json *row = json_new_object();
+	for (int i = 0; i < count; i++)
+		put_field(row, &fields[i]);
+	return row;
+}
+
+static bool take_row(void *ctx, const struct replica_field *fields, int count)
+{
+	json_add(ctx, cli_row(fields, count));
+	return true;
+}
+
+bool cli_query(const struct cli *c, const struct cli_setting *s, const char *sql, struct json **out_rows, int *out_exit)
+{
+	struct ferry_why why = {0};
+	struct json *rows = json_new_array();
+	enum ferry_error e = FERRY_OK;
+	if (!identity_exists(s->paths.identity) && !files_exists(s->paths.replica))
+		e = ferry_fail(&why, FERRY_NOT_ENROLLED, "this device is not enrolled (state folder %s)",
+			       s->settings.state_dir);
+	if (e == FERRY_OK)
+		e = replica_query(s->paths.replica, sql, true, take_row, rows, &why);
+	if (e == FERRY_OK) {
+		*out_rows = rows;
+		return true;
+	}
+	json_release(rows);
+	*out_exit = cli_fail(c, e, why.text,
+			     e == FERRY_NOT_ENROLLED ? "Run ferry-agent enrol with a token, or name the folder with --state-dir"
+						     : NULL);
+	return false;
+}

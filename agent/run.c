@@ -1,0 +1,512 @@
+#include "agent/run.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/core.h"
+#include "agent/replica.h"
+#include "agent/wake.h"
+#include "shared/json.h"
+#include "shared/link.h"
+#include "shared/log.h"
+#include "shared/loop.h"
+#include "shared/random.h"
+
+#define STATUS_PAUSE_US	  250000 /* between two writings of the status file */
+#define QUEUE_BYTES_MAX	  (8u << 20)
+#define GOODBYE_US	  1000000 /* for the close frame, at the end */
+#define UNKNOWN_TRIES_MAX 3       /* once: a hub may need a moment to learn of a device enrolled at another */
+
+struct run {
+	const struct agent_settings *settings;
+	const struct run_options *options;
+	struct identity identity;
+	struct agent_paths paths;
+	const char *host;
+	int port;
+	int lock_fd;
+
+	struct loop *loop;
+	struct replica *replica;
+	struct agent_core *core;
+	struct loop_timer *core_timer, *wake_timer, *status_timer, *once_timer, *retry_timer;
+	struct wake *wake;
+	struct loop_watch *wake_watch;
+	int64_t versions;            /* of the replica, counted */
+	struct link *link;
+	unsigned closing;            /* links whose on_close is still to come, besides `link` */
+	struct ferry_why connect_why; /* of an attempt that failed at once */
+
+	struct log_context log;
+	struct log_limit log_limit;
+	int64_t status_at;           /* when the file was written */
+	int64_t since;               /* of the state, wall clock */
+	enum agent_state state;
+
+	/* once */
+	int64_t started_at, progress_at;
+	int64_t messages;
+	unsigned unknown_tries;
+	bool ever_open;
+
+	bool ending;
+	enum ferry_error result;
+	struct ferry_why *why;
+};
+
+static const char *state_name(enum agent_state state)
+{
+	static const char *const names[] = {"offline", "connecting", "greeting", "filling", "live", "stopped"};
+	return names[state];
+}
+
+static void end(struct run *r, enum ferry_error e, const char *sentence)
+{
+	if (r->ending)
+		return;
+	r->ending = true;
+	r->result = e;
+	if (e != FERRY_OK)
+		(void)ferry_fail(r->why, e, "%s", sentence);
+	loop_stop(r->loop);
+}
+
+/* ---- status file ---- */
+
+static struct json *status_json(struct run *r)
+{
+	struct store_status s = {.position = -1};
+	struct json *o = json_new_object();
+	char hub[300];
+	int error = agent_core_error(r->core);
+	bool known = replica_store_ops.status(r->replica, &s, NULL) == FERRY_OK;
+	snprintf(hub, sizeof(hub), "%s:%d", r->host, r->port);
+	json_put_int(o, "pid", getpid());
+	json_put_text(o, "state", state_name(agent_core_state(r->core)));
+	json_put_int(o, "since", r->since);
+	json_put_text(o, "hub", hub);
+	json_put_text(o, "error", error ? ferry_error_name(error) : NULL);
+	json_put_text(o, "why", *agent_core_why(r->core) ? agent_core_why(r->core) : NULL);
+	json_put_int(o, "clock_offset_us", agent_core_clock_offset(r->core));
+	json_put_bool(o, "caught_up", agent_core_idle(r->core));
+	json_put_int(o, "updated_at", loop_wall_us());
+	if (known) {
+		json_put_int(o, "position", s.position);
+		json_put_int(o, "outbox_sets", (int64_t)s.outbox_sets);
+	}
+	return o;
+}
+
+static void write_status(struct run *r)
+{
+	struct json *o = status_json(r);
+	char *text = json_write_text(o, false);
+	struct ferry_why why = {0};
+	r->status_at = loop_now_us();
+	if (files_replace(r->paths.status, text, strlen(text), 0644, true, &why) != FERRY_OK)
+		LOG(LEVEL_WARNING, &r->log, "status_not_written", LOG_TEXT("why", why.text));
+	free(text);
+	json_release(o);
+}
+
+static void status_due(void *ctx)
+{
+	write_status(ctx);
+}
+
+/* ---- what the core asks for ---- */
+
+static void on_open(struct link *link, void *ctx)
+{
+	struct run *r = ctx;
+	if (link != r->link)
+		return;
+	r->ever_open = true;
+	r->progress_at = loop_now_us();
+	LOG(LEVEL_INFO, &r->log, "link_up", LOG_TEXT("hub", r->host), LOG_INT("port", r->port));
+	agent_core_link_up(r->core);
+}
+
+static void on_message(struct link *link, void *ctx, const uint8_t *bytes, size_t n)
+{
+	struct run *r = ctx;
+	if (link != r->link)
+		return;
+	r->messages++;
+	r->progress_at = loop_now_us();
+	agent_core_message(r->core, bytes, n);
+}
+
+static void on_drained(struct link *link, void *ctx)
+{
+	struct run *r = ctx;
+	if (link == r->link)
+		agent_core_drained(r->core);
+}
+
+/* A hub that knows the certificate no more, or not yet, is tried again: it may
+ * have been restored, or the device enrolled at another hub a moment ago. A
+ * revoked device is for a person. */
+static void refused(struct run *r, const struct link_end *end_of_link)
+{
+	bool unknown = end_of_link->code == FERRY_UNKNOWN_DEVICE;
+	r->unknown_tries += unknown;
+	agent_core_link_down(r->core, end_of_link->text);
+	if (unknown && (!r->options->once || r->unknown_tries < UNKNOWN_TRIES_MAX))
+		return;
+	end(r, end_of_link->code, end_of_link->text);
+}
+
+static bool is_final(enum ferry_error code)
+{
+	return code == FERRY_REVOKED || code == FERRY_UNKNOWN_DEVICE || code == FERRY_VERSION || code == FERRY_CLONE;
+}
+
+static void connect_failed(struct run *r, enum ferry_error code, const char *text)
+{
+	bool give_up = r->options->once && !r->ever_open &&
+		       loop_now_us() - r->started_at >= r->options->wait_us;
+	agent_core_link_down(r->core, text);
+	if (give_up && !r->unknown_tries)
+		end(r, code == FERRY_OK ? FERRY_LINK_CLOSED : code, text);
+}
+
+static void on_close(struct link *link, void *ctx, const struct link_end *end_of_link)
+{
+	struct run *r = ctx;
+	if (link != r->link) {
+		r->closing--;
+		return;
+	}
+	r->link = NULL;
+	LOG(LEVEL_INFO, &r->log, "link_down", LOG_TEXT("code", ferry_error_name((int)end_of_link->code)),
+	    LOG_TEXT("why", end_of_link->text));
+	if (!end_of_link->opened && is_final(end_of_link->code))
+		refused(r, end_of_link);
+	else if (!end_of_link->opened)
+		connect_failed(r, end_of_link->code, end_of_link->text);
+	else
+		agent_core_link_down(r->core, end_of_link->text[0] ? end_of_link->text : "the hub closed the link");
+}
+
+/* The core must not be called back from within its own effect. */
+static void connect_failed_at_once(void *ctx)
+{
+	struct run *r = ctx;
+	connect_failed(r, FERRY_LINK_CLOSED, r->connect_why.text);
+}
+
+static void do_connect(void *ctx)
+{
+	struct run *r = ctx;
+	struct link_client_config config = {
+		.host = r->host,
+		.port = r->port,
+		.ca_pem = r->identity.ca_pem,
+		.certificate_pem = r->identity.certificate_pem,
+		.key_pem = r->identity.key_pem,
+		.connect_timeout_us = r->settings->connect_timeout_us,
+		.limits = {.queue_bytes_max = QUEUE_BYTES_MAX, .heartbeat_us = r->settings->ping_interval_us},
+	};
+	static const struct link_calls calls = {
+		.on_open = on_open, .on_message = on_message, .on_drained = on_drained, .on_close = on_close};
+	if (link_connect(r->loop, &config, &calls, r, &r->link, &r->connect_why) == FERRY_OK)
+		return;
+	r->link = NULL;
+	loop_timer_set(r->retry_timer, loop_now_us());
+}
+
+static void do_send(void *ctx, const uint8_t *bytes, size_t n)
+{
+	struct run *r = ctx;
+	if (!r->link || link_send(r->link, bytes, n) == LINK_SENT)
+		return;
+	/* The core looks at queued() before it sends, so this is a hub that takes
+	 * nothing. A message must not be left out: the link ends instead. */
+	LOG(LEVEL_WARNING, &r->log, "queue_full", LOG_INT("bytes", link_queue_bytes(r->link)));
+	link_close(r->link, LINK_CLOSE_TRY_LATER, "the queue is full");
+}
+
+static size_t do_queued(void *ctx)
+{
+	struct run *r = ctx;
+	return r->link ? link_queue_bytes(r->link) : 0;
+}
+
+static void do_disconnect(void *ctx)
+{
+	struct run *r = ctx;
+	struct link *link = r->link;
+	if (!link)
+		return;
+	r->link = NULL;
+	r->closing++;
+	link_close(link, LINK_CLOSE_NORMAL, NULL);
+}
+
+static int64_t do_wall(void *ctx)
+{
+	(void)ctx;
+	return loop_wall_us();
+}
+
+static int64_t do_monotonic(void *ctx)
+{
+	(void)ctx;
+	return loop_now_us();
+}
+
+static void do_wake_at(void *ctx, int64_t at_us)
+{
+	loop_timer_set(((struct run *)ctx)->core_timer, at_us);
+}
+
+static void do_log(void *ctx, int level, const char *text)
+{
+	struct run *r = ctx;
+	uint32_t dropped = 0;
+	if (!log_enabled((enum log_level)level) || !log_allowed(&r->log_limit, loop_now_us(), &dropped))
+		return;
+	LOG((enum log_level)level, &r->log, "core", LOG_TEXT("text", text), LOG_INT("dropped", dropped));
+}
+
+static void check_once(struct run *r)
+{
+	if (r->options->once && agent_core_idle(r->core))
+		end(r, FERRY_OK, "");
+}
+
+static void do_changed(void *ctx)
+{
+	struct run *r = ctx;
+	enum agent_state state = agent_core_state(r->core);
+	if (state != r->state) {
+		r->state = state;
+		r->since = loop_wall_us();
+		LOG(LEVEL_INFO, &r->log, "state", LOG_TEXT("state", state_name(state)),
+		    LOG_TEXT("why", agent_core_why(r->core)));
+	}
+	if (state == AGENT_STOPPED)
+		end(r, agent_core_error(r->core) ? (enum ferry_error)agent_core_error(r->core) : FERRY_INTERNAL,
+		    agent_core_why(r->core));
+	if (r->options->once)
+		loop_timer_set(r->once_timer, loop_now_us());
+	if (!loop_timer_is_set(r->status_timer))
+		loop_timer_set(r->status_timer, r->status_at + STATUS_PAUSE_US);
+}
+
+static const struct agent_effects effects = {do_connect, do_send, do_queued, do_disconnect, do_wall,
+					     do_monotonic, do_wake_at, do_log, do_changed};
+
+/* ---- what happens around it ---- */
+
+static void core_due(void *ctx)
+{
+	agent_core_tick(((struct run *)ctx)->core);
+}
+
+static bool read_version(void *ctx, int64_t *out)
+{
+	/* replica_changed() keeps the version itself; here it becomes a count. */
+	struct run *r = ctx;
+	r->versions += replica_changed(r->replica);
+	*out = r->versions;
+	return true;
+}
+
+static void on_commit(void *ctx)
+{
+	agent_core_poke(((struct run *)ctx)->core);
+}
+
+static void wake_again(struct run *r)
+{
+	loop_timer_set(r->wake_timer, wake_at(r->wake));
+}
+
+static void wake_due(void *ctx)
+{
+	struct run *r = ctx;
+	wake_tick(r->wake, loop_now_us());
+	wake_again(r);
+}
+
+static void on_event(void *ctx)
+{
+	struct run *r = ctx;
+	wake_readable(r->wake, loop_now_us());
+	wake_again(r);
+}
+
+static void on_signal(void *ctx, int number)
+{
+	struct run *r = ctx;
+	LOG(LEVEL_INFO, &r->log, "signal", LOG_INT("number", number));
+	if (number != SIGHUP)
+		end(r, FERRY_OK, "");
+}
+
+/* Twice a second while syncing once: progress, patience, and whether it is done. */
+static void once_due(void *ctx)
+{
+	struct run *r = ctx;
+	struct store_status status;
+	int64_t now = loop_now_us();
+	check_once(r);
+	if (r->options->progress && replica_store_ops.status(r->replica, &status, NULL) == FERRY_OK)
+		r->options->progress(r->options->progress_ctx, state_name(r->state), &status);
+	if (now - r->progress_at > r->options->patience_us)
+		end(r, FERRY_LINK_TIMEOUT, *agent_core_why(r->core) ? agent_core_why(r->core)
+								    : "the hub has gone silent");
+	loop_timer_set(r->once_timer, now + 500000);
+}
+
+/* ---- life ---- */
+
+static enum ferry_error make_timers(struct run *r)
+{
+	struct {
+		struct loop_timer **timer;
+		loop_timer_fn *call;
+	} all[] = {{&r->core_timer, core_due}, {&r->wake_timer, wake_due}, {&r->status_timer, status_due},
+		   {&r->once_timer, once_due}, {&r->retry_timer, connect_failed_at_once}};
+	enum ferry_error e = FERRY_OK;
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all) && e == FERRY_OK; i++)
+		e = loop_timer_new(r->loop, all[i].call, r, all[i].timer);
+	return e;
+}
+
+static enum ferry_error open_replica(struct run *r)
+{
+	struct replica_options options = {.create = false, .full = r->settings->durable,
+					  .busy_timeout_ms = (int)(r->settings->busy_timeout_us / 1000)};
+	return replica_open(r->paths.replica, &options, &r->replica, r->why);
+}
+
+static void loop_log(void *ctx, const char *line)
+{
+	struct run *r = ctx;
+	LOG(LEVEL_DEBUG, &r->log, "network", LOG_TEXT("text", line));
+}
+
+static enum ferry_error watch_replica(struct run *r)
+{
+	static const struct wake_effects wake_effects = {read_version, on_commit};
+	static const struct loop_watch_calls calls = {.on_readable = on_event};
+	enum ferry_error e = wake_open(r->paths.replica, &wake_effects, r, loop_now_us(), &r->wake, r->why);
+	if (e != FERRY_OK)
+		return e;
+	if (wake_fd(r->wake) >= 0)
+		e = loop_watch_new(r->loop, wake_fd(r->wake), &calls, r, &r->wake_watch, r->why);
+	else
+		LOG(LEVEL_WARNING, &r->log, "no_inotify", LOG_TEXT("effect", "commits are noticed within 50 ms"));
+	wake_again(r);
+	return e;
+}
+
+static enum ferry_error start_core(struct run *r)
+{
+	struct agent_limits limits = agent_limits_default;
+	limits.backoff_min_us = r->settings->backoff_min_us;
+	limits.backoff_max_us = r->settings->backoff_max_us;
+	limits.greeting_timeout_us = r->settings->greeting_timeout_us;
+	limits.ping_interval_us = r->settings->ping_interval_us;
+	limits.credit_bytes = (uint32_t)r->settings->credit_bytes;
+	limits.push_bytes = (uint32_t)r->settings->push_bytes;
+	r->core = agent_core_new(&limits, &effects, r, &replica_store_ops, r->replica, random_u64());
+	return r->core ? FERRY_OK : FERRY_NO_MEMORY;
+}
+
+static enum ferry_error begin(struct run *r)
+{
+	struct loop_config config = {.log = loop_log, .log_context = r};
+	enum ferry_error e = agent_paths_of(r->settings->state_dir, &r->paths, r->why);
+	if (e == FERRY_OK)
+		e = identity_load(r->paths.identity, &r->identity, r->why);
+	if (e == FERRY_OK)
+		e = files_make_folder(r->paths.run, 0755, r->why);
+	if (e == FERRY_OK)
+		e = files_lock(r->paths.lock, &r->lock_fd, r->why);
+	if (e == FERRY_EXISTS)
+		(void)ferry_fail(r->why, e, "ferry-agent is running on %s already", r->settings->state_dir);
+	if (e == FERRY_OK)
+		e = open_replica(r);
+	if (e == FERRY_OK)
+		e = loop_new(&config, &r->loop, r->why);
+	if (e == FERRY_OK)
+		e = make_timers(r);
+	if (e == FERRY_OK)
+		e = loop_signals(r->loop, on_signal, r, r->why);
+	if (e == FERRY_OK)
+		e = start_core(r);
+	if (e == FERRY_OK)
+		e = watch_replica(r);
+	return e;
+}
+
+static bool all_closed(void *ctx)
+{
+	struct run *r = ctx;
+	return r->closing == 0;
+}
+
+static void finish(struct run *r)
+{
+	if (r->core && r->wake) {
+		agent_core_stop(r->core);
+		loop_run_until(r->loop, all_closed, r, loop_now_us() + GOODBYE_US);
+		r->state = agent_core_state(r->core);
+		write_status(r);
+	}
+	loop_watch_free(r->wake_watch);
+	wake_close(r->wake);
+	agent_core_free(r->core);
+	loop_timer_free(r->core_timer);
+	loop_timer_free(r->wake_timer);
+	loop_timer_free(r->status_timer);
+	loop_timer_free(r->once_timer);
+	loop_timer_free(r->retry_timer);
+	loop_free(r->loop);
+	replica_close(r->replica);
+	if (r->lock_fd >= 0)
+		close(r->lock_fd);
+	secret_wipe(&r->identity, sizeof(r->identity));
+}
+
+enum ferry_error agent_run(const struct agent_settings *settings, const struct run_options *options,
+			   struct run_report *report, struct ferry_why *why)
+{
+	struct run *r = calloc(1, sizeof(*r));
+	if (!r)
+		return FERRY_NO_MEMORY;
+	*r = (struct run){.settings = settings, .options = options, .lock_fd = -1, .why = why,
+			  .log_limit = {.interval_us = 10000000, .count_max = 50}};
+	enum ferry_error e = begin(r);
+	if (e == FERRY_OK) {
+		uuid_format(&r->identity.device, r->log.device);
+		uuid_format(&r->identity.tenant, r->log.tenant);
+		r->host = *settings->hub_host ? settings->hub_host : r->identity.hub_host;
+		r->port = settings->hub_port ? (int)settings->hub_port : r->identity.hub_port;
+		r->started_at = r->progress_at = loop_now_us();
+		r->since = loop_wall_us();
+		agent_core_start(r->core);
+		write_status(r);
+		if (options->once)
+			loop_timer_set(r->once_timer, loop_now_us() + 500000);
+		if (!r->ending)
+			loop_run(r->loop);
+		e = r->result;
+		if (report) {
+			report->messages = r->messages;
+			report->clock_offset_us = agent_core_clock_offset(r->core);
+			(void)replica_store_ops.status(r->replica, &report->status, NULL);
+		}
+	}
+	finish(r);
+	free(r);
+	return e;
+}

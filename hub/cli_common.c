@@ -1,0 +1,233 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/cli.h"
+#include "shared/link_http.h"
+
+#define SETTINGS_BYTES_MAX (1u << 20)
+#define ADMIN_TIMEOUT_US   INT64_C(5000000)
+
+const struct cli_option hub_options[] = {
+	{"config", "FILE", "the configuration (default " HUB_CONFIG_FILE ", if there)"},
+	{"state-dir", "DIR", "the state folder (default $FERRY_HUB_DIR, else " HUB_STATE_DIR ")"},
+	{"database", "CONNINFO", "how to connect to PostgreSQL, instead of what the configuration says"},
+	{"check-config", NULL, "check the configuration and end"},
+	{"print-config", NULL, "print the configuration in force and end"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option migrate_options[] = {
+	{"dry-run", NULL, "only show what would be done"},
+	{"sql", "DIR", "folder of the migrations"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option token_options[] = {
+	{"tenant", "TENANT", "slug or uuid of the tenant (required)"},
+	{"name", "NAME", "name of the device to be (required)"},
+	{"scope", "SCOPE", "a scope the device gets beside tenant and global: project:<uuid>; may be repeated"},
+	{"user", "USER", "e-mail or uuid of its user; gives the scope user:<uuid>"},
+	{"class", "CLASS", "device class (default generic)"},
+	{"ttl", "TIME", "how long the token is good: 30min, 24h, 7d (default 24h)"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option list_options[] = {
+	{"tenant", "TENANT", "only of this tenant (slug or uuid)"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option tenant_options[] = {
+	{"slug", "SLUG", "short name for the command line (default: made from the name)"},
+	{NULL, NULL, NULL},
+};
+
+const struct cli_command hub_commands[] = {
+	{"serve", "", 0, 0, "run the hub",
+	 "Makes the CA and the server's certificate at the first start. Refuses to start on a\n"
+	 "database that is not migrated, or with a role that row-level security does not hold.",
+	 "ferry-hub serve --config /etc/ferry/hub.yaml", NULL, cli_serve},
+	{"init", "", 0, 0, "make the CA and the server's certificate in the state folder", NULL, "ferry-hub init", NULL,
+	 cli_init},
+	{"migrate", "", 0, 0, "bring the database's schema up to date",
+	 "Each file runs once, in a transaction of its own. Run it as the owner of the database.",
+	 "ferry-hub migrate --database \"dbname=crm user=postgres\"", migrate_options, cli_migrate},
+	{"token create", "", 0, 0, "make a one-time token with which a device enrols", NULL,
+	 "ferry-hub token create --tenant acme --name tablet-7 --scope project:0190a1b2-...", token_options,
+	 cli_token_create},
+	{"device list", "", 0, 0, "the enrolled devices", NULL, "ferry-hub device list --tenant acme", list_options,
+	 cli_device_list},
+	{"device revoke", "<device>", 1, 1, "turn a device away for good, at once", NULL,
+	 "ferry-hub device revoke 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001", NULL, cli_device_revoke},
+	{"tenant create", "<name>", 1, 1, "make a tenant", NULL, "ferry-hub tenant create \"Acme Homes\" --slug acme",
+	 tenant_options, cli_tenant_create},
+	{"tenant list", "", 0, 0, "the tenants", NULL, "ferry-hub tenant list", NULL, cli_tenant_list},
+	{"status", "", 0, 0, "how the running hub is", NULL, "ferry-hub status --json", NULL, cli_status},
+	{"sessions", "", 0, 0, "the devices connected to it", NULL, "ferry-hub sessions", NULL, cli_sessions},
+	{"log-level", "<level>", 1, 1, "how much the running hub says: error, warning, info, debug", NULL,
+	 "ferry-hub log-level debug", NULL, cli_log_level},
+	{NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
+};
+
+static int print_config(const struct cli_setting *s)
+{
+	struct buffer out;
+	buffer_init(&out, SETTINGS_BYTES_MAX);
+	config_print(&hub_config_table, &s->settings, &out);
+	fwrite(out.p, 1, out.n, stdout);
+	buffer_deinit(&out);
+	return CLI_OK;
+}
+
+bool cli_setting_init(const struct cli *c, struct cli_setting *s, int *out_exit)
+{
+	struct ferry_why why = {0};
+	arena_init(&s->arena, SETTINGS_BYTES_MAX);
+	enum ferry_error e = hub_settings_load(cli_value(c, "config"), cli_value(c, "state-dir"), cli_value(c, "database"),
+					       &s->arena, &s->settings, &why);
+	if (e != FERRY_OK) {
+		*out_exit = cli_fail(c, e == FERRY_NOT_FOUND ? FERRY_CONFIG : e, why.text,
+				     "Mend the configuration; --print-config shows every key");
+		return false;
+	}
+	if (cli_flag(c, "print-config")) {
+		*out_exit = print_config(s);
+		return false;
+	}
+	if (cli_flag(c, "check-config")) {
+		struct json *o = json_new_object();
+		json_put_bool(o, "valid", true);
+		*out_exit = cli_print_done(c, o, "the configuration is valid");
+		return false;
+	}
+	return true;
+}
+
+void cli_setting_deinit(struct cli_setting *s)
+{
+	arena_deinit(&s->arena);
+}
+
+int cli_config(struct cli *c)
+{
+	struct cli_setting s;
+	int exit_code = CLI_OK;
+	if (cli_setting_init(c, &s, &exit_code))
+		exit_code = cli_fail(c, FERRY_USAGE, "no command is given", "See: ferry-hub --help");
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+/* ---- database ---- */
+
+bool cli_database(const struct cli *c, const struct cli_setting *s, struct pg_admin **out, int *out_exit)
+{
+	struct ferry_why why = {0};
+	const char *conninfo = *s->settings.admin_database ? s->settings.admin_database : s->settings.database;
+	enum ferry_error e = pg_admin_open(conninfo, out, &why);
+	if (e == FERRY_OK)
+		return true;
+	*out_exit = cli_fail(c, e, why.text, "Check that PostgreSQL runs and what admin_database or --database says");
+	return false;
+}
+
+int cli_fail_database(const struct cli *c, struct pg_admin *db, enum ferry_error e, const struct ferry_why *why)
+{
+	const char *state = pg_admin_sqlstate(db);
+	/* 42P01, 3F000: no such table or schema; 42501: no right. */
+	if (strcmp(state, "42P01") == 0 || strcmp(state, "3F000") == 0 || strcmp(state, "42883") == 0)
+		return cli_fail(c, FERRY_CONFIG, why->text, "Run ferry-hub migrate first");
+	if (strcmp(state, "42501") == 0)
+		return cli_fail(c, FERRY_CONFIG, why->text, "Set admin_database to a role that may do this, or use --database");
+	return cli_fail(c, e == FERRY_USAGE ? FERRY_INTERNAL : e, why->text, NULL);
+}
+
+static bool take_suffix(char *name, const char *suffix)
+{
+	size_t n = strlen(name), m = strlen(suffix);
+	if (n <= m || strcmp(name + n - m, suffix) != 0)
+		return false;
+	name[n - m] = '\0';
+	return true;
+}
+
+struct json *cli_rows(const struct pg_rows *rows)
+{
+	struct json *list = json_new_array();
+	for (int r = 0; r < pg_rows_count(rows); r++) {
+		struct json *row = json_new_object();
+		for (int k = 0; k < pg_rows_columns(rows); k++) {
+			char name[80];
+			const char *text = pg_rows_text(rows, r, k);
+			snprintf(name, sizeof(name), "%s", pg_rows_name(rows, k));
+			if (take_suffix(name, "::int") && text)
+				json_put_int(row, name, strtoll(text, NULL, 10));
+			else if (take_suffix(name, "::bool") && text)
+				json_put_bool(row, name, text[0] == 't');
+			else
+				json_put_text(row, name, text);
+		}
+		json_add(list, row);
+	}
+	return list;
+}
+
+bool cli_tenant(const struct cli *c, struct pg_admin *db, const char *given, char out[UUID_TEXT], int *out_exit)
+{
+	struct ferry_why why = {0};
+	struct pg_rows *rows;
+	const char *params[] = {given};
+	enum ferry_error e = pg_admin_query(db, "SELECT id FROM identity.tenants WHERE slug = $1 OR id::text = lower($1)",
+					    params, 1, &rows, &why);
+	if (e != FERRY_OK) {
+		*out_exit = cli_fail_database(c, db, e, &why);
+		return false;
+	}
+	bool found = pg_rows_count(rows) == 1;
+	if (found)
+		snprintf(out, UUID_TEXT, "%s", pg_rows_text(rows, 0, 0));
+	pg_rows_free(rows);
+	if (!found) {
+		snprintf(why.text, sizeof(why.text), "there is no tenant %.80s", given);
+		*out_exit = cli_fail(c, FERRY_NOT_FOUND, why.text, "See: ferry-hub tenant list");
+	}
+	return found;
+}
+
+/* ---- the running hub ---- */
+
+static struct json *answer_of(char *text, size_t n, unsigned status, struct ferry_why *why)
+{
+	struct json *answer = NULL;
+	if (json_read_text(text, n, &answer, why) != FERRY_OK)
+		return NULL;
+	if (status == 200)
+		return answer;
+	const char *sentence = json_text(json_get(json_get(answer, "error"), "sentence"));
+	snprintf(why->text, sizeof(why->text), "%s", sentence ? sentence : "the hub did not understand");
+	json_release(answer);
+	return NULL;
+}
+
+struct json *cli_ask_hub(const struct cli_setting *s, const char *path, struct json *body, struct ferry_why *why)
+{
+	char socket[FILES_PATH_MAX], *text = body ? json_write_text(body, true) : NULL, *answer_text;
+	struct http_client_config config = {.unix_path = socket, .path = path, .body = text,
+					    .body_bytes = text ? strlen(text) : 0, .timeout_us = ADMIN_TIMEOUT_US};
+	struct json *answer = NULL;
+	unsigned status;
+	size_t n;
+	json_release(body);
+	enum ferry_error e = hub_admin_socket(&s->settings, socket, why);
+	if (e == FERRY_OK && !files_exists(socket))
+		e = ferry_fail(why, FERRY_LINK_CLOSED, "no hub runs with the state folder %s", s->settings.state_dir);
+	if (e == FERRY_OK)
+		e = http_fetch_now(&config, &status, &answer_text, &n, why);
+	if (e == FERRY_OK) {
+		answer = answer_of(answer_text, n, status, why);
+		free(answer_text);
+	}
+	free(text);
+	return answer;
+}

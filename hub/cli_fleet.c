@@ -1,0 +1,334 @@
+/* Tenants, tokens and devices: statements in the database. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub/authority.h"
+#include "hub/cli.h"
+#include "shared/clock.h"
+#include "shared/random.h"
+#include "shared/sha256.h"
+#include "shared/token.h"
+
+#define TTL_DEFAULT_S 86400
+#define TTL_MAX_S     (365 * 86400)
+
+/* A query whose rows are the answer. */
+static int list(struct cli *c, const char *sql, const char *tenant, const struct cli_column *columns, const char *empty)
+{
+	struct cli_setting s;
+	struct pg_admin *db = NULL;
+	struct pg_rows *rows = NULL;
+	struct ferry_why why = {0};
+	char id[UUID_TEXT];
+	const char *params[] = {NULL};
+	int exit_code = CLI_OK;
+	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &db, &exit_code) &&
+	    (!tenant || cli_tenant(c, db, tenant, id, &exit_code))) {
+		params[0] = tenant ? id : NULL;
+		enum ferry_error e = pg_admin_query(db, sql, params, strstr(sql, "$1") ? 1 : 0, &rows, &why);
+		exit_code = e == FERRY_OK ? cli_print_rows(c, cli_rows(rows), columns, empty)
+					  : cli_fail_database(c, db, e, &why);
+		pg_rows_free(rows);
+	}
+	pg_admin_close(db);
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+/* ---- tenants ---- */
+
+int cli_tenant_list(struct cli *c)
+{
+	static const struct cli_column columns[] = {{"slug", NULL}, {"name", NULL}, {"id", NULL}, {"devices", NULL},
+						    {NULL, NULL}};
+	return list(c,
+		    "SELECT t.slug, t.name, t.id, t.created_at, "
+		    "(SELECT count(*) FROM ferry.device d WHERE d.tenant_id = t.id AND d.status = 'active') AS \"devices::int\" "
+		    "FROM identity.tenants t ORDER BY t.slug",
+		    NULL, columns, "There are no tenants yet: ferry-hub tenant create makes one.");
+}
+
+static void slug_of(const char *name, char out[64])
+{
+	size_t n = 0;
+	for (; *name && n < 60; name++) {
+		char k = *name >= 'A' && *name <= 'Z' ? (char)(*name - 'A' + 'a') : *name;
+		bool plain = (k >= 'a' && k <= 'z') || (k >= '0' && k <= '9');
+		if (plain)
+			out[n++] = k;
+		else if (n && out[n - 1] != '-')
+			out[n++] = '-';
+	}
+	while (n && out[n - 1] == '-')
+		n--;
+	out[n] = '\0';
+}
+
+static int tenant_create(struct cli *c, struct pg_admin *db, const char *name, const char *slug)
+{
+	struct ferry_why why = {0};
+	struct pg_rows *rows;
+	const char *params[] = {name, slug};
+	enum ferry_error e = pg_admin_query(db, "INSERT INTO identity.tenants (name, slug) VALUES ($1, $2) RETURNING id",
+					    params, 2, &rows, &why);
+	if (e != FERRY_OK && strcmp(pg_admin_sqlstate(db), "23505") == 0) {
+		snprintf(why.text, sizeof(why.text), "there is a tenant with the slug %.60s already", slug);
+		return cli_fail(c, FERRY_EXISTS, why.text, "Choose another with --slug");
+	}
+	if (e != FERRY_OK)
+		return cli_fail_database(c, db, e, &why);
+	char id[UUID_TEXT];
+	struct json *o = json_new_object();
+	snprintf(id, sizeof(id), "%s", pg_rows_text(rows, 0, 0));
+	pg_rows_free(rows);
+	json_put_text(o, "id", id);
+	json_put_text(o, "name", name);
+	json_put_text(o, "slug", slug);
+	return cli_print_done(c, o, "Tenant %s is %s", slug, id);
+}
+
+int cli_tenant_create(struct cli *c)
+{
+	struct cli_setting s;
+	struct pg_admin *db = NULL;
+	char slug[64];
+	int exit_code = CLI_OK;
+	slug_of(cli_value(c, "slug") ? cli_value(c, "slug") : cli_argument(c, 0), slug);
+	if (!*slug)
+		return cli_fail(c, FERRY_USAGE, "the slug would be empty", "Give one of letters and digits with --slug");
+	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &db, &exit_code))
+		exit_code = tenant_create(c, db, cli_argument(c, 0), slug);
+	pg_admin_close(db);
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+/* ---- tokens ---- */
+
+static bool parse_ttl(const char *text, int64_t *out_s)
+{
+	static const struct {
+		const char *unit;
+		int64_t seconds;
+	} units[] = {{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+	char *end;
+	long long value = strtoll(text, &end, 10);
+	if (end == text || value < 1 || value > TTL_MAX_S)
+		return false;
+	for (size_t i = 0; i < 4; i++)
+		if (strcmp(end, units[i].unit) == 0) {
+			*out_s = value * units[i].seconds;
+			return *out_s <= TTL_MAX_S;
+		}
+	return false;
+}
+
+/* "project:<uuid>" and the like, or one of the two that stand for themselves. */
+static bool scope_is_valid(const char *scope)
+{
+	struct uuid id;
+	const char *colon = strchr(scope, ':');
+	if (!colon)
+		return strcmp(scope, "tenant") == 0 || strcmp(scope, "global") == 0;
+	return colon > scope && uuid_parse(colon + 1, strlen(colon + 1), &id);
+}
+
+/* As the text of a PostgreSQL array: scopes hold no character that needs quotes. */
+static bool scopes_text(const struct cli *c, const char *user, char *out, size_t max)
+{
+	int n = snprintf(out, max, "{tenant,global");
+	for (int i = 0; cli_value_at(c, "scope", i); i++) {
+		const char *scope = cli_value_at(c, "scope", i);
+		if (!scope_is_valid(scope))
+			return false;
+		n += snprintf(out + n, max - (size_t)n, ",%s", scope);
+		if ((size_t)n >= max)
+			return false;
+	}
+	if (user)
+		n += snprintf(out + n, max - (size_t)n, ",user:%s", user);
+	if ((size_t)n + 1 >= max)
+		return false;
+	snprintf(out + n, max - (size_t)n, "}");
+	return true;
+}
+
+static bool find_user(struct cli *c, struct pg_admin *db, const char *tenant, char out[UUID_TEXT], int *exit_code)
+{
+	struct ferry_why why = {0};
+	struct pg_rows *rows;
+	const char *params[] = {tenant, cli_value(c, "user")};
+	enum ferry_error e = pg_admin_query(
+		db, "SELECT id FROM identity.users WHERE tenant_id = $1::uuid AND (email::text = lower($2) OR id::text = lower($2))",
+		params, 2, &rows, &why);
+	if (e != FERRY_OK) {
+		*exit_code = cli_fail_database(c, db, e, &why);
+		return false;
+	}
+	bool found = pg_rows_count(rows) == 1;
+	if (found)
+		snprintf(out, UUID_TEXT, "%s", pg_rows_text(rows, 0, 0));
+	else
+		*exit_code = cli_fail(c, FERRY_NOT_FOUND, "this tenant has no such user", "Give an e-mail or uuid of one");
+	pg_rows_free(rows);
+	return found;
+}
+
+/* The port for enrolment; a hub that took any free one is asked. */
+static bool enrolment_port(const struct cli_setting *s, uint16_t *out)
+{
+	int64_t port = s->settings.public_enrol_port ? s->settings.public_enrol_port : s->settings.enrol_port;
+	struct ferry_why why;
+	if (!port) {
+		struct json *status = cli_ask_hub(s, "/v1/status", NULL, &why);
+		port = json_int(json_get(status, "enrol_port"), 0);
+		json_release(status);
+	}
+	*out = (uint16_t)port;
+	return port > 0;
+}
+
+static enum ferry_error make_token(const struct cli_setting *s, uint16_t port, struct token *t, struct ferry_why *why)
+{
+	struct authority a;
+	enum ferry_error e = authority_open(&s->settings, clock_wall_us() / 1000000, &a, why);
+	if (e != FERRY_OK)
+		return e;
+	memset(t, 0, sizeof(*t));
+	random_bytes(t->secret, sizeof(t->secret));
+	memcpy(t->ca_fingerprint, a.ca_fingerprint, sizeof(t->ca_fingerprint));
+	t->port = port;
+	snprintf(t->host, sizeof(t->host), "%s", hub_public_host(&s->settings));
+	authority_close(&a);
+	return FERRY_OK;
+}
+
+static enum ferry_error store_token(struct cli *c, struct pg_admin *db, const struct token *t, const char *tenant,
+				    const char *user, const char *scopes, int64_t ttl_s, struct ferry_why *why)
+{
+	uint8_t digest[SHA256_BYTES];
+	char hash[SHA256_HEX_BYTES], ttl[24];
+	sha256_of(t->secret, sizeof(t->secret), digest);
+	hex_of(digest, sizeof(digest), hash);
+	snprintf(ttl, sizeof(ttl), "%lld", (long long)ttl_s);
+	const char *params[] = {tenant, hash, cli_value(c, "name"), user,
+				cli_value(c, "class") ? cli_value(c, "class") : "generic", scopes, ttl};
+	return pg_admin_query(db,
+			      "INSERT INTO ferry.token (tenant_id, secret_hash, name, user_id, class, scopes, expires_at) "
+			      "VALUES ($1::uuid, decode($2, 'hex'), $3, $4::uuid, $5, $6::text[], "
+			      "now() + $7::float8 * interval '1 second')",
+			      params, 7, NULL, why);
+}
+
+static int token_create(struct cli *c, const struct cli_setting *s, struct pg_admin *db, int64_t ttl_s)
+{
+	char tenant[UUID_TEXT], user[UUID_TEXT], scopes[4096], text[TOKEN_TEXT_MAX];
+	struct token t;
+	struct ferry_why why = {0};
+	uint16_t port;
+	int exit_code = CLI_OK;
+	bool has_user = cli_value(c, "user") != NULL;
+	if (!cli_tenant(c, db, cli_value(c, "tenant"), tenant, &exit_code))
+		return exit_code;
+	if (has_user && !find_user(c, db, tenant, user, &exit_code))
+		return exit_code;
+	if (!scopes_text(c, has_user ? user : NULL, scopes, sizeof(scopes)))
+		return cli_fail(c, FERRY_USAGE, "a scope is not of its form, or there are too many", "Write --scope project:<uuid>");
+	if (!enrolment_port(s, &port))
+		return cli_fail(c, FERRY_CONFIG, "the enrolment port is not known", "Start the hub, or set enrol.port");
+	enum ferry_error e = make_token(s, port, &t, &why);
+	if (e == FERRY_OK)
+		e = token_write(&t, text);
+	if (e != FERRY_OK)
+		return cli_fail(c, e, why.text, NULL);
+	e = store_token(c, db, &t, tenant, has_user ? user : NULL, scopes, ttl_s, &why);
+	secret_wipe(&t, sizeof(t));
+	if (e != FERRY_OK)
+		return cli_fail_database(c, db, e, &why);
+	struct json *o = json_new_object();
+	json_put_text(o, "token", text);
+	json_put_text(o, "tenant", tenant);
+	json_put_text(o, "name", cli_value(c, "name"));
+	json_put_int(o, "ttl_s", ttl_s);
+	exit_code = cli_print_done(c, o, "%s", text);
+	secret_wipe(text, sizeof(text));
+	return exit_code;
+}
+
+int cli_token_create(struct cli *c)
+{
+	struct cli_setting s;
+	struct pg_admin *db = NULL;
+	int64_t ttl_s = TTL_DEFAULT_S;
+	int exit_code = CLI_OK;
+	if (!cli_value(c, "tenant") || !cli_value(c, "name") || !*cli_value(c, "name") || strlen(cli_value(c, "name")) > 120)
+		return cli_fail(c, FERRY_USAGE, "token create needs --tenant and --name (up to 120 bytes)",
+				"See: ferry-hub token create --help");
+	if (cli_value(c, "ttl") && !parse_ttl(cli_value(c, "ttl"), &ttl_s))
+		return cli_fail(c, FERRY_USAGE, "--ttl takes a time of up to a year with its unit", "Write 30min, 24h or 7d");
+	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &db, &exit_code))
+		exit_code = token_create(c, &s, db, ttl_s);
+	pg_admin_close(db);
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+/* ---- devices ---- */
+
+int cli_device_list(struct cli *c)
+{
+	static const struct cli_column columns[] = {{"name", NULL},	{"tenant", NULL},    {"status", NULL},
+						    {"class", NULL},	{"last_seen", "last seen"}, {"bookmark", NULL},
+						    {"settled", NULL},	{"scopes", NULL},    {"id", NULL},
+						    {NULL, NULL}};
+	return list(c,
+		    "SELECT d.name, t.slug AS tenant, d.status, d.class, d.last_seen, d.bookmark AS \"bookmark::int\", "
+		    "d.settled AS \"settled::int\", d.not_after, "
+		    "(SELECT string_agg(s.scope, ' ' ORDER BY s.scope) FROM ferry.device_scope s WHERE s.device_id = d.id) AS scopes, "
+		    "d.id FROM ferry.device d LEFT JOIN identity.tenants t ON t.id = d.tenant_id "
+		    "WHERE d.tenant_id = coalesce($1::uuid, d.tenant_id) ORDER BY t.slug, d.name, d.id",
+		    cli_value(c, "tenant"), columns, "No device is enrolled: ferry-hub token create makes a token for one.");
+}
+
+static int device_revoke(struct cli *c, const struct cli_setting *s, struct pg_admin *db, const char *device)
+{
+	struct ferry_why why = {0};
+	struct pg_rows *rows;
+	const char *params[] = {device};
+	enum ferry_error e = pg_admin_query(db, "SELECT status, ferry.revoke_device(id) FROM ferry.device WHERE id = $1::uuid",
+					    params, 1, &rows, &why);
+	if (e != FERRY_OK)
+		return cli_fail_database(c, db, e, &why);
+	bool found = pg_rows_count(rows) == 1;
+	pg_rows_free(rows);
+	if (!found)
+		return cli_fail(c, FERRY_NOT_FOUND, "there is no such device", "See: ferry-hub device list");
+	struct json *body = json_new_object();
+	json_put_text(body, "device", device);
+	struct json *told = cli_ask_hub(s, "/v1/revoke", body, &why), *o = json_new_object();
+	json_put_text(o, "device", device);
+	json_put_bool(o, "revoked", true);
+	json_put_bool(o, "hub_told", told != NULL);
+	bool at_once = told != NULL;
+	json_release(told);
+	return cli_print_done(c, o, "Device %s is revoked%s", device,
+			      at_once ? "" : "; a hub that runs elsewhere notices within a second");
+}
+
+int cli_device_revoke(struct cli *c)
+{
+	struct cli_setting s;
+	struct pg_admin *db = NULL;
+	struct uuid id;
+	char device[UUID_TEXT];
+	int exit_code = CLI_OK;
+	if (!uuid_parse(cli_argument(c, 0), strlen(cli_argument(c, 0)), &id))
+		return cli_fail(c, FERRY_USAGE, "a device is named by its uuid", "See: ferry-hub device list");
+	uuid_format(&id, device);
+	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &db, &exit_code))
+		exit_code = device_revoke(c, &s, db, device);
+	pg_admin_close(db);
+	cli_setting_deinit(&s);
+	return exit_code;
+}

@@ -1,0 +1,201 @@
+/* serve, init, migrate; status, sessions and log level of a running hub. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "hub/authority.h"
+#include "hub/cli.h"
+#include "hub/migrate.h"
+#include "hub/serve.h"
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "shared/sha256.h"
+
+static const char *serve_todo(enum ferry_error e)
+{
+	switch (e) {
+	case FERRY_DATABASE:
+		return "Check that PostgreSQL runs and what database says in the configuration";
+	case FERRY_EXISTS:
+		return "Another program listens there: stop it, or choose other ports";
+	default:
+		return NULL;
+	}
+}
+
+int cli_serve(struct cli *c)
+{
+	struct cli_setting s;
+	struct ferry_why why = {0};
+	int exit_code = CLI_OK;
+	if (cli_setting_init(c, &s, &exit_code)) {
+		log_open("ferry-hub", (enum log_level)s.settings.log_level);
+		enum ferry_error e = hub_serve(&s.settings, &why);
+		if (e != FERRY_OK)
+			exit_code = cli_fail(c, e, why.text, serve_todo(e));
+	}
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+int cli_init(struct cli *c)
+{
+	struct cli_setting s;
+	struct authority a;
+	struct ferry_why why = {0};
+	int exit_code = CLI_OK;
+	if (cli_setting_init(c, &s, &exit_code)) {
+		enum ferry_error e = authority_open(&s.settings, clock_wall_us() / 1000000, &a, &why);
+		if (e != FERRY_OK) {
+			exit_code = cli_fail(c, e, why.text, NULL);
+		} else {
+			char print[2 * PKI_FINGERPRINT_BYTES + 1];
+			struct json *o = json_new_object();
+			hex_of(a.ca_fingerprint, sizeof(a.ca_fingerprint), print);
+			json_put_text(o, "state_dir", s.settings.state_dir);
+			json_put_text(o, "ca_fingerprint", print);
+			json_put_bool(o, "made_ca", a.made_ca);
+			exit_code = cli_print_done(c, o, "%s %s; its fingerprint is %s",
+						   a.made_ca ? "A new CA is in" : "The CA is in", s.settings.state_dir, print);
+			authority_close(&a);
+		}
+	}
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+/* ---- migrate ---- */
+
+static const char *const state_names[] = {"pending", "applied", "changed", "missing"};
+
+static int show_plan(const struct cli *c, const struct migrations *m)
+{
+	static const struct cli_column columns[] = {{"part", NULL}, {"number", NULL}, {"name", NULL}, {"state", NULL},
+						    {NULL, NULL}};
+	struct json *rows = json_new_array();
+	for (int i = 0; i < m->count; i++) {
+		struct json *o = json_new_object();
+		json_put_text(o, "part", m->list[i].part);
+		json_put_int(o, "number", m->list[i].number);
+		json_put_text(o, "name", m->list[i].name);
+		json_put_text(o, "state", state_names[m->list[i].state]);
+		json_add(rows, o);
+	}
+	return cli_print_rows(c, rows, columns, "There are no migrations.");
+}
+
+static void say_applied(void *ctx, const struct migration *m)
+{
+	if (!cli_json(ctx))
+		printf("applied %s/%s\n", m->part, m->name);
+	fflush(stdout);
+}
+
+static int apply(struct cli *c, struct pg_admin *db, const char *folder)
+{
+	struct ferry_why why = {0};
+	int count;
+	enum ferry_error e = migrate_apply(db, folder, say_applied, c, &count, &why);
+	if (e == FERRY_USAGE) /* the file's own error: its sentence names file and line */
+		return cli_fail(c, FERRY_CORRUPT, why.text, "The files before it are applied; this one left no trace");
+	if (e != FERRY_OK)
+		return cli_fail(c, e, why.text, NULL);
+	struct json *o = json_new_object();
+	json_put_int(o, "applied", count);
+	return cli_print_done(c, o, count ? "%d migrations applied" : "The database is up to date", count);
+}
+
+static int migrate(struct cli *c, struct pg_admin *db, const char *folder)
+{
+	struct ferry_why why = {0};
+	struct migrations m;
+	if (!cli_flag(c, "dry-run"))
+		return apply(c, db, folder);
+	enum ferry_error e = migrate_plan(db, folder, &m, &why);
+	if (e != FERRY_OK)
+		return cli_fail(c, e, why.text, NULL);
+	int exit_code = show_plan(c, &m);
+	migrations_free(&m);
+	return exit_code;
+}
+
+int cli_migrate(struct cli *c)
+{
+	struct cli_setting s;
+	struct pg_admin *db = NULL;
+	struct ferry_why why = {0};
+	char folder[FILES_PATH_MAX];
+	int exit_code = CLI_OK;
+	if (cli_setting_init(c, &s, &exit_code)) {
+		const char *wanted = cli_value(c, "sql") ? cli_value(c, "sql") : *s.settings.sql_dir ? s.settings.sql_dir : NULL;
+		enum ferry_error e = migrate_find(wanted, folder, &why);
+		if (e != FERRY_OK)
+			exit_code = cli_fail(c, e, why.text, NULL);
+		else if (cli_database(c, &s, &db, &exit_code))
+			exit_code = migrate(c, db, folder);
+	}
+	pg_admin_close(db);
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+/* ---- a running hub ---- */
+
+static int not_running(const struct cli *c, const struct ferry_why *why)
+{
+	return cli_fail(c, FERRY_LINK_CLOSED, why->text, "Start it with ferry-hub serve, or name its folder with --state-dir");
+}
+
+int cli_status(struct cli *c)
+{
+	static const struct cli_column columns[] = {{"state", NULL},	   {"version", NULL},	 {"pid", NULL},
+						    {"device_port", "device port"}, {"enrol_port", "enrolment port"},
+						    {"devices", NULL},	   {"sessions", NULL},	 {"tenants", NULL},
+						    {"merge_queue", "merge queue"}, {"merges", NULL},
+						    {"change_sets", "change-sets"}, {"rejected", NULL},
+						    {"conflicts", NULL},   {"feeds", NULL},	 {"frames_sent", "frames sent"},
+						    {"bytes_sent", "bytes sent"}, {"bytes_received", "bytes received"},
+						    {"database", NULL},	   {NULL, NULL}};
+	struct cli_setting s;
+	struct ferry_why why = {0};
+	int exit_code = CLI_OK;
+	if (cli_setting_init(c, &s, &exit_code)) {
+		struct json *answer = cli_ask_hub(&s, "/v1/status", NULL, &why);
+		exit_code = answer ? cli_print_object(c, answer, columns) : not_running(c, &why);
+	}
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+int cli_sessions(struct cli *c)
+{
+	static const struct cli_column columns[] = {{"tenant", NULL}, {"device", NULL}, {"bookmark", NULL}, {"state", NULL},
+						    {NULL, NULL}};
+	struct cli_setting s;
+	struct ferry_why why = {0};
+	int exit_code = CLI_OK;
+	if (cli_setting_init(c, &s, &exit_code)) {
+		struct json *answer = cli_ask_hub(&s, "/v1/sessions", NULL, &why);
+		exit_code = answer ? cli_print_rows(c, answer, columns, "No device is connected.") : not_running(c, &why);
+	}
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+int cli_log_level(struct cli *c)
+{
+	struct cli_setting s;
+	struct ferry_why why = {0};
+	enum log_level level;
+	int exit_code = CLI_OK;
+	if (!log_level_from_name(cli_argument(c, 0), &level))
+		return cli_fail(c, FERRY_USAGE, "the level is one of error, warning, info, debug", NULL);
+	if (cli_setting_init(c, &s, &exit_code)) {
+		struct json *body = json_new_object();
+		json_put_text(body, "level", cli_argument(c, 0));
+		struct json *answer = cli_ask_hub(&s, "/v1/log-level", body, &why);
+		exit_code = answer ? cli_print_done(c, answer, "the hub's log level is %s now", cli_argument(c, 0))
+				   : not_running(c, &why);
+	}
+	cli_setting_deinit(&s);
+	return exit_code;
+}

@@ -1,0 +1,38 @@
+/* Who may connect: the certificates of the device table, in memory, so that
+ * a link can be let in or turned away while its handshake waits.
+ *
+ * Loaded at start and whenever a cheap look (a checksum over the table) shows
+ * a difference, so that what another hub or plain SQL enrolled or revoked is
+ * known here within the interval; at once for what this hub did. It fails
+ * closed: until it is loaded nobody gets in, and a certificate it does not
+ * know is refused, with a fresh look under way, since the device may have
+ * been enrolled at another hub a moment ago and will come again. The session
+ * asks the database once more (hub_core). */
+#ifndef FERRY_HUB_REGISTRY_H
+#define FERRY_HUB_REGISTRY_H
+
+#include "hub/pg_io.h"
+#include "protocol/errors.h"
+#include "protocol/value.h"
+
+struct registry;
+
+struct registry_effects {
+	void (*revoked)(void *ctx, const struct uuid *device); /* it was known as good */
+	void (*loaded)(void *ctx, uint32_t devices);           /* the first time */
+	void (*log)(void *ctx, const char *text);
+};
+
+/* conninfo and io are borrowed. NULL: no memory. */
+struct registry *registry_open(const char *conninfo, const struct pg_io *io, int64_t interval_us,
+			       const struct registry_effects *effects, void *ctx);
+void registry_close(struct registry *r); /* accepts NULL */
+
+/* FERRY_OK, FERRY_REVOKED, FERRY_UNKNOWN_DEVICE, or FERRY_DATABASE before it is loaded. */
+enum ferry_error registry_ask(struct registry *r, const uint8_t fingerprint[32]);
+void registry_refresh(struct registry *r); /* look at once */
+/* What this hub just did itself. */
+void registry_add(struct registry *r, const struct uuid *device, const uint8_t fingerprint[32]);
+uint32_t registry_count(const struct registry *r);
+
+#endif
