@@ -229,13 +229,14 @@ static bool fill_bases(struct push *p, struct block *b, const struct push_row *r
 	if (bases == NULL)
 		return false;
 	for (uint32_t i = 0; i < b->row_count; i++) {
-		for (uint32_t k = 0; k < rows[i].base_count; k++)
+		for (uint32_t k = 0; k < rows[i].base_count; k++) {
 			int64_t position = rows[i].bases[k * 2 + 1];
 
 			/* Made before the first fill: nothing of the hub was seen. */
 			add_base(bases + n - k, bases + n,
 				 (struct row_base){i, (uint16_t)rows[i].bases[k * 2], position < 0 ? 0 : position});
 			n++;
+		}
 	}
 	b->bases = bases;
 	return true;
