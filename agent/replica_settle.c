@@ -327,11 +327,20 @@ static void keep_conflict(struct replica *r, int64_t number, const struct confli
 
 /* ---- All verdicts of a commit ---- */
 
-static int compare_settled(const void *pa, const void *pb)
-{
-	const struct settled *const *a = pa, *const *b = pb;
+struct verdict_order {
+	const struct settled *v;
+	int64_t origin;
+};
 
-	return (*a)->number < (*b)->number ? -1 : (*a)->number > (*b)->number;
+/* In the order of capture, whatever their numbers are by now: what lies lower
+ * in a stack is offered again before what builds on it. */
+static int compare_verdicts(const void *pa, const void *pb)
+{
+	const struct verdict_order *a = pa, *b = pb;
+
+	if (a->origin != b->origin)
+		return a->origin < b->origin ? -1 : 1;
+	return a->v->number < b->v->number ? -1 : a->v->number > b->v->number;
 }
 
 static void settle_one(struct replica *r, const struct settled *v, struct store_commit_report *report)
@@ -357,18 +366,23 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 /* Fills r->removed: the entries of those go as their rows are rebased. */
 void settle_take(struct replica *r, const struct settled *settled, uint32_t count, struct store_commit_report *report)
 {
-	const struct settled **order = calloc(count == 0 ? 1 : count, sizeof(struct settled *));
+	struct verdict_order *order = calloc((size_t)count + 1, sizeof(*order));
+	struct set set;
 
 	r->removed.count = 0;
 	if (order == NULL) {
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
 		return;
 	}
-	for (uint32_t i = 0; i < count; i++)
-		order[i] = &settled[i];
-	qsort(order, count, sizeof(*order), compare_settled);
+	for (uint32_t i = 0; i < count; i++) {
+		arena_reset(&r->work);
+		order[i] = (struct verdict_order){&settled[i], settled[i].number};
+		if (set_find(r, settled[i].number, &set) && set.origin != 0)
+			order[i].origin = set.origin;
+	}
+	qsort(order, count, sizeof(*order), compare_verdicts);
 	for (uint32_t i = 0; i < count && r->g.error == FERRY_OK; i++)
-		settle_one(r, order[i], report);
+		settle_one(r, order[i].v, report);
 	free(order);
 }
 
