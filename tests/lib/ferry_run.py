@@ -532,7 +532,9 @@ def catalogue(db):
     tables = dicts("SELECT tbl, relid::regclass::text AS relid, replica_name, key_col, tenant_col, scope "
                    "FROM ferry.tracked ORDER BY rank, tbl")
     columns = dicts("SELECT tbl, num, name, kind, not_null FROM ferry.tracked_column ORDER BY tbl, num")
-    return [(t, [c for c in columns if c["tbl"] == t["tbl"] and c["name"] != t["tenant_col"]]) for t in tables]
+    # The tenant is left out on devices, but for the table of tenants, whose key it is.
+    return [(t, [c for c in columns if c["tbl"] == t["tbl"] and c["name"] not in {t["tenant_col"]} - {t["key_col"]}])
+            for t in tables]
 
 
 def hub_rows(db, table, columns, tenant, scopes):
