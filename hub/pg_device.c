@@ -22,6 +22,11 @@ static const char contact_sql[] =
 	"UPDATE ferry.device SET last_seen = now(), incarnation = coalesce(incarnation, $2) "
 	"WHERE fingerprint = $1 AND status = 'active'";
 
+/* ferry.change is under row-level security, so who asks must be set first. */
+static const char device_tenant_sql[] =
+	"SELECT set_config('app.tenant_id', coalesce((SELECT (x.device).tenant_id::text "
+	"FROM ferry.device_by_fingerprint($1) x), ''), true)";
+
 static const char device_sql[] =
 	"SELECT (x.device).id, (x.device).tenant_id, (x.device).status <> 'active', (x.device).incarnation, "
 	"(x.device).settled, (x.device).settled_above, x.scopes, h.epoch, "
@@ -96,7 +101,7 @@ static void device_found(struct pg_op *op)
 	struct device_op *d = (struct device_op *)op;
 	const struct pg_batch *b = &op->batch;
 	struct hub_device *v = &d->device;
-	const uint32_t call = 1;
+	const uint32_t call = 2;
 	size_t n;
 	const uint8_t *p;
 
@@ -134,6 +139,8 @@ static void device_ask(struct pg_op *op)
 		pg_arg_null(&op->batch, 17); /* bytea */
 	else
 		pg_arg_bytes(&op->batch, d->incarnation.b, sizeof(d->incarnation.b));
+	pg_call(&op->batch, device_tenant_sql);
+	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_call(&op->batch, device_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_arg_int8(&op->batch, d->position);
