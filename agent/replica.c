@@ -138,7 +138,8 @@ static enum ferry_error prepare_file(struct replica *r, const char *path, struct
 	int64_t id;
 
 	gate_execf(&r->g, "PRAGMA journal_mode = WAL; PRAGMA synchronous = %s; PRAGMA cache_size = -%d; "
-			  "PRAGMA ignore_check_constraints = ON; PRAGMA legacy_alter_table = ON",
+			  "PRAGMA ignore_check_constraints = ON; PRAGMA legacy_alter_table = ON; "
+			  "PRAGMA secure_delete = FAST",
 		   r->options.full ? "FULL" : "NORMAL", AGENT_CACHE_KIB);
 	/* What the agent writes is not captured. Only this connection is
 	 * concerned, at no cost to anybody else's (REPLICA.md, Capture). */

@@ -119,7 +119,7 @@ static void change_cells(struct frame *f, uint32_t row, struct row *to)
 
 	if (b->op == ROW_INSERT) {
 		to->present = true;
-		for (int i = 0; i < FERRY_COLUMNS_MAX; i++)
+		for (int i = 0; i < f->r->log_width; i++)
 			to->cells[i] = cell_null();
 	}
 	for (uint32_t c = 0; c < b->column_count; c++) {
@@ -133,7 +133,7 @@ static void change_cells(struct frame *f, uint32_t row, struct row *to)
 
 static struct cell *copy_of(struct replica *r, const struct cell *cells)
 {
-	struct cell *copy = arena_copy(&r->work, cells, FERRY_COLUMNS_MAX * sizeof(*cells));
+	struct cell *copy = arena_copy(&r->work, cells, (size_t)r->log_width * sizeof(*cells));
 
 	if (copy == NULL)
 		gate_fail(&r->g, FERRY_LIMIT, "A row is too large to be handled.");

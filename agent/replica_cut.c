@@ -537,6 +537,18 @@ static void depend_on_beneath(struct replica *r, const struct set *set, const st
 	}
 }
 
+/* May a row of t refer to a row that an earlier change-set inserts? */
+static bool refers_to(const struct table *t, uint64_t tables)
+{
+	for (int i = 0; i < t->t->column_count; i++) {
+		uint32_t parent = t->t->columns[i].ref_table;
+
+		if (parent != 0 && (tables >> parent % 63 & 1) != 0)
+			return true;
+	}
+	return false;
+}
+
 static void fix_depends(struct replica *r, const struct set *set, struct number_list *depends)
 {
 	sqlite3_stmt *s;
@@ -551,7 +563,7 @@ static void fix_depends(struct replica *r, const struct set *set, struct number_
 		char key[UUID_TEXT] = "";
 		struct stack stack;
 
-		if (t == NULL || (!set->listed && (t->refs == 0 || (sqlite3_column_int(s, 3) & OP_MASK) == OP_DELETE)))
+		if (t == NULL || (!set->listed && (!refers_to(t, tables) || (sqlite3_column_int(s, 3) & OP_MASK) == OP_DELETE)))
 			continue;
 		memcpy(key, sqlite3_column_text(s, 2), UUID_TEXT - 1);
 		arena_reset(&r->work);

@@ -40,16 +40,12 @@ struct push {
 
 /* The common case, an edit with nothing pending above it: the visible row is
  * what it made. Else the stack is traced. */
-static bool fresh_cells(struct push *p, struct table *t, const char *key, int64_t seq, struct cell **out)
+static bool fresh_cells(struct push *p, struct table *t, const char *key, int64_t seq, bool alone, struct cell **out)
 {
 	struct replica *r = p->r;
-	sqlite3_stmt *above = q(r, Q_ABOVE);
 	struct stack stack;
 	struct row row;
-	bool alone = !gate_step(&r->g, above, "iti", (int64_t)t->t->table, key, seq);
 
-	if (above != NULL)
-		sqlite3_reset(above);
 	if (alone) {
 		if (!row_read(r, TARGET_LIVE, t, key, &row))
 			return false;
@@ -62,6 +58,25 @@ static bool fresh_cells(struct push *p, struct table *t, const char *key, int64_
 			*out = stack.entries[i].fresh;
 	}
 	return r->g.error == FERRY_OK;
+}
+
+/* The bases of the entry's cells, and whether it is the topmost of its row. */
+static bool take_bases(struct push *p, struct table *t, const char *key, int64_t seq, struct push_row *row)
+{
+	sqlite3_stmt *s = q(p->r, Q_PENDING_FROM);
+	bool alone = true;
+
+	if (gate_step(&p->r->g, s, "iti", (int64_t)t->t->table, key, seq)) {
+		int n = sqlite3_column_bytes(s, 0);
+
+		if (n > 0) {
+			row->bases = arena_copy(p->arena, sqlite3_column_blob(s, 0), (size_t)n);
+			row->base_count = row->bases == NULL ? 0 : (uint32_t)n / 16;
+		}
+		alone = !gate_next(&p->r->g, s);
+		sqlite3_reset(s);
+	}
+	return alone;
 }
 
 static uint64_t pushed_columns(const struct table *t, int op, uint64_t mask, const struct cell *fresh)
@@ -132,13 +147,13 @@ static struct push_row *row_slot(struct push *p)
 static bool take_row(struct push *p, sqlite3_stmt *s)
 {
 	struct replica *r = p->r;
-	sqlite3_stmt *base;
 	int op = sqlite3_column_int(s, 3) & OP_MASK;
 	int64_t seq = sqlite3_column_int64(s, 0);
 	struct table *t = model_table(&r->now, (uint32_t)sqlite3_column_int64(s, 1));
 	char key[UUID_TEXT] = "";
 	struct push_row *row;
 	struct cell *fresh = NULL;
+	bool alone;
 
 	if (t == NULL)
 		return true;
@@ -155,8 +170,9 @@ static bool take_row(struct push *p, sqlite3_stmt *s)
 		(void)snprintf(p->bad, sizeof(p->bad), "The key of a row of %s is not a UUID.", t->t->name);
 		return false;
 	}
+	alone = take_bases(p, t, key, seq, row);
 	if (op != OP_DELETE) {
-		if (!fresh_cells(p, t, key, seq, &fresh) || fresh == NULL)
+		if (!fresh_cells(p, t, key, seq, alone, &fresh) || fresh == NULL)
 			return false;
 		row->columns = pushed_columns(t, op, (uint64_t)sqlite3_column_int64(s, 4), fresh);
 		if (op == OP_UPDATE && row->columns == 0) { /* a REPLACE that emptied read-only columns: not ours to say */
@@ -165,16 +181,6 @@ static bool take_row(struct push *p, sqlite3_stmt *s)
 		}
 		if (!convert(p, row, fresh))
 			return false;
-	}
-	base = q(r, Q_BASE_OF);
-	if (gate_step(&r->g, base, "iti", (int64_t)t->t->table, key, seq)) {
-		int n = sqlite3_column_bytes(base, 0);
-
-		if (n > 0) {
-			row->bases = arena_copy(p->arena, sqlite3_column_blob(base, 0), (size_t)n);
-			row->base_count = row->bases == NULL ? 0 : (uint32_t)n / 16;
-		}
-		sqlite3_reset(base);
 	}
 	p->bytes += ROW_OVERHEAD_BYTES + row->base_count * 14;
 	return !p->arena->full && r->g.error == FERRY_OK;

@@ -61,15 +61,16 @@ static sqlite3_stmt *row_statement(struct replica *r, enum target target, struct
 	return r->g.error == FERRY_OK ? *slots[which] : NULL;
 }
 
+/* log_width cells: as many as the widest table has columns. */
 static struct cell *cells_new(struct replica *r)
 {
-	struct cell *cells = arena_alloc(&r->work, FERRY_COLUMNS_MAX * sizeof(*cells));
+	struct cell *cells = arena_alloc(&r->work, (size_t)r->log_width * sizeof(*cells));
 
 	if (cells == NULL) {
 		gate_fail(&r->g, FERRY_LIMIT, "A row is too large to be handled.");
 		return NULL;
 	}
-	for (int i = 0; i < FERRY_COLUMNS_MAX; i++)
+	for (int i = 0; i < r->log_width; i++)
 		cells[i] = cell_null();
 	return cells;
 }
@@ -79,7 +80,7 @@ static struct cell *cells_copy(struct replica *r, const struct cell *from)
 	struct cell *cells = cells_new(r);
 
 	if (cells != NULL && from != NULL)
-		memcpy(cells, from, FERRY_COLUMNS_MAX * sizeof(*cells));
+		memcpy(cells, from, (size_t)r->log_width * sizeof(*cells));
 	return cells;
 }
 
@@ -256,7 +257,7 @@ static void trace(struct replica *r, struct stack *s)
 
 		e->fresh = cells_copy(r, running);
 		if (op == OP_UPDATE) {
-			for (int c = 0; c < FERRY_COLUMNS_MAX; c++) {
+			for (int c = 0; c < r->log_width; c++) {
 				if (e->mask >> c & 1)
 					running[c] = e->old[c];
 			}
@@ -294,14 +295,14 @@ static void set_beneath(struct replica *r, struct entry *e, int op, uint64_t mas
 {
 	bool same = e->op == op;
 
-	for (int c = 0; c < FERRY_COLUMNS_MAX; c++) {
+	for (int c = 0; c < r->log_width; c++) {
 		struct cell want = mask >> c & 1 ? beneath->cells[c] : cell_null();
 
 		same = same && cell_equal(&want, &e->old[c]);
 	}
 	if (same)
 		return;
-	for (int c = 0; c < FERRY_COLUMNS_MAX; c++)
+	for (int c = 0; c < r->log_width; c++)
 		e->old[c] = mask >> c & 1 ? beneath->cells[c] : cell_null();
 	e->op = op;
 	entry_write(r, e);
@@ -322,7 +323,7 @@ static void lay_over(struct replica *r, const struct table *t, struct entry *e, 
 	case OP_INSERT:
 		if (!s->present) {
 			set_flag(r, e, e->op & ~OP_HAD);
-			memcpy(s->cells, e->fresh, FERRY_COLUMNS_MAX * sizeof(*s->cells));
+			memcpy(s->cells, e->fresh, (size_t)r->log_width * sizeof(*s->cells));
 			s->present = true;
 			return;
 		}

@@ -115,8 +115,7 @@ const char *const replica_sql[Q_COUNT] = {
 		     "EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1 AND op > 0), count(*), min(at), "
 		     "(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) "
 		     "FROM ferry_log WHERE op & 7 IN (1, 2, 3)",
-	[Q_ABOVE] = "SELECT 1 FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq > ?3 LIMIT 1",
-	[Q_BASE_OF] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq = ?3",
+	[Q_PENDING_FROM] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq >= ?3 ORDER BY seq LIMIT 2",
 	[Q_DATA_VERSION] = "PRAGMA data_version",
 	[Q_MEMBER_GET] = "SELECT scope FROM ferry_member WHERE tbl = ?1 AND key = ?2 ORDER BY scope",
 	[Q_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_member(tbl, key, scope) VALUES (?1, ?2, ?3)",
