@@ -465,7 +465,7 @@ class SiteCase(unittest.TestCase):
 
 # ---------------------------------------------------------------- replica against hub
 
-def scope_expression(db, table, columns):
+def scope_expression(cur, table):
     """SQL for the scope of row r of a tracked table, and its joins, from foreign keys and the model alone."""
     word, colon, path = table["scope"].partition(":")
     if not colon:
@@ -475,11 +475,12 @@ def scope_expression(db, table, columns):
     joins, alias, relation = "", "r", table["relid"]
     hops = path.split(".")
     for n, hop in enumerate(hops[:-1]):
-        parent, tenant_col, key_col = db.query("""
+        cur.execute("""
             SELECT c.confrelid::regclass::text, t.tenant_col, t.key_col
             FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attname = %s
             JOIN ferry.tracked t ON t.relid = c.confrelid
-            WHERE c.contype = 'f' AND c.conrelid = %s::regclass AND a.attnum = ANY (c.conkey)""", (hop, relation))[0]
+            WHERE c.contype = 'f' AND c.conrelid = %s::regclass AND a.attnum = ANY (c.conkey)""", (hop, relation))
+        parent, tenant_col, key_col = cur.fetchone()
         joins += " LEFT JOIN %s p%d ON p%d.%s = r.%s AND p%d.%s = %s.%s" % (
             parent, n, n, quote(tenant_col), quote(table["tenant_col"]), n, quote(key_col), alias, quote(hop))
         alias, relation = "p%d" % n, parent
@@ -494,7 +495,7 @@ def sql_value(column):
     """SQL that gives a column of r in the form that a replica holds it in (text but for numbers and bytes)."""
     name, kind = "r." + quote(column["name"]), column["kind"]
     if kind in ("bool", "int"):
-        return name + "::int8" if kind == "int" else name + "::int"
+        return "%s::int::int8" % name if kind == "bool" else name + "::int8"
     if kind in ("float", "bytes"):
         return name
     if kind == "timestamptz":
@@ -503,7 +504,7 @@ def sql_value(column):
     if kind == "array":
         return "array_to_json(%s)::text" % name
     if kind == "other":
-        return "format('%%s', %s)" % name if column["not_null"] else "CASE WHEN %s IS NOT NULL THEN format('%%s', %s) END" % (name, name)
+        return "CASE WHEN %s IS NOT NULL THEN format('%%s', %s) END" % (name, name)
     return name + "::text"
 
 
@@ -518,70 +519,74 @@ def plain(value, kind):
     return value
 
 
-def catalogue(db):
+def dicts(cur, text):
+    cur.execute(text)
+    names = [d[0] for d in cur.description]
+    return [dict(zip(names, row)) for row in cur.fetchall()]
+
+
+def catalogue(cur):
     """[(table, columns)] of everything that devices get, as dicts."""
-    def dicts(text):
-        conn = db.connect()
-        try:
-            with conn.cursor() as cur:
-                cur.execute(text)
-                names = [d[0] for d in cur.description]
-                return [dict(zip(names, row)) for row in cur.fetchall()]
-        finally:
-            conn.close()
-    tables = dicts("SELECT tbl, relid::regclass::text AS relid, replica_name, key_col, tenant_col, scope "
-                   "FROM ferry.tracked ORDER BY rank, tbl")
-    columns = dicts("SELECT tbl, num, name, kind, not_null FROM ferry.tracked_column ORDER BY tbl, num")
+    tables = dicts(cur, "SELECT tbl, relid::regclass::text AS relid, replica_name, key_col, tenant_col, scope "
+                        "FROM ferry.tracked ORDER BY rank, tbl")
+    columns = dicts(cur, "SELECT tbl, num, name, kind FROM ferry.tracked_column ORDER BY tbl, num")
     # The tenant is left out on devices, but for the table of tenants, whose key it is.
     return [(t, [c for c in columns if c["tbl"] == t["tbl"] and c["name"] not in {t["tenant_col"]} - {t["key_col"]}])
             for t in tables]
 
 
-def hub_rows(db, table, columns, tenant, scopes):
-    """{key: (values)} of a table's rows in these scopes of a tenant, by plain SQL over the model."""
-    scope, joins = scope_expression(db, table, columns)
-    text = "SELECT %s FROM %s r%s WHERE r.%s IN (%%s, %%s) AND %s = ANY (%%s) AND (r.%s = %%s OR %s = 'global')" % (
-        ", ".join(sql_value(c).replace("%", "%%") for c in columns), table["relid"], joins, quote(table["tenant_col"]), scope,
-        quote(table["tenant_col"]), scope)
-    conn = db.connect(options="-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=1 -c IntervalStyle=postgres")
-    try:
-        with conn.cursor() as cur:
-            cur.execute(text, (str(tenant), str(NOBODY), list(scopes), str(tenant)))
-            rows = [tuple(plain(v, c["kind"]) for v, c in zip(row, columns)) for row in cur.fetchall()]
-    finally:
-        conn.close()
+def by_key(table, columns, rows):
     key = [c["name"] for c in columns].index(table["key_col"])
+    rows = [tuple(plain(v, c["kind"]) for v, c in zip(row, columns)) for row in rows]
     return {row[key]: row for row in rows}
 
 
-def replica_rows(agent, table, columns):
-    rows = agent.sql("SELECT %s FROM %s" % (", ".join(quote(c["name"]) for c in columns), quote(table["replica_name"])))
-    key = [c["name"] for c in columns].index(table["key_col"])
-    return {row[key]: tuple(plain(v, c["kind"]) for v, c in zip(row, columns)) for row in rows}
+def hub_rows(cur, table, columns, tenant, scopes):
+    """{key: values} of a table's rows in these scopes of a tenant, by plain SQL over the model."""
+    scope, joins = scope_expression(cur, table)
+    owner = "r." + quote(table["tenant_col"])
+    text = "SELECT %s FROM %s r%s WHERE %s = ANY (%%s) AND (%s = %%s AND %s <> 'global' OR %s = %%s AND %s = 'global')" % (
+        ", ".join(sql_value(c).replace("%", "%%") for c in columns), table["relid"], joins, scope, owner, scope, owner, scope)
+    cur.execute(text, (list(scopes), str(tenant), str(NOBODY)))
+    return by_key(table, columns, cur.fetchall())
+
+
+def replica_rows(replica, table, columns):
+    rows = replica.execute("SELECT %s FROM %s" % (", ".join(quote(c["name"]) for c in columns), quote(table["replica_name"])))
+    return by_key(table, columns, rows)
 
 
 def differences(db, agent, limit=20):
     """Compares every synced table of a replica, row by row and value by value, with the hub's rows that lie in the
     device's scopes. It trusts nothing of the engine but the list of tables and of the device's scopes: scopes of rows
     are computed from the model's foreign keys, values are read from the model's tables. [] when all is equal."""
-    scopes = [row[0] for row in db.query("SELECT scope FROM ferry.device_scope WHERE device_id = %s", (agent.id,))]
-    assert scopes, "the device %s holds no scope" % agent.id
     found = []
     compared = 0
-    for table, columns in catalogue(db):
-        ours, theirs = replica_rows(agent, table, columns), hub_rows(db, table, columns, agent.tenant, scopes)
-        compared += len(theirs)
-        for key in sorted(ours.keys() | theirs.keys()):
-            where = "%s: %s %s" % (agent.label, table["replica_name"], key)
-            if key not in ours:
-                found.append(where + " is missing in the replica")
-            elif key not in theirs:
-                found.append(where + " is in the replica but not in the hub's scopes")
-            elif ours[key] != theirs[key]:
-                found += ["%s.%s is %r in the replica, %r at the hub" % (where, c["name"], a, b)
-                          for c, a, b in zip(columns, ours[key], theirs[key]) if a != b]
+    with contextlib.closing(agent.connect()) as replica, contextlib.closing(db.connect(
+            options="-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=1 -c IntervalStyle=postgres")) as conn:
+        cur = conn.cursor()
+        replica.execute("BEGIN")  # one snapshot of each side
+        cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cur.execute("SELECT scope FROM ferry.device_scope WHERE device_id = %s", (agent.id,))
+        scopes = [row[0] for row in cur.fetchall()]
+        assert scopes, "the device %s holds no scope" % agent.id
+        for table, columns in catalogue(cur):
+            ours = replica_rows(replica, table, columns)
+            theirs = hub_rows(cur, table, columns, agent.tenant, scopes)
+            compared += len(theirs)
+            if ours != theirs:
+                found += table_differences("%s: %s" % (agent.label, table["replica_name"]), columns, ours, theirs)
     assert compared, "nothing to compare: the hub has no row in the scopes of %s" % agent.label
     return found[:limit] + (["... and %d more" % (len(found) - limit)] if len(found) > limit else [])
+
+
+def table_differences(where, columns, ours, theirs):
+    found = ["%s %s is missing in the replica" % (where, key) for key in sorted(theirs.keys() - ours.keys())]
+    found += ["%s %s is in the replica but not in the hub's scopes" % (where, key) for key in sorted(ours.keys() - theirs.keys())]
+    for key in sorted(ours.keys() & theirs.keys()):
+        found += ["%s %s.%s is %r in the replica, %r at the hub" % (where, key, c["name"], a, b)
+                  for c, a, b in zip(columns, ours[key], theirs[key]) if a != b]
+    return found
 
 
 def now_text():
