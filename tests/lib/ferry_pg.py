@@ -48,6 +48,14 @@ def migrations(part):
     return out
 
 
+def stop_folder(folder):
+    """Ends the server of a cluster that an earlier program left running in this folder."""
+    data = os.path.join(folder, "data")
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    subprocess.run(user + [os.path.join(bin_dir(), "pg_ctl"), "stop", "-w", "-D", data, "-m", "fast"],
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/", check=False)
+
+
 class Cluster:
     """fsync and settings (a dict of server settings) are for benchmarks; tests need neither."""
 
