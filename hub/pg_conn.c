@@ -44,6 +44,9 @@ struct pg_link {
 	struct sent *sent;
 	uint32_t sent_count, sent_capacity, sent_done;
 
+	uint64_t plans_rows; /* rows written when the plans were dropped last */
+	int64_t plans_at;
+
 	struct pg_batch setup; /* the first batch of a connection: its settings */
 };
 
@@ -513,6 +516,18 @@ void pg_link_forget(struct pg_link *link)
 	 * vanish with the next DEALLOCATE ALL or with the connection. */
 	link->next_name += 1;
 	statements_clear(link);
+}
+
+bool pg_link_plans_due(struct pg_link *link, uint64_t rows_written)
+{
+	int64_t now = link->io->wall(link->io->ctx);
+
+	if (rows_written < link->plans_rows * 2 + PG_PLANS_ROWS_MIN && now - link->plans_at < PG_PLANS_US &&
+	    now >= link->plans_at)
+		return false;
+	link->plans_rows = rows_written;
+	link->plans_at = now;
+	return true;
 }
 
 void pg_link_restart(struct pg_link *link)

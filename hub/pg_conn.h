@@ -17,6 +17,8 @@
 struct pg_link;
 
 #define PG_STATEMENTS_MAX 2000      /* prepared per connection; then all are forgotten */
+#define PG_PLANS_ROWS_MIN 500
+#define PG_PLANS_US 60000000
 #define PG_BACKOFF_MIN_US 100000
 #define PG_BACKOFF_MAX_US 10000000
 
@@ -37,6 +39,12 @@ bool pg_link_in_transaction(const struct pg_link *link);
 void pg_link_submit(struct pg_link *link, struct pg_batch *batch, void (*done)(void *ctx), void *ctx);
 /* Prepared statements may be stale: prepare anew. */
 void pg_link_forget(struct pg_link *link);
+/* Plans are kept with the prepared statements, and the server makes them
+ * anew only when a table was analyzed. A plan made for an empty table may
+ * compare all with all in a full one, so they are dropped (DISCARD PLANS)
+ * as the rows written double, and now and then for what others write.
+ * True: now is the time; the caller sends it. */
+bool pg_link_plans_due(struct pg_link *link, uint64_t rows_written);
 /* Drops the connection and connects anew: for one whose state is unknown. */
 void pg_link_restart(struct pg_link *link);
 int pg_link_backend(const struct pg_link *link); /* the server's process id, 0 while down */

@@ -14,6 +14,7 @@ struct device_op {
 	int64_t position, mark;
 	hub_device_cb cb;
 	void *ctx;
+	uint32_t changes_call;
 	struct hub_device device; /* answered when found */
 	struct arena arena;
 };
@@ -35,14 +36,16 @@ static const char device_sql[] =
 	"(SELECT max(greatest(z.changes, z.tombstones)) FROM ferry.horizon z "
 	"WHERE z.tenant_id IN ((x.device).tenant_id, ferry.nobody())), "
 	"(SELECT c.mark FROM ferry.commit c WHERE c.tenant_id IN ((x.device).tenant_id, ferry.nobody()) "
-	"AND c.position = $2), "
-	/* How much a feed from there would hold: a bound of it, looked at no further than needed. */
-	"CASE WHEN $2 < 0 THEN 0 ELSE (SELECT coalesce(sum(l.n), 0)::bigint FROM (SELECT cardinality(c.keys) AS n "
-	"FROM ferry.commit p JOIN ferry.change c ON c.tenant_id = p.tenant_id AND c.tx = p.tx "
-	"WHERE p.tenant_id IN ((x.device).tenant_id, ferry.nobody()) AND p.position > $2 LIMIT $3) l) END "
+	"AND c.position = $2) "
 	"FROM ferry.device_by_fingerprint($1) x, ferry.history h";
-enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_HORIZON, D_MARK,
-       D_CHANGES };
+enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_HORIZON, D_MARK };
+
+/* How much a feed from there would hold: a bound of it, looked at no further
+ * than needed. Asked once the tenant is known, since changes are isolated. */
+static const char changes_sql[] =
+	"SELECT coalesce(sum(l.n), 0)::bigint FROM (SELECT cardinality(c.keys) AS n "
+	"FROM ferry.commit p JOIN ferry.change c ON c.tenant_id = p.tenant_id AND c.tx = p.tx "
+	"WHERE p.tenant_id IN ($1, ferry.nobody()) AND p.position > $2 LIMIT $3) l";
 
 static int64_t *read_ints(struct arena *a, const struct pg_batch *b, uint32_t call, uint32_t col, uint32_t *out_count)
 {
@@ -92,8 +95,31 @@ static int bookmark_code(const struct device_op *d, uint32_t call)
 		return FERRY_PRUNED;
 	if (d->position != 0 && (!known || pg_int(b, call, 0, D_MARK) != d->mark))
 		return FERRY_OTHER_HISTORY;
-	/* A fill is cheaper than a feed of so much, which would be refused. */
-	return pg_int(b, call, 0, D_CHANGES) < d->op.store->config.feed_rows_max ? FERRY_OK : FERRY_PRUNED;
+	return FERRY_OK;
+}
+
+/* A fill is cheaper than a feed of so much, which would be refused. */
+static void device_counted(struct pg_op *op)
+{
+	struct device_op *d = (struct device_op *)op;
+
+	if (pg_int(&op->batch, d->changes_call, 0, 0) >= op->store->config.feed_rows_max)
+		d->device.bookmark_code = FERRY_PRUNED;
+	pg_op_end(op, FERRY_OK);
+}
+
+static void device_count(struct pg_op *op)
+{
+	struct device_op *d = (struct device_op *)op;
+
+	op->tenant = d->device.tenant;
+	pg_op_begin(op, "READ COMMITTED READ ONLY");
+	d->changes_call = pg_call(&op->batch, changes_sql);
+	pg_arg_uuid(&op->batch, &op->tenant);
+	pg_arg_int8(&op->batch, d->position);
+	pg_arg_int8(&op->batch, op->store->config.feed_rows_max);
+	pg_call(&op->batch, "COMMIT");
+	pg_op_run(op, device_counted);
 }
 
 static void device_found(struct pg_op *op)
@@ -124,8 +150,10 @@ static void device_found(struct pg_op *op)
 	v->bookmark_code = bookmark_code(d, call);
 	if (!v->settled_above || !v->scopes)
 		pg_op_end(op, FERRY_NO_MEMORY);
-	else
+	else if (v->revoked || d->position < 0 || v->bookmark_code != FERRY_OK)
 		pg_op_end(op, v->revoked ? FERRY_REVOKED : FERRY_OK);
+	else
+		device_count(op);
 }
 
 static void device_ask(struct pg_op *op)
@@ -144,7 +172,6 @@ static void device_ask(struct pg_op *op)
 	pg_call(&op->batch, device_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_arg_int8(&op->batch, d->position);
-	pg_arg_int8(&op->batch, op->store->config.feed_rows_max);
 	pg_op_run(op, device_found);
 }
 
@@ -234,6 +261,7 @@ struct stage_op {
 	struct uuid device;
 	int64_t number;
 	int32_t part;
+	uint32_t call;
 	struct buffer body;
 	hub_stage_cb cb;
 	void *ctx;
@@ -248,7 +276,9 @@ static const char stage_sql[] =
 
 static void stage_done(struct pg_op *op)
 {
-	pg_op_end(op, pg_rows(&op->batch, 2) == 1 ? FERRY_OK : FERRY_NUMBER_REUSED);
+	const struct stage_op *s = (const struct stage_op *)op;
+
+	pg_op_end(op, pg_rows(&op->batch, s->call) == 1 ? FERRY_OK : FERRY_NUMBER_REUSED);
 }
 
 static void stage_write(struct pg_op *op)
@@ -256,7 +286,7 @@ static void stage_write(struct pg_op *op)
 	struct stage_op *s = (struct stage_op *)op;
 
 	pg_op_begin(op, "");
-	pg_call(&op->batch, stage_sql);
+	s->call = pg_call(&op->batch, stage_sql);
 	pg_arg_uuid(&op->batch, &op->tenant);
 	pg_arg_uuid(&op->batch, &s->device);
 	pg_arg_int8(&op->batch, s->number);

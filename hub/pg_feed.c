@@ -65,13 +65,13 @@ static const char since_sql[] =
 static const char versions_sql[] =
 	CHANGED_SQL
 	"SELECT v.tenant_id = ferry.nobody(), v.tbl, v.scope, v.key, v.deleted, v.base_tx, v.born, v.moved, v.over "
-	"FROM ch JOIN ferry.version v ON v.tenant_id = ch.tenant_id AND v.tbl = ch.tbl AND v.key = ch.key "
-	"WHERE $3::text[] IS NULL OR v.scope = ANY ($3)";
+	"FROM ch CROSS JOIN LATERAL (SELECT * FROM ferry.version v WHERE v.tenant_id = ch.tenant_id AND v.tbl = ch.tbl "
+	"AND v.key = ch.key OFFSET 0) v WHERE $3::text[] IS NULL OR v.scope = ANY ($3)";
 enum { V_GLOBAL, V_TBL, V_SCOPE, V_KEY, V_DELETED, V_BASE, V_BORN, V_MOVED, V_OVER };
 static const char left_sql[] =
 	CHANGED_SQL
-	"SELECT l.tenant_id = ferry.nobody(), l.tbl, l.scope, l.key, l.tx FROM ch "
-	"JOIN ferry.left l ON l.tenant_id = ch.tenant_id AND l.tbl = ch.tbl AND l.key = ch.key "
+	"SELECT l.tenant_id = ferry.nobody(), l.tbl, l.scope, l.key, l.tx FROM ch CROSS JOIN LATERAL ("
+	"SELECT * FROM ferry.left l WHERE l.tenant_id = ch.tenant_id AND l.tbl = ch.tbl AND l.key = ch.key OFFSET 0) l "
 	"WHERE $3::text[] IS NULL OR l.scope = ANY ($3)";
 enum { L_GLOBAL, L_TBL, L_SCOPE, L_KEY, L_TX };
 static const char settled_sql[] =
@@ -565,13 +565,14 @@ static void ask_cells(struct feed_op *f, const struct feed_entry *first, const s
 	struct pg_sql sql;
 
 	pg_sql_init(&sql);
-	pg_sql_add(&sql, "SELECT k.n::int");
+	pg_sql_add(&sql, "SELECT k.n::int, x.* FROM unnest($1::uuid[]) WITH ORDINALITY AS k(key, n) "
+		   "CROSS JOIN LATERAL (SELECT ");
 	for (uint16_t c = 0; c < t->column_count; c++) {
 		if (first->mask >> c & 1)
-			pg_sql_add(&sql, ", %s", t->columns[c].wire);
+			pg_sql_add(&sql, "%s%s", first->mask & ((UINT64_C(1) << c) - 1) ? ", " : "", t->columns[c].wire);
 	}
-	pg_sql_add(&sql, " FROM unnest($1::uuid[]) WITH ORDINALITY AS k(key, n) JOIN %s r ON r.%s = $2 AND r.%s = k.key "
-		   "ORDER BY k.n", t->name, t->tenant, t->key);
+	/* One descent of the primary key for each row: see pg_merge_load.c. */
+	pg_sql_add(&sql, " FROM %s r WHERE r.%s = $2 AND r.%s = k.key OFFSET 0) x ORDER BY k.n", t->name, t->tenant, t->key);
 	pg_call(&f->op.batch, sql.p);
 	pg_arg_uuids(&f->op.batch, keys, count);
 	pg_arg_uuid(&f->op.batch, first->global ? &PG_NOBODY : &f->op.tenant);

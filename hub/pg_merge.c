@@ -158,6 +158,7 @@ void pg_run_settled(struct pg_op *op)
 	}
 	m->committed = true;
 	op->store->stats.merges++;
+	op->store->rows_written += m->row_wish;
 	pg_store_fold(op->store);
 	run_results(m, position);
 	run_end(m);
@@ -312,6 +313,7 @@ static void run_forget(struct merge_op *m)
 	arena_reset(&m->arena);
 	m->refused_count = m->stack_count = m->order_count = m->check_count = 0;
 	m->part = 0;
+	m->row_wish = 0;
 	m->savepoint = false;
 	m->phase = MERGE_LOADS;
 }
@@ -343,6 +345,8 @@ static void run_begin(struct pg_op *op)
 		pg_stage_ask(m, 0);
 	for (uint32_t i = 0; ok && !m->staged && i < m->entry_count; i++)
 		ok = m->entries[i].forced || pg_load_wants(m, m->entries[i].item->set);
+	if (ok && (m->staged || m->row_wish > PG_PLAN_FOR_SIZE_ROWS))
+		pg_op_plan_for_size(op);
 	if (ok && !m->staged)
 		pg_load_ask(m, true);
 	if (!ok)

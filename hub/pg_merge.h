@@ -117,6 +117,7 @@ struct merge_op {
 	int64_t tx;
 	const int64_t *stamps; /* ids to give out */
 	uint32_t stamp_count, stamp_next, stamp_wish;
+	uint32_t row_wish;
 
 	/* The groups. */
 	struct merge *merge;

@@ -64,6 +64,7 @@ bool pg_load_wants(struct merge_op *m, const struct change_set *s)
 		const struct block *b = &s->blocks[i];
 		struct merge_table *t = table_of(m, b->table);
 
+		m->row_wish += b->row_count;
 		if (b->at)
 			stamps += b->row_count;
 		if (t && !add_keys(m, t, b->keys, b->row_count))
@@ -97,7 +98,12 @@ static int compare_rank(const void *x, const void *y)
 	return a->table->tbl < b->table->tbl ? -1 : 1;
 }
 
-/* --------------------------------------------------------------- questions */
+/* --------------------------------------------------------------- questions
+ *
+ * Keys meet their tables in LATERAL subqueries: one descent of the primary
+ * key for each, in the order of the keys, which is the order of the locks.
+ * (Plans are made anew as tables grow: see pg_op_begin.)
+ */
 
 static void ask_rows(struct merge_op *m, struct merge_table *t)
 {
@@ -105,11 +111,11 @@ static void ask_rows(struct merge_op *m, struct merge_table *t)
 	struct pg_sql sql;
 
 	pg_sql_init(&sql);
-	pg_sql_add(&sql, "SELECT r.%s", t->table->key);
+	pg_sql_add(&sql, "SELECT x.* FROM unnest($2::uuid[]) AS k(key) CROSS JOIN LATERAL (SELECT r.%s", t->table->key);
 	for (uint16_t c = 0; c < t->table->column_count; c++)
 		pg_sql_add(&sql, ", %s", t->table->columns[c].wire);
-	pg_sql_add(&sql, " FROM %s r WHERE r.%s = $1 AND r.%s = ANY ($2) ORDER BY r.%s FOR NO KEY UPDATE OF r SKIP LOCKED",
-		   t->table->name, t->table->tenant, t->table->key, t->table->key);
+	pg_sql_add(&sql, " FROM %s r WHERE r.%s = $1 AND r.%s = k.key FOR NO KEY UPDATE OF r SKIP LOCKED) x",
+		   t->table->name, t->table->tenant, t->table->key);
 	t->rows_call = pg_call(b, sql.p);
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_uuids(b, t->keys, t->count);
@@ -119,20 +125,23 @@ static void ask_rows(struct merge_op *m, struct merge_table *t)
 }
 
 static const char versions_sql[] =
+	"SELECT x.* FROM unnest($3::uuid[]) AS k(key) CROSS JOIN LATERAL ("
 	"SELECT v.key, v.deleted, v.tx, v.base_tx, v.born, v.scope, v.over FROM ferry.version v "
-	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = ANY ($3) ORDER BY v.key";
+	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = k.key OFFSET 0) x";
 enum { V_KEY, V_DELETED, V_TX, V_BASE, V_BORN, V_SCOPE, V_OVER };
 
 /* Each surrogate once: mostly a few transactions wrote many rows. */
 static const char surrogates_sql[] =
-	"WITH v AS MATERIALIZED (SELECT v.deleted, v.tx, v.base_tx, v.born, v.over FROM ferry.version v "
-	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = ANY ($3)), "
+	"WITH v AS MATERIALIZED (SELECT x.* FROM unnest($3::uuid[]) AS k(key) CROSS JOIN LATERAL ("
+	"SELECT v.deleted, v.tx, v.base_tx, v.born, v.over FROM ferry.version v "
+	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = k.key OFFSET 0) x), "
 	"u AS MATERIALIZED (SELECT v.base_tx AS id FROM v UNION SELECT v.born FROM v "
 	"UNION SELECT v.tx FROM v WHERE v.deleted "
 	"UNION SELECT x & 281474976710655 FROM v, unnest(v.over) x WHERE v.over IS NOT NULL) "
 	"SELECT u.id, c.position, s.device_id, coalesce(s.number, 0), s.at, c.at FROM u "
-	"LEFT JOIN ferry.stamp s ON s.id = u.id "
-	"JOIN ferry.commit c ON c.tx = coalesce(s.tx, u.id) AND c.tenant_id = $1";
+	"LEFT JOIN LATERAL (SELECT * FROM ferry.stamp s WHERE s.id = u.id OFFSET 0) s ON true "
+	"CROSS JOIN LATERAL (SELECT c.position, c.at FROM ferry.commit c "
+	"WHERE c.tx = coalesce(s.tx, u.id) AND c.tenant_id = $1 OFFSET 0) c";
 enum { U_ID, U_POSITION, U_DEVICE, U_NUMBER, U_AT, U_COMMIT_AT };
 
 static uint32_t ask_versions(struct merge_op *m, const struct merge_table *t, const char *sql)
@@ -350,7 +359,8 @@ bool pg_load_ask_suspects(struct merge_op *m)
 			if (t->held[k])
 				keys[n++] = t->keys[k];
 		}
-		snprintf(sql, sizeof(sql), "SELECT r.%s FROM %s r WHERE r.%s = $1 AND r.%s = ANY ($2)", t->table->key,
+		snprintf(sql, sizeof(sql), "SELECT x.key FROM unnest($2::uuid[]) AS k(key) CROSS JOIN LATERAL "
+			 "(SELECT r.%s AS key FROM %s r WHERE r.%s = $1 AND r.%s = k.key OFFSET 0) x", t->table->key,
 			 t->table->name, t->table->tenant, t->table->key);
 		t->present_call = pg_call(&m->op.batch, sql);
 		pg_arg_uuid(&m->op.batch, &m->op.tenant);

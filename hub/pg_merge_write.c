@@ -109,8 +109,8 @@ static void write_rows(struct merge_op *m, const struct written *x)
 	else if (x->w->op == ROW_UPDATE)
 		any = update_sql(&sql, x);
 	else
-		pg_sql_add(&sql, "DELETE FROM %s WHERE %s = $1 AND %s = ANY ($2)", x->table->name, x->table->tenant,
-			   x->table->key);
+		pg_sql_add(&sql, "DELETE FROM %s AS t USING unnest($2::uuid[]) AS u(k) WHERE t.%s = $1 AND t.%s = u.k",
+			   x->table->name, x->table->tenant, x->table->key);
 	if (any) {
 		pg_call(b, sql.p);
 		pg_arg_uuid(b, &m->op.tenant);
@@ -291,9 +291,9 @@ static bool check_scopes(struct merge_op *m, const struct written *x, const stru
 	}
 	pg_sql_init(&sql);
 	pg_sql_add(&sql, "SELECT u.n::int FROM unnest($1::uuid[], $3::uuid[]) WITH ORDINALITY AS u(k, device, n) "
-		   "JOIN %s r ON r.%s = $2 AND r.%s = u.k%s WHERE NOT EXISTS (SELECT FROM ferry.device_scope d "
-		   "WHERE d.device_id = u.device AND d.scope = %s)",
-		   x->table->name, x->table->tenant, x->table->key, x->table->scope_joins, x->table->scope_expr);
+		   "CROSS JOIN LATERAL (SELECT %s AS scope FROM %s r%s WHERE r.%s = $2 AND r.%s = u.k OFFSET 0) x "
+		   "WHERE NOT EXISTS (SELECT FROM ferry.device_scope d WHERE d.device_id = u.device AND d.scope = x.scope)",
+		   x->table->scope_expr, x->table->name, x->table->scope_joins, x->table->tenant, x->table->key);
 	check->call = pg_call(b, sql.p);
 	pg_arg_uuids(b, x->w->keys, x->w->row_count);
 	pg_arg_uuid(b, &m->op.tenant);

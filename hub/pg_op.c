@@ -228,10 +228,17 @@ void pg_op_begin(struct pg_op *op, const char *mode)
 
 	snprintf(text, sizeof(text), "BEGIN%s%s", mode[0] ? " ISOLATION LEVEL " : " ISOLATION LEVEL READ COMMITTED", mode);
 	pg_batch_reset(&op->batch);
+	if (pg_link_plans_due(op->link, op->store->rows_written))
+		pg_call(&op->batch, "DISCARD PLANS");
 	pg_call(&op->batch, text);
 	op->generation_call = pg_call(&op->batch, "SELECT n, set_config('app.tenant_id', $1, true) FROM ferry.generation");
 	uuid_format(&op->tenant, text);
 	pg_arg_text(&op->batch, text);
+}
+
+void pg_op_plan_for_size(struct pg_op *op)
+{
+	pg_call(&op->batch, "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)");
 }
 
 bool pg_op_current(struct pg_op *op)

@@ -60,6 +60,7 @@ struct pg_store {
 	uint32_t applied_count, applied_capacity;
 	void *applied_timer;
 	bool applied_busy;
+	uint64_t rows_written;
 	uint32_t merges_since_fold;
 	bool folding;
 };
@@ -80,6 +81,9 @@ void pg_op_end(struct pg_op *op, enum ferry_error e);
 /* Begins the operation's transaction in its batch: BEGIN, tenant, and the
  * question whether the catalogue still holds. mode: "" or an isolation. */
 void pg_op_begin(struct pg_op *op, const char *mode);
+/* For much work: the rest of the transaction is planned for its own numbers. */
+#define PG_PLAN_FOR_SIZE_ROWS 200
+void pg_op_plan_for_size(struct pg_op *op);
 /* After that batch: true when the catalogue holds; else the operation has
  * been started again and the step must return. */
 bool pg_op_current(struct pg_op *op);

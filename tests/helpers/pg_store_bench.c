@@ -99,7 +99,7 @@ static void merge_rows(bool insert, uint32_t first, uint32_t count, int64_t *num
 
 	for (uint16_t c = 0; c < units->column_count; c++) {
 		bool taken = insert ? strcmp(units->columns[c].name, "tenant_id") != 0
-				    : strcmp(units->columns[c].name, "price_minor") == 0;
+				    : strcmp(units->columns[c].name, "floor") == 0;
 
 		if (taken) {
 			columns[n] = c;
