@@ -55,7 +55,7 @@ static void forget_link(struct agent_core *core)
 	agent_clear_inbox(core);
 	core->cursor = (struct push_cursor){0};
 	core->held = false;
-	core->hello_sent = core->welcomed = false;
+	core->hello_sent = core->welcomed = core->caught_up = false;
 	core->credit = 0;
 	core->credit_owed = 0;
 	core->pings_missed = 0;
@@ -449,7 +449,7 @@ bool agent_core_idle(const struct agent_core *core)
 {
 	struct store_status status = {0};
 	struct ferry_why why = {0};
-	if (core->state != AGENT_LIVE || core->look || core->held || core->inbox)
+	if (core->state != AGENT_LIVE || !core->caught_up || core->look || core->held || core->inbox)
 		return false;
 	return core->ops->status(core->store, &status, &why) == FERRY_OK && status.outbox_sets == 0;
 }

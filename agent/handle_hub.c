@@ -122,8 +122,10 @@ static enum taken handle_commit(struct agent_core *core, const struct message_co
 	struct ferry_why why = {0};
 	struct store_commit_report report = {0};
 	enum taken t = store_result(core, core->ops->commit(core->store, c, &report, &why), "commit", &why);
-	if (t == TAKEN)
+	if (t == TAKEN) {
+		core->caught_up = true;
 		report_commit(core, c, &report);
+	}
 	return t;
 }
 

@@ -187,6 +187,7 @@ struct hub_session {
 	int64_t bookmark;     /* position of the last commit sent */
 	int64_t committed_at; /* monotonic */
 	bool in_state;        /* something was sent that no commit closes yet */
+	bool greeted;         /* a commit was sent at or beyond the head that hello met */
 	uint32_t frame_index;
 	uint32_t verdicts_sent; /* of a commit that takes several messages */
 	struct ring_entry *own; /* catch-up */

@@ -125,6 +125,7 @@ static void committed(struct hub_session *s)
 	s->position = s->bookmark = s->cursor;
 	s->mark = s->cursor_mark;
 	s->in_state = false;
+	s->greeted |= s->position >= s->found.head;
 	s->verdicts_sent = 0;
 	s->committed_at = core_now(s->core);
 	free_owed(s);
@@ -316,7 +317,11 @@ static void pump_ring(struct hub_session *s)
 		if (!pass_entry(s, e))
 			return;
 	}
-	if (s->in_state || s->owed != NULL) {
+	/* After the welcome one commit comes in any case, be it of nothing: by it
+	 * the device knows that it has all that was there when it came. */
+	bool greet = !s->greeted && s->cursor >= s->found.head;
+
+	if (s->in_state || s->owed != NULL || greet) {
 		(void)send_commit(s); /* or later, when there is credit */
 		return;
 	}
