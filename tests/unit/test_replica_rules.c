@@ -544,19 +544,31 @@ static void floats_keep_nan_and_negative_zero(void **state)
 	assert_proof(f);
 }
 
-static void locked_replica_answers_busy_and_changes_nothing(void **state)
+static void commit_of_another_connection_is_noticed_once(void **state)
 {
 	struct fixture *f = *state;
-	struct replica *other;
-	const struct replica_options o = {.busy_timeout_ms = 0};
-	int64_t before = f->applied;
 
-	assert_ok(replica_open(f->path, &o, &other, &fixture_why));
-	assert_true(replica_changed(other));
-	hub_write(f, 1, "code", "X");
-	replica_close(other);
+	(void)replica_changed(f->r);
+	assert_false(replica_changed(f->r));
+	app(f, "UPDATE units SET floor = 2 WHERE id = '%s'", unit(1));
+	assert_true(replica_changed(f->r));
+	assert_false(replica_changed(f->r));
+}
+
+static void frames_beyond_the_memory_bound_are_spilled_and_applied(void **state)
+{
+	struct fixture *f = *state;
+	struct replica_options o = {.busy_timeout_ms = 2000, .frames_bytes_max = 2000, .wall = fixture_wall, .wall_ctx = f};
+
+	replica_close(f->r);
+	assert_ok(replica_open(f->path, &o, &f->r, &fixture_why));
+	for (uint32_t n = 100; n < 150; n++)
+		hub_write(f, n, "code", "spilled");
+	hub_delete(f, 1);
 	commit(f);
-	assert_true(f->applied > before);
+	assert_says(f, "50", "SELECT count(*) FROM units WHERE code = 'spilled'");
+	assert_says(f, "0", "SELECT count(*) FROM ferry_frame");
+	assert_proof(f);
 }
 
 static void no_replica_is_told_from_a_damaged_one(void **state)
@@ -608,7 +620,8 @@ int main(void)
 		replica_test(bad_value_is_set_aside_and_jams_nothing),
 		replica_test(insert_then_delete_leaves_nothing),
 		replica_test(floats_keep_nan_and_negative_zero),
-		replica_test(locked_replica_answers_busy_and_changes_nothing),
+		replica_test(commit_of_another_connection_is_noticed_once),
+		replica_test(frames_beyond_the_memory_bound_are_spilled_and_applied),
 		replica_test(no_replica_is_told_from_a_damaged_one),
 	};
 
