@@ -255,7 +255,11 @@ BEGIN
         DELETE FROM ferry.dirty d WHERE d.tx = NEW.tx
             AND NOT EXISTS (SELECT FROM ferry.dirty e WHERE e.tx = NEW.tx AND e.ctid <> d.ctid);
         IF FOUND THEN
-            did := ferry.finish_keys(NEW.tbl, NEW.tx, NEW.tenant_id, NEW.keys, false);
+            IF cardinality(NEW.keys) <= 64 THEN
+                did := ferry.finish_few(NEW.tbl, NEW.tx, NEW.tenant_id, NEW.keys, false);
+            ELSE
+                did := ferry.finish_keys(NEW.tbl, NEW.tx, NEW.tenant_id, NEW.keys, false);
+            END IF;
             IF did = 0 OR did = 1 AND ferry.take_position(NEW.tx, NEW.tenant_id, session_user::text, false) THEN
                 RETURN NULL;
             END IF;

@@ -42,29 +42,23 @@ CREATE OR REPLACE FUNCTION ferry.note_%1$s() RETURNS trigger
 AS $$
 #variable_conflict use_variable
 DECLARE
-    n bigint;
-    one_tenant uuid;
-    one_key uuid;
+    hint text := current_setting('ferry.tx', true);
     me xid8;
     t bigint;
-    hint text;
     arm int := 0;
 BEGIN
-    SELECT c.%2$I, c.%3$I, (SELECT count(*) FROM changed) INTO one_tenant, one_key, n FROM changed c LIMIT 1;
-    IF n IS NULL THEN
+    IF hint IS NULL OR hint = '' THEN
+        -- The first rows of the transaction. The setting is made if there is a row at all.
+        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+        SELECT (SELECT set_config('ferry.tx', nextval('ferry.surrogate_seq'::regclass)::text, true)::bigint),
+               pg_current_xact_id(), %1$s, 1, c.%2$I, array_agg(c.%3$I) FROM changed c GROUP BY c.%2$I;
         RETURN NULL;
     END IF;
-    hint := current_setting('ferry.tx', true);
-    IF n = 1 AND (hint IS NULL OR hint = '') THEN
-        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
-        VALUES (set_config('ferry.tx', nextval('ferry.surrogate_seq'::regclass)::text, true)::bigint,
-                pg_current_xact_id(), %1$s, 1, one_tenant, ARRAY[one_key]);
+    IF NOT EXISTS (SELECT FROM changed) THEN
         RETURN NULL;
     END IF;
     me := pg_current_xact_id();
-    IF hint <> '' THEN
-        t := ferry.running_tx(me);
-    END IF;
+    t := ferry.running_tx(me);
     IF t IS NULL THEN
         t := nextval('ferry.surrogate_seq'::regclass);
         hint := set_config('ferry.tx', t::text, true);
@@ -73,17 +67,8 @@ BEGIN
         t := -t;
         arm := 2;
     END IF;
-    IF n = 1 THEN
-        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys) VALUES (t, me, %1$s, arm, one_tenant, ARRAY[one_key]);
-    ELSIF n <= 1000000 THEN
-        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
-        SELECT t, me, %1$s, arm, c.%2$I, array_agg(c.%3$I) FROM changed c GROUP BY c.%2$I;
-    ELSE
-        -- An array has its limit (1 GB): in several.
-        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
-        SELECT t, me, %1$s, arm, c.%2$I, array_agg(c.%3$I) FROM changed c
-        GROUP BY c.%2$I, uuid_hash(c.%3$I) %% (n / 1000000);
-    END IF;
+    INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+    SELECT t, me, %1$s, arm, c.%2$I, array_agg(c.%3$I) FROM changed c GROUP BY c.%2$I;
     RETURN NULL;
 END $$;
 CREATE OR REPLACE FUNCTION ferry.note_key_%1$s() RETURNS trigger
@@ -426,8 +411,6 @@ DECLARE
             SELECT * INTO d FROM ferry.declared x WHERE x.tx = $1 AND x.tbl = %1$s AND x.key = a_key;
             author := coalesce(d.stamp, t);
         END IF;
-        INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys) VALUES ($2, $1, %1$s, now_scope, ARRAY[a_key]);
-
         IF h IS NOT NULL AND o IS NOT NULL THEN
             f := '{}';
             delta := %8$L;
@@ -466,8 +449,11 @@ DECLARE
                 v_over := CASE WHEN same THEN f ELSE ferry.over_merge(v_over, f) END;
             END IF;
             IF now_scope = old_scope THEN
-                UPDATE ferry.version v SET tx = author, base_tx = v_base, over = v_over, hashes = h WHERE v.ctid = vid;
+                -- The most common end, in one statement.
+                WITH u AS (UPDATE ferry.version v SET tx = author, base_tx = v_base, over = v_over, hashes = h WHERE v.ctid = vid),
+                c AS (INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys) VALUES ($2, $1, %1$s, now_scope, ARRAY[a_key]))
                 INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows) VALUES ($2, %1$s, now_scope, $1, delta, 0);
+                CONTINUE;
             ELSE
                 UPDATE ferry.version v SET tx = author, base_tx = v_base, over = v_over, hashes = h, scope = now_scope, moved = t
                 WHERE v.ctid = vid;
@@ -498,6 +484,7 @@ DECLARE
             END IF;
             INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows) VALUES ($2, %1$s, now_scope, $1, h, 1);
         END IF;
+        INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys) VALUES ($2, $1, %1$s, now_scope, ARRAY[a_key]);
         IF now_scope <> old_scope THEN
             INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys) VALUES ($2, $1, %1$s, old_scope, ARRAY[a_key]);
             INSERT INTO ferry.left AS l (tenant_id, tbl, key, scope, tx) VALUES ($2, %1$s, a_key, old_scope, $1)
