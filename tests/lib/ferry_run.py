@@ -530,9 +530,7 @@ def catalogue(cur):
     tables = dicts(cur, "SELECT tbl, relid::regclass::text AS relid, replica_name, key_col, tenant_col, scope "
                         "FROM ferry.tracked ORDER BY rank, tbl")
     columns = dicts(cur, "SELECT tbl, num, name, kind FROM ferry.tracked_column ORDER BY tbl, num")
-    # The tenant is left out on devices, but for the table of tenants, whose key it is.
-    return [(t, [c for c in columns if c["tbl"] == t["tbl"] and c["name"] not in {t["tenant_col"]} - {t["key_col"]}])
-            for t in tables]
+    return [(t, [c for c in columns if c["tbl"] == t["tbl"]]) for t in tables]
 
 
 def by_key(table, columns, rows):
