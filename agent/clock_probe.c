@@ -45,7 +45,13 @@ static const struct clock_sample *best_sample(const struct clock_probe *p)
 int64_t clock_probe_offset(const struct clock_probe *p, int64_t wall_us, int64_t monotonic_us)
 {
 	const struct clock_sample *best = best_sample(p);
-	return best ? best->hub_minus_monotonic_us - (wall_us - monotonic_us) : 0;
+	if (!best)
+		return 0;
+	int64_t offset = best->hub_minus_monotonic_us - (wall_us - monotonic_us);
+	/* The way there and back may differ by all of it: within that error two
+	 * right clocks can't be told from each other, and are not pulled apart. */
+	int64_t error = best->round_trip_us / 2;
+	return offset > error || offset < -error ? offset : 0;
 }
 
 int64_t clock_probe_round_trip(const struct clock_probe *p)

@@ -32,7 +32,8 @@ int64_t clock_probe_ping(struct clock_probe *p, int64_t monotonic_us); /* the id
  * no ping of ours, or its stamps run backwards; nothing is learnt then. */
 bool clock_probe_pong(struct clock_probe *p, int64_t id, int64_t received, int64_t answered, int64_t monotonic_us);
 
-/* Hub minus device in microseconds; 0 while nothing was measured. */
+/* Hub minus device in microseconds; 0 while nothing was measured, and where
+ * the difference is within the error of its measurement. */
 int64_t clock_probe_offset(const struct clock_probe *p, int64_t wall_us, int64_t monotonic_us);
 int64_t clock_probe_round_trip(const struct clock_probe *p); /* of the sample that counts; -1: none */
 

@@ -67,7 +67,9 @@ static void handle_control(struct agent_core *core, const struct message *m)
 		handle_ping(core, &m->ping);
 		break;
 	default: /* a late or strange pong teaches nothing and harms nothing */
-		(void)clock_probe_pong(&core->probe, m->ping.id, m->ping.received, m->ping.answered, agent_now(core));
+		if (clock_probe_pong(&core->probe, m->ping.id, m->ping.received, m->ping.answered, agent_now(core)) &&
+		    core->ops->clock)
+			core->ops->clock(core->store, agent_core_clock_offset(core));
 		break;
 	}
 }

@@ -15,6 +15,8 @@
  * SQLite's 2 MiB a large transaction's statement journal goes to disk as soon
  * as triggers are involved, and capture costs twice as much. */
 #define SUGGESTED_CACHE_PAGES 2000
+/* A welcome that says less than this of the clock says nothing. */
+#define WELCOME_DELAY_MAX_US INT64_C(5000000)
 
 sqlite3_stmt *q(struct replica *r, enum query which)
 {
@@ -304,6 +306,24 @@ static void take_numbers(struct replica *r, const struct message_welcome *w)
 		r->st.last_number = highest;
 }
 
+/* A welcome is late by what the way and the hub's work took, so it only tells
+ * of a clock that is plainly wrong; pings measure the rest. */
+static void guess_clock(struct replica *r, int64_t offset_us)
+{
+	int64_t difference = offset_us - r->st.clock_offset;
+
+	if (difference > WELCOME_DELAY_MAX_US || difference < -WELCOME_DELAY_MAX_US)
+		r->st.clock_offset = offset_us;
+}
+
+/* Saved with the next state; until then a restart asks the hub again. */
+static void replica_clock(void *store, int64_t offset_us)
+{
+	struct replica *r = store;
+
+	r->st.clock_offset = offset_us;
+}
+
 static enum ferry_error replica_welcome(void *store, const struct message_welcome *w, struct ferry_why *why)
 {
 	struct replica *r = store;
@@ -317,7 +337,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 		gate_fail(&r->g, FERRY_CLONE, "The hub knows this device by another identity than its replica.");
 	r->st.device = w->device;
 	r->st.tenant = w->tenant;
-	r->st.clock_offset = w->clock - replica_wall(r);
+	guess_clock(r, w->clock - replica_wall(r));
 	take_scopes(r, w);
 	take_numbers(r, w);
 	gate_exec(&r->g, "DELETE FROM ferry_frame");
@@ -379,5 +399,6 @@ const struct agent_store_ops replica_store_ops = {
 	.commit = replica_commit,
 	.fill = replica_fill,
 	.status = replica_status,
+	.clock = replica_clock,
 	.disconnected = replica_disconnected,
 };

@@ -64,6 +64,9 @@ struct agent_store_ops {
 	/* Stages rows of a fill in a short transaction. */
 	enum ferry_error (*fill)(void *store, const struct message_fill *fill, struct ferry_why *why);
 	enum ferry_error (*status)(void *store, struct store_status *out, struct ferry_why *why);
+	/* How far the hub's clock is ahead of this device's, as measured; edits
+	 * are stamped with it. NULL: not wanted. */
+	void (*clock)(void *store, int64_t offset_us);
 	/* The link is gone: kept frames without a commit are dropped. */
 	void (*disconnected)(void *store);
 };

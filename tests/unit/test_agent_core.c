@@ -1046,6 +1046,10 @@ static void clock_probe_keeps_the_best_round_trip_and_ignores_nonsense(void **st
 	assert_true(clock_probe_pong(&p, id, 9000, 9000, 4000));
 	assert_int_equal(clock_probe_offset(&p, 4000, 4000), 3950);
 	assert_int_equal(clock_probe_round_trip(&p), 100);
+	p = (struct clock_probe){0};
+	id = clock_probe_ping(&p, 1000);
+	assert_true(clock_probe_pong(&p, id, 1990, 1990, 2000)); /* all of the round trip was the way there */
+	assert_int_equal(clock_probe_offset(&p, 2000, 2000), 0);
 	assert_false(clock_probe_pong(&p, id, 9000, 9000, 4000));
 }
 
