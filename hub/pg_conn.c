@@ -84,14 +84,14 @@ static struct statement **statement_slot(struct pg_link *link, const char *sql, 
 	return &link->slots[i];
 }
 
-/* The statement of this text, made when new; NULL: no memory. */
+/* The statement of this text, made when new; NULL: no memory, or too many. */
 static struct statement *statement_of(struct pg_link *link, const char *sql)
 {
 	uint64_t hash = text_hash(sql);
 	struct statement **slot = statement_slot(link, sql, hash);
 	struct statement *s = *slot;
 
-	if (s)
+	if (s || link->statement_count >= link->slot_count - 1)
 		return s;
 	s = calloc(1, sizeof(*s));
 	if (!s)
@@ -239,6 +239,7 @@ static void link_connect(void *arg)
 
 static void link_drop(struct pg_link *link)
 {
+	link->next_name = 0;
 	link_unwatch(link);
 	PQfinish(link->conn);
 	link->conn = NULL;
@@ -333,19 +334,9 @@ static bool send_call(struct pg_link *link, uint32_t i)
 	       PQsendQueryPrepared(link->conn, name, (int)call->arg_count, values, lengths, formats, 1);
 }
 
-/* Too many statements of passing shapes: start over. */
-static bool send_deallocate(struct pg_link *link)
-{
-	if (link->statement_count < PG_STATEMENTS_MAX)
-		return true;
-	statements_clear(link);
-	return sent_add(link, UINT32_MAX, NULL) &&
-	       PQsendQueryParams(link->conn, "DEALLOCATE ALL", 0, NULL, NULL, NULL, NULL, 0);
-}
-
 void pg_link_submit(struct pg_link *link, struct pg_batch *batch, void (*done)(void *ctx), void *ctx)
 {
-	bool sent;
+	bool sent = true;
 
 	assert(link->state == LINK_READY && batch->count > 0 && !batch->full);
 	memset(&batch->failure, 0, sizeof(batch->failure));
@@ -355,7 +346,6 @@ void pg_link_submit(struct pg_link *link, struct pg_batch *batch, void (*done)(v
 	link->done_ctx = ctx;
 	link->sent_count = 0;
 	link->sent_done = 0;
-	sent = send_deallocate(link);
 	for (uint32_t i = 0; sent && i < batch->count; i++)
 		sent = send_call(link, i);
 	sent = sent && PQpipelineSync(link->conn) && PQflush(link->conn) >= 0 && link_watch(link, true, true);
@@ -393,7 +383,7 @@ static void take_result(struct pg_link *link, PGresult *r)
 		note_failure(link, s->call, r);
 	if (s->preparing) {
 		s->preparing->prepared = good;
-	} else if (good && s->call != UINT32_MAX && !link->batch->calls[s->call].result) {
+	} else if (good && !link->batch->calls[s->call].result) {
 		link->batch->calls[s->call].result = r;
 		return;
 	}
@@ -513,9 +503,14 @@ bool pg_link_in_transaction(const struct pg_link *link)
 void pg_link_forget(struct pg_link *link)
 {
 	/* Names go on counting up, so the old ones are not in the way; they
-	 * vanish with the next DEALLOCATE ALL or with the connection. */
+	 * vanish with the connection. */
 	link->next_name += 1;
 	statements_clear(link);
+}
+
+bool pg_link_is_worn(const struct pg_link *link)
+{
+	return link->next_name >= PG_STATEMENTS_MAX;
 }
 
 bool pg_link_plans_due(struct pg_link *link, uint64_t rows_written)

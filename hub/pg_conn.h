@@ -16,7 +16,7 @@
 
 struct pg_link;
 
-#define PG_STATEMENTS_MAX 2000      /* prepared per connection; then all are forgotten */
+#define PG_STATEMENTS_MAX 2000      /* prepared on a connection; then it is replaced */
 #define PG_PLANS_ROWS_MIN 500
 #define PG_PLANS_US 60000000
 #define PG_BACKOFF_MIN_US 100000
@@ -39,6 +39,8 @@ bool pg_link_in_transaction(const struct pg_link *link);
 void pg_link_submit(struct pg_link *link, struct pg_batch *batch, void (*done)(void *ctx), void *ctx);
 /* Prepared statements may be stale: prepare anew. */
 void pg_link_forget(struct pg_link *link);
+/* So many statements were prepared that it should be restarted when idle. */
+bool pg_link_is_worn(const struct pg_link *link);
 /* Plans are kept with the prepared statements, and the server makes them
  * anew only when a table was analyzed. A plan made for an empty table may
  * compare all with all in a full one, so they are dropped (DISCARD PLANS)

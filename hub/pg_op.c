@@ -228,9 +228,10 @@ void pg_op_begin(struct pg_op *op, const char *mode)
 
 	snprintf(text, sizeof(text), "BEGIN%s%s", mode[0] ? " ISOLATION LEVEL " : " ISOLATION LEVEL READ COMMITTED", mode);
 	pg_batch_reset(&op->batch);
+	pg_call(&op->batch, text);
+	/* Not before BEGIN: a pipeline is one implicit transaction until then. */
 	if (pg_link_plans_due(op->link, op->store->rows_written))
 		pg_call(&op->batch, "DISCARD PLANS");
-	pg_call(&op->batch, text);
 	op->generation_call = pg_call(&op->batch, "SELECT n, set_config('app.tenant_id', $1, true) FROM ferry.generation");
 	uuid_format(&op->tenant, text);
 	pg_arg_text(&op->batch, text);

@@ -207,6 +207,8 @@ void pg_pool_cancel(struct pg_pool *pool, struct pg_waiter *w)
 
 static void pool_give_back(struct pooled *p)
 {
+	if (pg_link_is_ready(p->link) && pg_link_is_worn(p->link))
+		pg_link_restart(p->link);
 	p->hold = HOLD_FREE;
 	pool_wake(p->pool);
 }
