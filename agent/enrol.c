@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/replica.h"
@@ -153,6 +154,20 @@ static enum ferry_error set_replica_aside(const char *path, char out[FILES_PATH_
 	return FERRY_OK;
 }
 
+/* Apps of other users write to the replica when they are in the group of its
+ * folder and that may be written by it; nobody else gets to see it. SQLite
+ * gives the files beside it the same mode. */
+static enum ferry_error set_replica_mode(const char *path, const char *folder, struct ferry_why *why)
+{
+	struct stat s;
+	mode_t mode = 0600;
+	if (stat(folder, &s) == 0 && (s.st_mode & S_IWGRP))
+		mode = 0660;
+	if (chmod(path, mode) != 0)
+		return ferry_fail(why, FERRY_IO, "the mode of %s cannot be set: %s", path, strerror(errno));
+	return FERRY_OK;
+}
+
 static enum ferry_error give_replica(const char *path, const struct agent_settings *settings,
 				     const struct identity *id, struct ferry_why *why)
 {
@@ -162,7 +177,9 @@ static enum ferry_error give_replica(const char *path, const struct agent_settin
 	enum ferry_error e = replica_open(path, &options, &r, why);
 	if (e != FERRY_OK)
 		return e;
-	e = replica_enrol(r, &id->tenant, &id->device, id->hub_host, why);
+	e = set_replica_mode(path, settings->state_dir, why);
+	if (e == FERRY_OK)
+		e = replica_enrol(r, &id->tenant, &id->device, id->hub_host, why);
 	replica_close(r);
 	return e;
 }
@@ -208,7 +225,7 @@ enum ferry_error enrol(const struct agent_settings *settings, const struct enrol
 	int lock;
 	enum ferry_error e = agent_paths_of(settings->state_dir, &paths, why);
 	if (e == FERRY_OK)
-		e = files_make_folder(settings->state_dir, 0755, why);
+		e = files_make_folder(settings->state_dir, 0750, why);
 	if (e == FERRY_OK)
 		e = files_make_folder(paths.run, 0755, why);
 	if (e == FERRY_OK)
