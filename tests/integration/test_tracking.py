@@ -377,6 +377,34 @@ class Tracking(HubCase):
         self.assertEqual(self.sql("SELECT * FROM ferry.doctor()"), [])
         self.assert_sound()
 
+    def test_owner_who_may_not_track_may_still_alter_and_drop(self):
+        self.sql("CREATE ROLE team%s" % self.db.name)
+        self.parted()
+        for table in ("thing", "thing0", "thing1", "thing2"):
+            self.sql("ALTER TABLE public.%s OWNER TO team%s" % (table, self.db.name))
+        self.sql("GRANT CREATE ON SCHEMA public TO team" + self.db.name)
+        self.sql("INSERT INTO public.thing (tenant_id, name) SELECT %s, 'n' || i FROM generate_series(1, 30) i", T)
+        conn = self.conn()
+        run(conn, "SET SESSION AUTHORIZATION team" + self.db.name)
+        self.refused("42501", "SELECT ferry.untrack('public.thing')", conn=conn)
+        run(conn, "SET SESSION AUTHORIZATION team" + self.db.name)
+        run(conn, "ALTER TABLE public.thing ADD COLUMN n int DEFAULT 1")
+        run(conn, "DROP TABLE public.thing2")
+        run(conn, "CREATE TABLE public.thing3 PARTITION OF public.thing FOR VALUES WITH (MODULUS 3, REMAINDER 2)")
+        conn.commit()
+        self.sql("INSERT INTO public.thing (tenant_id, name) SELECT %s, 'n' || i FROM generate_series(1, 30) i", T)
+        self.assert_sound()
+        run(conn, "DROP TABLE public.thing")
+        conn.commit()
+        self.assertEqual(self.value("SELECT count(*) FROM ferry.tracked"), 0)
+
+    def test_engine_s_own_steps_are_refused_to_others(self):
+        self.table()
+        tbl = self.track()
+        for text in ("SELECT ferry.refresh(%d)", "SELECT ferry.unregister(%d)", "SELECT ferry.note_all(%d)", "SELECT ferry.note_strays(%d)",
+                     "SELECT ferry.add_part(%d, 'public.thing')", "SELECT ferry.drop_part('public.thing'::regclass) -- %d"):
+            self.refused("42501", text % tbl, conn=self.conn("ferry_hub"))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -919,6 +919,18 @@ BEGIN
     RETURN n;
 END $$;
 
+-- What an event trigger needs has to be open to whoever owns a tracked table. So it looks
+-- whether the caller does, or whether the table is gone.
+CREATE FUNCTION ferry.need_owner(tab oid) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_class c WHERE c.oid = tab AND NOT pg_has_role(session_user, c.relowner, 'MEMBER')) THEN
+        RAISE EXCEPTION 'must be owner of %', tab::regclass USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END $$;
+
 -- Notes every row of a table: what differs from its version is captured at the commit.
 CREATE FUNCTION ferry.note_all(of_tbl int) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -929,6 +941,7 @@ DECLARE
     t ferry.tracked;
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    PERFORM ferry.need_owner(t.relid);
     EXECUTE format('SELECT count(ferry.note(%s, s.tenant, s.keys)) FROM ('
                    'SELECT %I AS tenant, array_agg(%I) AS keys FROM %s GROUP BY %I, uuid_hash(%I) & 15) s',
                    of_tbl, t.tenant_col, t.key_col, t.relid, t.tenant_col, t.key_col);
@@ -974,6 +987,7 @@ DECLARE
     parents int[] := (SELECT array_agg(DISTINCT h.to_tbl) FROM ferry.scope_hop h WHERE h.tbl = of_tbl AND h.to_tbl <> of_tbl);
     other int;
 BEGIN
+    PERFORM ferry.need_owner((SELECT t.relid FROM ferry.tracked t WHERE t.tbl = of_tbl));
     IF child IS NOT NULL THEN
         RAISE EXCEPTION 'the scope of % leads over this table', child
             USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack that first.';
@@ -1054,6 +1068,7 @@ DECLARE
     places text;
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    PERFORM ferry.need_owner(t.relid);
     SELECT array_agg(c ORDER BY c.num) INTO was FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
     UPDATE ferry.tracked o SET nsp = c.relnamespace::regnamespace::text, name = c.relname,
         key_col = k.key_col, tenant_col = k.tenant_col
@@ -1103,12 +1118,18 @@ END $$;
 CREATE FUNCTION ferry.add_part(of_tbl int, part regclass) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ INSERT INTO ferry.tracked_part (relid, tbl) VALUES (part, of_tbl) ON CONFLICT DO NOTHING $$;
+AS $$
+    SELECT ferry.need_owner(t.relid) FROM ferry.tracked t WHERE t.tbl = of_tbl;
+    INSERT INTO ferry.tracked_part (relid, tbl) VALUES (part, of_tbl) ON CONFLICT DO NOTHING
+$$;
 
 CREATE FUNCTION ferry.drop_part(part oid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ DELETE FROM ferry.tracked_part p WHERE p.relid = part $$;
+AS $$
+    SELECT ferry.need_owner(part);
+    DELETE FROM ferry.tracked_part p WHERE p.relid = part
+$$;
 
 -- Notes what differs from its version, rows without one and versions without a row.
 CREATE FUNCTION ferry.note_strays(of_tbl int) RETURNS void
@@ -1187,12 +1208,12 @@ ALTER EVENT TRIGGER ferry_ddl ENABLE ALWAYS;
 ALTER EVENT TRIGGER ferry_drop ENABLE ALWAYS;
 
 SET LOCAL ROLE ferry_engine;
-REVOKE EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]), ferry.unregister(int),
+REVOKE EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]),
     ferry.generate(int), ferry.generate_note(int), ferry.generate_finish(int), ferry.generate_dispatch(),
     ferry.read_columns(int), ferry.read_references(), ferry.read_scope(int),
     ferry.track(regclass, text, bool, text, text[]), ferry.untrack(regclass), ferry.policy(regclass, text, text)
     FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]), ferry.unregister(int),
+GRANT EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]),
     ferry.track(regclass, text, bool, text, text[]), ferry.untrack(regclass), ferry.policy(regclass, text, text)
     TO ferry_owner;
 RESET ROLE;

@@ -335,10 +335,9 @@ END $$;
 COMMENT ON FUNCTION ferry.doctor() IS 'What is wrong or risky, and what to do about it';
 
 REVOKE EXECUTE ON FUNCTION ferry.fold_sums(), ferry.sums_full(uuid), ferry.prune_changes(uuid, bigint),
-    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.doctor(), ferry.note_all(int), ferry.note_strays(int)
+    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.doctor()
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.fold_sums(), ferry.sums_full(uuid), ferry.prune_changes(uuid, bigint),
     ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.doctor() TO ferry_hub, ferry_owner;
-GRANT EXECUTE ON FUNCTION ferry.note_all(int) TO ferry_owner;
 
 RESET ROLE;
