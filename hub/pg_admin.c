@@ -231,7 +231,7 @@ const char *pg_rows_text(const struct pg_rows *r, int row, int column)
 
 int pg_rows_affected(const struct pg_rows *r)
 {
-	return atoi(PQcmdTuples(r->result));
+	return (int)strtol(PQcmdTuples(r->result), NULL, 10); /* "" for a statement that touches none */
 }
 
 void pg_rows_free(struct pg_rows *r)

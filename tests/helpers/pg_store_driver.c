@@ -283,9 +283,11 @@ static void on_schema(void *ctx, enum ferry_error e, const struct hub_schema *s)
 	*(bool *)ctx = true;
 }
 
+static uint32_t lock_timeout_ms = 200;
+
 static struct pg_store *store_open(void)
 {
-	struct pg_store_config config = {.conninfo = hub_conninfo, .lock_timeout_ms = 200};
+	struct pg_store_config config = {.conninfo = hub_conninfo, .lock_timeout_ms = lock_timeout_ms};
 	struct pg_store *s = pg_store_open(&config, &io);
 	bool done = false;
 
@@ -650,7 +652,7 @@ static void R11_deferred_violation_is_refused_alone(void)
 	pg_store_close(s);
 }
 
-static void R10_deadlock_is_retried(void)
+static void R10_lock_timeout_is_retried(void)
 {
 	struct pg_store *s = store_open();
 	struct uuid d = device_new(1, &tenant_a, "tenant");
@@ -680,6 +682,41 @@ static void R10_deadlock_is_retried(void)
 	/* Now the row is there: another's insert of the same key, merged column by column. */
 	CHECK(merged.error == FERRY_OK && !merged.results[0].retry && merged.results[0].settled.verdict != VERDICT_REJECTED);
 	CHECK(is(ask("SELECT count(*) FROM t.unit"), "1"));
+	pg_admin_close(other);
+	pg_store_close(s);
+}
+
+/* Each waits for a unique code that the other has inserted: the merge waits
+ * first, so the server ends it, and it is done again. */
+static void R10_deadlock_is_retried(void)
+{
+	struct pg_store *s;
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	struct merge_item items[2];
+	struct pg_admin *other = another_session();
+	struct pg_store_stats stats;
+	char insert[200];
+
+	lock_timeout_ms = 15000;
+	s = store_open();
+	snprintf(insert, sizeof(insert), "INSERT INTO t.unit (tenant_id, id, code) VALUES ('%s', gen_random_uuid(), 'A')",
+		 text_of(&tenant_a));
+	sql_as(other, "BEGIN");
+	sql_as(other, insert);
+	items[0] = item(d, new_unit(1, id_of(1), "B", "x"));
+	items[1] = item(d, new_unit(2, id_of(2), "A", "x"));
+	merge_start(s, &tenant_a, items, 2);
+	while (strcmp(ask("SELECT count(*) FROM pg_stat_activity WHERE usename = 'ferry_hub' AND wait_event_type = 'Lock'"),
+		      "1") != 0)
+		poll_io_turn(&poll_state);
+	insert[strlen(insert) - 3] = 'B';
+	sql_as(other, insert); /* returns once the merge was ended */
+	sql_as(other, "ROLLBACK");
+	wait_for(&merged.done);
+	CHECK(merged.error == FERRY_OK && accepted(0) && accepted(1));
+	pg_store_stats(s, &stats);
+	CHECK(stats.merge_retries == 1 && stats.narrowings == 0);
+	CHECK(is(ask("SELECT count(*) FROM t.unit"), "2"));
 	pg_admin_close(other);
 	pg_store_close(s);
 }
@@ -1364,6 +1401,7 @@ static const struct {
 	CASE(R6_two_hubs_cannot_settle_the_same_number),
 	CASE(R7_staged_parts_merge_as_one),
 	CASE(R8_cells_changed_by_a_trigger_belong_to_the_hub),
+	CASE(R10_lock_timeout_is_retried),
 	CASE(R10_deadlock_is_retried),
 	CASE(R10_locks_that_do_not_pass_hold_the_change_set_back),
 	CASE(R11_deferred_violation_is_refused_alone),
