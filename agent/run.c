@@ -284,7 +284,8 @@ static void do_changed(void *ctx)
 {
 	struct run *r = ctx;
 	enum agent_state state = agent_core_state(r->core);
-	if (state != r->state) {
+	bool other = state != r->state;
+	if (other) {
 		r->state = state;
 		r->since = loop_wall_us();
 		LOG(LEVEL_INFO, &r->log, "state", LOG_TEXT("state", state_name(state)),
@@ -295,7 +296,9 @@ static void do_changed(void *ctx)
 		    agent_core_why(r->core));
 	if (r->options->once)
 		loop_timer_set(r->once_timer, loop_now_us());
-	if (!loop_timer_is_set(r->status_timer))
+	if (other)
+		loop_timer_set(r->status_timer, loop_now_us());
+	else if (!loop_timer_is_set(r->status_timer))
 		loop_timer_set(r->status_timer, r->status_at + STATUS_PAUSE_US);
 }
 

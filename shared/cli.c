@@ -159,7 +159,7 @@ bool cli_json(const struct cli *c)
 
 bool cli_near(const char *given, const char *known)
 {
-	/* Levenshtein distance of at most 2 (1 for short names); names are short. */
+	/* Levenshtein distance of at most 2 (1 for names of up to three letters). */
 	size_t n = strlen(given), m = strlen(known);
 	unsigned row[64];
 	if (n == 0 || n > 60 || m > 60)
@@ -179,7 +179,7 @@ bool cli_near(const char *given, const char *known)
 			diagonal = above;
 		}
 	}
-	return row[m] <= (m > 4 ? 2u : 1u);
+	return row[m] <= (m > 3 ? 2u : 1u);
 }
 
 static const char *near_option(const struct cli *c, const char *name)
