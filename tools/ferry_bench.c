@@ -8,6 +8,7 @@
  *   sqlite-insert DB ROWS ROWS_PER_TX SYNC SEED TENANT PROJECT
  *   sqlite-update DB ROWS SYNC
  *   copy-to-sqlite CONNINFO SELECT DB SYNC
+ *   pg-load CONNINFO TABLE ROWS BATCH TENANT PROJECT
  *   pg-upsert CONNINFO TABLE ROWS BATCH TENANT PROJECT
  *   pg-update CONNINFO TABLE ROWS BATCH
  *   pg-single CONNINFO TABLE COUNT
@@ -317,7 +318,7 @@ static void array_add(struct text_array *t, const char *text, bool first)
 		if (!t->p)
 			die("no memory");
 	}
-	t->n += (size_t)sprintf(t->p + t->n, "%s%s", first ? "{" : ",", text ? text : "NULL");
+	t->n += (size_t)snprintf(t->p + t->n, t->capacity - t->n, "%s%s", first ? "{" : ",", text ? text : "NULL");
 }
 
 static void upsert_batch(PGconn *pg, const char *sql, const struct unit *units, uint64_t rows)
@@ -327,7 +328,7 @@ static void upsert_batch(PGconn *pg, const char *sql, const struct unit *units, 
 	for (int c = 0; c < UNIT_COLUMNS; c++) {
 		for (uint64_t i = 0; i < rows; i++)
 			array_add(&arrays[c], units[i].null[c] ? NULL : units[i].text[c], i == 0);
-		strcpy(arrays[c].p + arrays[c].n, "}");
+		memcpy(arrays[c].p + arrays[c].n, "}", 2);
 		values[c] = arrays[c].p;
 	}
 	PGresult *r = PQexecParams(pg, sql, UNIT_COLUMNS, NULL, values, NULL, NULL, 0);
@@ -345,6 +346,27 @@ static const char *const upsert_format =
 	"$8::int[],$9::int[],$10::text[],$11::bigint[],$12::bpchar[],$13::text[],$14::text[],$15::numeric[],"
 	"$16::numeric[],$17::numeric[],$18::timestamptz[],$19::timestamptz[]) "
 	"ON CONFLICT (tenant_id, id) DO UPDATE SET status = excluded.status";
+
+/* Rows to work on, each batch a transaction; made batch by batch, so that a
+ * million of them need no memory. */
+static int cmd_pg_load(char **a)
+{
+	PGconn *pg = open_pg(a[0]);
+	uint64_t rows = strtoull(a[2], NULL, 10), batch = strtoull(a[3], NULL, 10), seed = 11;
+	struct unit *units = calloc(batch, sizeof *units);
+	char sql[2048];
+	if (!units)
+		die("no memory");
+	snprintf(sql, sizeof sql, upsert_format, a[1]);
+	for (uint64_t i = 0; i < rows; i += batch) {
+		uint64_t n = rows - i < batch ? rows - i : batch;
+		for (uint64_t k = 0; k < n; k++)
+			unit_make(&units[k], i + k, &seed, a[4], a[5]);
+		upsert_batch(pg, sql, units, n);
+	}
+	printf("{\"rows\": %" PRIu64 "}\n", rows);
+	return 0;
+}
 
 /* 50k inserts, then the same rows again with another status: the floor of W2. */
 static int cmd_pg_upsert(char **a)
@@ -386,7 +408,7 @@ static int cmd_pg_update(char **a)
 static int cmd_pg_single(char **a)
 {
 	PGconn *pg = open_pg(a[0]);
-	int count = atoi(a[2]);
+	int count = (int)strtol(a[2], NULL, 10);
 	char sql[512];
 	snprintf(sql, sizeof sql, "SELECT tenant_id::text, id::text FROM %s LIMIT %d", a[1], count);
 	PGresult *ids = PQexec(pg, sql);
@@ -427,7 +449,7 @@ static void print_percentiles(double *ms, size_t n, const char *extra)
 static int cmd_hop(char **a)
 {
 	sqlite3 *from = open_db(a[0], "NORMAL"), *to = open_db(a[1], "NORMAL");
-	int count = atoi(a[2]);
+	int count = (int)strtol(a[2], NULL, 10);
 	double *ms = calloc((size_t)count, sizeof *ms);
 	uint64_t seed = (uint64_t)time(NULL);
 	sqlite3_stmt *insert = prepare_insert(from);
@@ -460,6 +482,8 @@ struct storm {
 	sqlite3 **db;
 	sqlite3_stmt **write;
 	sqlite3_stmt **look;
+	sqlite3_stmt **version; /* PRAGMA data_version: has another program committed? */
+	int *seen_version;
 	double *ms;
 	size_t samples, samples_max;
 	double rate, start, end;
@@ -471,7 +495,13 @@ struct storm {
  * virtual_tour_url; an observer's replica shows it when it arrived. */
 static void storm_observe(struct storm *s, int o, double **last)
 {
-	int rc;
+	int rc, version;
+	sqlite3_step(s->version[o]);
+	version = sqlite3_column_int(s->version[o], 0);
+	sqlite3_reset(s->version[o]);
+	if (version == s->seen_version[o])
+		return;
+	s->seen_version[o] = version;
 	while ((rc = sqlite3_step(s->look[o])) == SQLITE_ROW) {
 		int device = sqlite3_column_int(s->look[o], 0);
 		const char *text = (const char *)sqlite3_column_text(s->look[o], 1);
@@ -513,14 +543,16 @@ static void storm_open(struct storm *s, char **paths)
 	if (n < s->devices)
 		die("only %d rows with a code W5-nnn", n);
 	for (int o = 0; o < s->observers; o++)
+		s->version[o] = prepare(s->db[o], "PRAGMA data_version");
+	for (int o = 0; o < s->observers; o++)
 		s->look[o] = prepare(s->db[o], "SELECT CAST(substr(code, 4) AS INTEGER), virtual_tour_url FROM units "
 					       "WHERE code LIKE 'W5-%'");
 }
 
 static int cmd_storm(int argc, char **a)
 {
-	struct storm s = {.rate = atof(a[1]), .observers = atoi(a[2]), .devices = argc - 3};
-	double seconds = atof(a[0]);
+	struct storm s = {.rate = strtod(a[1], NULL), .observers = (int)strtol(a[2], NULL, 10), .devices = argc - 3};
+	double seconds = strtod(a[0], NULL);
 	size_t n = (size_t)s.devices;
 	if (s.observers > s.devices)
 		s.observers = s.devices;
@@ -528,10 +560,12 @@ static int cmd_storm(int argc, char **a)
 	s.db = calloc(n, sizeof *s.db);
 	s.write = calloc(n, sizeof *s.write);
 	s.look = calloc(n, sizeof *s.look);
+	s.version = calloc(n, sizeof *s.version);
+	s.seen_version = calloc(n, sizeof *s.seen_version);
 	s.ids = calloc(n, sizeof *s.ids);
 	s.ms = calloc(s.samples_max, sizeof *s.ms);
 	double **last = calloc((size_t)s.observers, sizeof *last), *next = calloc(n, sizeof *next);
-	if (!s.db || !s.write || !s.look || !s.ids || !s.ms || !last || !next)
+	if (!s.db || !s.write || !s.look || !s.version || !s.seen_version || !s.ids || !s.ms || !last || !next)
 		die("no memory");
 	storm_open(&s, a + 3);
 	s.start = now_s();
@@ -569,7 +603,7 @@ struct command {
 
 static const struct command commands[] = {
 	{"sqlite-insert", 7, cmd_sqlite_insert}, {"sqlite-update", 3, cmd_sqlite_update},
-	{"copy-to-sqlite", 4, cmd_copy_to_sqlite}, {"pg-upsert", 6, cmd_pg_upsert},
+	{"copy-to-sqlite", 4, cmd_copy_to_sqlite}, {"pg-load", 6, cmd_pg_load}, {"pg-upsert", 6, cmd_pg_upsert},
 	{"pg-update", 2, cmd_pg_update}, {"pg-single", 3, cmd_pg_single}, {"hop", 5, cmd_hop},
 };
 

@@ -158,9 +158,11 @@ def w3(result, sizes):
     """Bootstrap: an empty replica is filled over TLS; the floor is COPY into plain SQLite on one thread."""
     for rows, key in zip(sizes.fill, ("w3_ratio_100k", "w3_ratio_1m")):
         with rig.Rig() as r:
+            model = r.device("model")
+            model.sync()
+            plain = model.copy(os.path.join(r.folder, "floor.db"), plain=True)
             r.load_units(rows)
             select = "SELECT %s FROM inventory.units" % rig.UNIT_COLUMNS
-            plain = r.plain_replica(os.path.join(r.folder, "floor.db"))
             floor = hands("copy-to-sqlite", r.dsn(), select, plain, "NORMAL")["seconds"]
             device = r.device("fill")
             started = time.monotonic()
