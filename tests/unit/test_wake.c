@@ -21,6 +21,9 @@
 
 #include "agent/wake.h"
 
+/* Of this program: under valgrind /proc/self/exe is valgrind. */
+static const char *own_path;
+
 static int64_t now_us(void)
 {
 	struct timespec t;
@@ -178,7 +181,7 @@ static pid_t start_writer(const char *path, int tell, int answer, int count, con
 	dup2(high_answer, 4);
 	close(high_tell);
 	close(high_answer);
-	execl("/proc/self/exe", "test-unit-wake", "writer", path, number, setting, reopen ? "1" : "0", (char *)NULL);
+	execl(own_path, "test-unit-wake", "writer", path, number, setting, reopen ? "1" : "0", (char *)NULL);
 	_exit(127);
 }
 
@@ -375,6 +378,7 @@ static void missing_database_is_refused(void **state)
 
 int main(int argc, char **argv)
 {
+	own_path = argv[0];
 	if (argc == 6 && strcmp(argv[1], "writer") == 0)
 		return writer_main(argv);
 	const struct CMUnitTest tests[] = {
