@@ -326,10 +326,15 @@ class Site:
         self._own_cluster = cluster is None and db is None
         self.cluster = cluster or (db.cluster if db else ferry_pg.Cluster(
             folder=self._make_folder("postgresql") if folder else None))
-        self.db = db or self.cluster.database()
-        self.hub = Hub(self._make_folder("hub"), self.db, hub_settings, linger)
-        if start:
-            self.hub.start()
+        try:
+            self.db = db or self.cluster.database()
+            self.hub = Hub(self._make_folder("hub"), self.db, hub_settings, linger)
+            if start:
+                self.hub.start()
+        except BaseException:
+            if self._own_cluster:
+                self.cluster.close()
+            raise
 
     def _make_folder(self, name):
         path = os.path.join(self.folder, name)
