@@ -114,13 +114,15 @@ AS $$
     cell AS (
         SELECT DISTINCT ON (g.tbl, g.key, c.num) g.tbl, g.key, c.num, c.hash, g.stamp
         FROM gone g, unnest(g.nums, g.hashes) AS c(num, hash)
-        ORDER BY g.tbl, g.key, c.num, g.stamp DESC)
+        ORDER BY g.tbl, g.key, c.num, g.stamp DESC),
+    cells AS (
+        SELECT c.tbl, c.key, array_agg(c.num ORDER BY c.num) AS nums, array_agg(c.hash ORDER BY c.num) AS hashes,
+               array_agg(c.stamp ORDER BY c.num) AS stamps
+        FROM cell c GROUP BY c.tbl, c.key)
     INSERT INTO ferry.declared (tx, tbl, key, stamp, nums, hashes, stamps)
-    SELECT t, g.tbl, g.key, min(g.stamp),
-           coalesce((SELECT array_agg(c.num ORDER BY c.num) FROM cell c WHERE c.tbl = g.tbl AND c.key = g.key), '{}'),
-           coalesce((SELECT array_agg(c.hash ORDER BY c.num) FROM cell c WHERE c.tbl = g.tbl AND c.key = g.key), '{}'),
-           (SELECT array_agg(c.stamp ORDER BY c.num) FROM cell c WHERE c.tbl = g.tbl AND c.key = g.key)
-    FROM gone g GROUP BY g.tbl, g.key
+    SELECT t, r.tbl, r.key, r.stamp, coalesce(c.nums, '{}'), coalesce(c.hashes, '{}'), c.stamps
+    FROM (SELECT g.tbl, g.key, min(g.stamp) AS stamp FROM gone g GROUP BY g.tbl, g.key) r
+    LEFT JOIN cells c ON c.tbl = r.tbl AND c.key = r.key
 $$;
 
 -- The advisory lock under which a tenant's positions are given out.

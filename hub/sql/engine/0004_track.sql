@@ -475,8 +475,11 @@ DECLARE
                 END LOOP;
             END IF;
             IF vid IS NULL THEN
-                INSERT INTO ferry.version (tenant_id, tbl, key, tx, base_tx, born, scope, over, hashes)
-                VALUES ($2, %1$s, a_key, author, author, author, now_scope, nullif(f, '{}'), h);
+                WITH v AS (INSERT INTO ferry.version (tenant_id, tbl, key, tx, base_tx, born, scope, over, hashes)
+                    VALUES ($2, %1$s, a_key, author, author, author, now_scope, nullif(f, '{}'), h)),
+                c AS (INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys) VALUES ($2, $1, %1$s, now_scope, ARRAY[a_key]))
+                INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows) VALUES ($2, %1$s, now_scope, $1, h, 1);
+                CONTINUE;
             ELSE
                 UPDATE ferry.version v SET deleted = false, tx = author, base_tx = author, born = author, scope = now_scope,
                     over = nullif(f, '{}'), hashes = h, moved = CASE WHEN now_scope <> old_scope THEN t END
