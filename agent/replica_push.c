@@ -19,7 +19,7 @@ struct push_row {
 	struct uuid key;
 	struct value *values; /* of the columns, in order */
 	int64_t at;
-	const int64_t *bases; /* pairs (num, position) */
+	int64_t *bases; /* pairs (num, position) */
 	uint32_t base_count;
 	uint32_t order;
 };
@@ -90,6 +90,23 @@ static uint64_t pushed_columns(const struct table *t, int op, uint64_t mask, con
 			columns |= UINT64_C(1) << i;
 	}
 	return columns;
+}
+
+/* A column that ended as it began left the entry when it was fixed, but the
+ * base that was noted for it stays in the file: it goes here. */
+static void trim_bases(struct push_row *row)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < row->base_count; i++) {
+		int column = table_column(row->t, (uint16_t)row->bases[i * 2]);
+
+		if (row->bases[i * 2] != 0 && (column < 0 || (row->columns >> column & 1) == 0))
+			continue;
+		memmove(row->bases + (size_t)kept * 2, row->bases + (size_t)i * 2, 2 * sizeof(*row->bases));
+		kept++;
+	}
+	row->base_count = kept;
 }
 
 static bool keep_value(struct push *p, struct value *v)
@@ -179,6 +196,7 @@ static bool take_row(struct push *p, sqlite3_stmt *s)
 			p->count--;
 			return true;
 		}
+		trim_bases(row);
 		if (!convert(p, row, fresh))
 			return false;
 	}

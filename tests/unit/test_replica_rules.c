@@ -34,6 +34,25 @@ static void R1_pending_edit_keeps_base(void **state)
 	assert_int_equal(push.sets[1].depends_count, 1);
 }
 
+static void R1_column_that_ended_as_it_began_leaves_no_base(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "UPDATE units SET code = 'mine' WHERE id = '%s'", unit(1));
+	cut(f);
+	hub_write(f, 2, "code", "x");
+	commit(f);
+	app(f, "BEGIN; UPDATE units SET code = 'other', floor = 3 WHERE id = '%s';"
+	       "UPDATE units SET code = 'mine' WHERE id = '%s'; COMMIT", unit(1), unit(1));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 2);
+	assert_int_equal(push.sets[1].blocks[0].column_count, 1);
+	assert_int_equal(push.sets[1].blocks[0].nums[0], 4); /* floor */
+	assert_int_equal(push.sets[1].blocks[0].base_count, 0);
+}
+
 static void R1_delete_takes_the_rows_base(void **state)
 {
 	struct fixture *f = *state;
@@ -594,6 +613,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		replica_test(R1_pending_edit_keeps_base),
+		replica_test(R1_column_that_ended_as_it_began_leaves_no_base),
 		replica_test(R1_delete_takes_the_rows_base),
 		replica_test(R4_mask_holds_only_changed_columns),
 		replica_test(R4_form_states_the_bookmark_it_read_at),
