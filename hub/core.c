@@ -188,6 +188,24 @@ struct hub_core *hub_core_new(const struct hub_limits *limits, const struct hub_
 
 /* The store is closed by now: no callback comes any more, so references
  * count for nothing. */
+void core_note_too_far(struct hub_core *core, const struct uuid *device)
+{
+	core->too_far[core->too_far_next++ % TOO_FAR_MAX] = *device;
+}
+
+bool core_take_too_far(struct hub_core *core, const struct uuid *device)
+{
+	bool found = false;
+
+	for (uint32_t i = 0; i < TOO_FAR_MAX; i++) {
+		if (!uuid_equal(&core->too_far[i], device))
+			continue;
+		core->too_far[i] = (struct uuid){{0}};
+		found = true;
+	}
+	return found;
+}
+
 void hub_core_free(struct hub_core *core)
 {
 	struct hub_session *s, *next_session;

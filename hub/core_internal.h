@@ -229,6 +229,8 @@ struct tenant {
 	int64_t schema_checked_at;
 };
 
+#define TOO_FAR_MAX 256
+
 struct hub_core {
 	struct hub_limits limits;
 	struct hub_effects fx;
@@ -252,6 +254,10 @@ struct hub_core {
 	uint32_t settled_capacity;
 	struct scope_sum *sums;
 	uint32_t sum_capacity;
+	/* Devices whose catch-up was more than a feed may hold: greeted with a
+	 * fill at their next hello. Forgotten with the process, found again. */
+	struct uuid too_far[TOO_FAR_MAX];
+	uint32_t too_far_next;
 	int64_t log_second;
 	uint32_t log_lines, log_dropped;
 	struct hub_core_stats stats;
@@ -267,6 +273,8 @@ void core_log(struct hub_core *core, int level, const struct uuid *tenant, const
 struct tenant *core_tenant(struct hub_core *core, const struct uuid *id); /* found or made; NULL: no memory */
 bool core_grow(void **p, uint32_t count, uint32_t *capacity, size_t size);
 void tenant_work(struct tenant *t); /* starts what can be started */
+void core_note_too_far(struct hub_core *core, const struct uuid *device);
+bool core_take_too_far(struct hub_core *core, const struct uuid *device); /* true once for each note */
 
 /* session.c */
 const char *session_state_name(enum session_state state);

@@ -77,10 +77,14 @@ static enum welcome_mode choose_mode(const struct hub_session *s, const struct s
 {
 	int code = s->hello.position < 0 ? FERRY_OK : bookmark_code(s);
 
+	bool too_far = core_take_too_far(s->core, &s->device);
+
 	if (code == FERRY_OK && s->hello.position >= 0 && s->hello.schema_hash != schema->hash)
 		code = FERRY_SCHEMA;
+	if (code == FERRY_OK && too_far)
+		code = FERRY_PRUNED;
 	*out_code = code;
-	if (fill_can_go_on(s, schema))
+	if (!too_far && fill_can_go_on(s, schema))
 		return WELCOME_RESUME;
 	return code == FERRY_OK && s->hello.position >= 0 ? WELCOME_DELTA : WELCOME_FILL;
 }

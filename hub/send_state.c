@@ -217,6 +217,8 @@ static void caught_up(void *ctx, enum ferry_error e, const struct feed_result *r
 	session_release(s);
 	s->catching = false;
 	if (session_up(s)) {
+		if (e == FERRY_PRUNED || e == FERRY_OTHER_HISTORY)
+			core_note_too_far(core, &s->device);
 		if (e == FERRY_OK)
 			take_catch_up(s, result);
 		else

@@ -73,6 +73,7 @@ static struct {
 	struct verdict_row verdicts[4096];
 	uint32_t verdict_count;
 	uint64_t schema_hash;
+	enum ferry_error feed_error; /* the next feed fails with it, once */
 	enum ferry_error merge_error; /* the next merges fail with it, so many times */
 	uint32_t merge_failures;
 	enum ferry_error stage_error;
@@ -424,7 +425,11 @@ static void answer(struct call *c)
 		c->cb.stage(c->ctx, w.stage_error);
 		break;
 	case CALL_FEED:
-		answer_feed(c);
+		if (w.feed_error != FERRY_OK)
+			c->cb.feed(c->ctx, w.feed_error, NULL);
+		else
+			answer_feed(c);
+		w.feed_error = FERRY_OK;
 		break;
 	case CALL_FILL:
 		answer_fill(c);
@@ -698,6 +703,19 @@ static void device_behind_catches_up_with_one_commit(void **state)
 	assert_int_equal(m->commit.mark, 1000);
 	assert_false(m->commit.fill_done);
 	assert_int_equal(count_of(1, MESSAGE_DELTA), 1); /* not of scope user:9 */
+}
+
+static void device_too_far_behind_for_a_feed_is_filled_at_its_next_hello(void **state)
+{
+	(void)state;
+	w.feed_error = FERRY_PRUNED;
+	connect_at(1, 90);
+	assert_ended(1, FERRY_PRUNED);
+	greet_at(1, 90);
+	assert_int_equal(next(1, MESSAGE_WELCOME)->welcome.mode, WELCOME_FILL);
+	hub_core_closed(w.core, w.links[1].session);
+	greet_at(1, 100);
+	assert_int_equal(next(1, MESSAGE_WELCOME)->welcome.mode, WELCOME_DELTA);
 }
 
 static void other_schema_means_schema_and_a_fill(void **state)
@@ -1475,6 +1493,7 @@ int main(void)
 		T(known_device_at_the_head_is_welcomed_to_deltas),
 		T(device_at_the_head_learns_that_it_has_caught_up),
 		T(device_behind_catches_up_with_one_commit),
+		T(device_too_far_behind_for_a_feed_is_filled_at_its_next_hello),
 		T(other_schema_means_schema_and_a_fill),
 		T(refusals_of_hello_end_the_session_with_their_code),
 		T(bookmark_from_another_history_is_filled_anew),
