@@ -69,7 +69,9 @@ static size_t compress(struct packer *p, const uint8_t *message, size_t n, enum 
 {
 	size_t packed;
 
-	if (ZSTD_isError(ZSTD_CCtx_refCDict(p->compressor, form == FORM_DICTIONARY ? p->compress_dictionary : NULL)))
+	/* A frame that did not fit is still open, and would refuse the dictionary. */
+	if (ZSTD_isError(ZSTD_CCtx_reset(p->compressor, ZSTD_reset_session_only)) ||
+	    ZSTD_isError(ZSTD_CCtx_refCDict(p->compressor, form == FORM_DICTIONARY ? p->compress_dictionary : NULL)))
 		return 0;
 	packed = ZSTD_compress2(p->compressor, to, n, message, n);
 	return pays(packed, n) ? packed : 0;

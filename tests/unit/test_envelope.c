@@ -85,6 +85,21 @@ static enum ferry_error unpack(struct fixture *f, const uint8_t *bytes, size_t n
 	return packer_unpack(f->packer, bytes, n, &f->scratch, &out, &out_n, NULL);
 }
 
+/* zstd does not end what it could not fit; the next message must not pay for it. */
+static void what_does_not_shrink_leaves_the_next_message_packed(void **state)
+{
+	uint8_t noise[4096], text[4096];
+	struct rng r = {7};
+
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (uint8_t)rng_below(&r, 256);
+	compressible(text, sizeof(text));
+	for (size_t n = 40; n <= sizeof(noise); n += 13) {
+		must_survive(*state, noise, n, 0);
+		must_survive(*state, text, sizeof(text), 1);
+	}
+}
+
 static void nonsense_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -154,6 +169,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(sizes_choose_the_form, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_does_not_shrink_leaves_the_next_message_packed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nonsense_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_bomb_is_refused_by_its_header, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(plain_data_beyond_the_limit_is_refused, set_up, tear_down),
