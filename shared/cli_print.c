@@ -157,15 +157,15 @@ int cli_print_object(const struct cli *c, struct json *object, const struct cli_
 
 int cli_print_done(const struct cli *c, struct json *object, const char *format, ...)
 {
+	va_list args;
+	va_start(args, format);
 	if (cli_json(c)) {
 		print_json(object);
 	} else {
-		va_list args;
-		va_start(args, format);
 		vprintf(format, args);
-		va_end(args);
 		putchar('\n');
 	}
+	va_end(args);
 	json_release(object);
 	return CLI_OK;
 }

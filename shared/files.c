@@ -134,10 +134,10 @@ enum ferry_error files_read(const char *path, char **out_text, size_t *out_n, st
 
 enum ferry_error files_read_into(const char *path, char *out, size_t out_max, struct ferry_why *why)
 {
-	char *text;
-	size_t n;
+	char *text = NULL;
+	size_t n = 0;
 	enum ferry_error e = files_read(path, &text, &n, why);
-	if (e != FERRY_OK)
+	if (e != FERRY_OK || !text)
 		return e;
 	if (n >= out_max || memchr(text, 0, n))
 		e = ferry_fail(why, FERRY_CORRUPT, "%s is not what it should be (%zu bytes)", path, n);
