@@ -318,11 +318,13 @@ class Round:
         self.rng.choice(self.proxies).blackhole(True)
 
     def pause(self):
+        """No app writes there meanwhile: the agent may have been stopped with the write lock in its hands."""
         agent = self.rng.choice([a for a in self.agents if a.running()] or [None])
         if agent:
             agent.pause()
-            self.sides[self.agents.index(agent)].transaction(2, rollback=False)
-            self.psql.transaction(2, rollback=False)
+            for side in [self.psql, *self.sides]:
+                if side is self.psql or side.agent is not agent:
+                    side.transaction(2, rollback=False)
             agent.resume()
 
     def kill_hub(self):

@@ -501,7 +501,9 @@ def sql_value(column):
     name, kind = "r." + quote(column["name"]), column["kind"]
     if kind in ("bool", "int"):
         return "%s::int::int8" % name if kind == "bool" else name + "::int8"
-    if kind in ("float", "bytes"):
+    if kind == "float":
+        return name + "::float8"
+    if kind == "bytes":
         return name
     if kind == "timestamptz":
         return ("CASE WHEN isfinite(%s) THEN to_char(%s AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || "
