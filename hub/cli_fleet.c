@@ -70,7 +70,7 @@ static int tenant_create(struct cli *c, struct pg_admin *db, const char *name, c
 	struct ferry_why why = {0};
 	struct pg_rows *rows;
 	const char *params[] = {name, slug};
-	enum ferry_error e = pg_admin_query(db, "INSERT INTO identity.tenants (name, slug) VALUES ($1, $2) RETURNING id",
+	enum ferry_error e = pg_admin_query(db, "SELECT identity.create_tenant($1, $2)",
 					    params, 2, &rows, &why);
 	if (e != FERRY_OK && strcmp(pg_admin_sqlstate(db), "23505") == 0) {
 		snprintf(why.text, sizeof(why.text), "there is a tenant with the slug %.60s already", slug);

@@ -253,6 +253,11 @@ class WithHub(ferry_run.SiteCase):
         self.assertEqual(self.hub.json("log-level", "debug")["level"], "debug")
         self.assertEqual(self.hub.json("log-level", "info")["level"], "info")
 
+    def test_a_new_tenant_has_the_first_roles_of_the_model(self):
+        made = self.hub.tenant("Roles " + self.tenant)
+        self.assertEqual([row[0] for row in self.site.sql("SELECT code FROM identity.roles WHERE tenant_id = %s ORDER BY 1", made)],
+                         ["admin", "inventory_mgr", "sales_exec"])
+
     def test_unknown_tenants_users_and_devices_are_named(self):
         for arguments, text in ((["token", "create", "--tenant", "nobody", "--name", "x"], "no tenant nobody"),
                                 (["token", "create", "--tenant", self.tenant, "--name", "x", "--user", "a@b"], "no such user"),
