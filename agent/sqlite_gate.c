@@ -74,7 +74,7 @@ void gate_fail_sqlite(struct gate *g)
 		gate_fail(g, e, "The replica is damaged (%s); keep the file, and start with a new one.",
 			  sqlite3_errmsg(g->db));
 	else
-		gate_fail(g, e, "The replica answers: %s.", sqlite3_errmsg(g->db));
+		gate_fail(g, e, "The replica answers: %s", sqlite3_errmsg(g->db));
 }
 
 enum ferry_error gate_begin(struct gate *g, struct ferry_why *why)

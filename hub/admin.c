@@ -61,7 +61,7 @@ static void show_status(const struct admin_view *v, struct http_request *request
 	json_put_int(o, "merges", (int64_t)s.merges);
 	json_put_int(o, "change_sets", (int64_t)s.change_sets);
 	json_put_int(o, "rejected", (int64_t)s.rejected);
-	json_put_int(o, "conflicts", (int64_t)s.conflicts);
+	json_put_int(o, "superseded", (int64_t)s.superseded);
 	json_put_int(o, "feeds", (int64_t)s.feeds);
 	json_put_int(o, "frames_sent", (int64_t)s.frames_sent);
 	json_put_int(o, "bytes_sent", (int64_t)s.bytes_sent);

@@ -152,7 +152,7 @@ int cli_status(struct cli *c)
 						    {"devices", NULL},	   {"sessions", NULL},	 {"tenants", NULL},
 						    {"merge_queue", "merge queue"}, {"merges", NULL},
 						    {"change_sets", "change-sets"}, {"rejected", NULL},
-						    {"conflicts", NULL},   {"feeds", NULL},	 {"frames_sent", "frames sent"},
+						    {"superseded", NULL},   {"feeds", NULL},	 {"frames_sent", "frames sent"},
 						    {"bytes_sent", "bytes sent"}, {"bytes_received", "bytes received"},
 						    {"database", NULL},	   {NULL, NULL}};
 	struct cli_setting s;

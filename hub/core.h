@@ -73,7 +73,7 @@ void hub_core_drain(struct hub_core *core); /* shutting down: finish what is und
 
 struct hub_core_stats {
 	uint32_t sessions, tenants;
-	uint64_t merges, change_sets, rejected, conflicts, feeds, frames_sent, bytes_sent, bytes_received;
+	uint64_t merges, change_sets, superseded, rejected, feeds, frames_sent, bytes_sent, bytes_received;
 	uint32_t merge_queue; /* change-sets waiting */
 };
 void hub_core_stats(const struct hub_core *core, struct hub_core_stats *out);

@@ -337,7 +337,8 @@ static void count_verdict(struct hub_core *core, const struct merge_result *r)
 	if (r->repeated)
 		return;
 	core->stats.change_sets++;
-	core->stats.conflicts += r->settled.conflict_count;
+	if (r->settled.verdict == VERDICT_SUPERSEDED)
+		core->stats.superseded++;
 	if (r->settled.verdict == VERDICT_REJECTED)
 		core->stats.rejected++;
 }
