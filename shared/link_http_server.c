@@ -165,7 +165,8 @@ static int body_arrives(struct http_request *request, const void *bytes, size_t 
 		request->body = more;
 		request->body_room = room;
 	}
-	memcpy(request->body + request->body_bytes, bytes, n);
+	if (n > 0) /* bytes may be NULL then */
+		memcpy(request->body + request->body_bytes, bytes, n);
 	request->body_bytes += n;
 	request->body[request->body_bytes] = '\0';
 	return 0;
