@@ -378,19 +378,20 @@ static char *app_objects(struct replica *r)
 	return sql;
 }
 
+/* SQLite reads the whole schema again for every renaming, so that triggers
+ * are made when the last one is done. */
 static void swap_tables(struct replica *r)
 {
 	const struct model *fresh = target_model(r, TARGET_FILL);
+	const struct schema_table *t = fresh->schema.tables;
 	char *kept = app_objects(r);
 
 	for (uint32_t i = 0; i < r->now.schema.table_count; i++)
 		gate_execf(&r->g, "DROP TABLE \"%w\"", r->now.schema.tables[i].name);
-	for (uint32_t i = 0; i < fresh->schema.table_count; i++) {
-		const struct schema_table *t = &fresh->schema.tables[i];
-
-		gate_execf(&r->g, "ALTER TABLE \"" FILL_PREFIX "%w\" RENAME TO \"%w\"", t->name, t->name);
-		triggers_create(r, t);
-	}
+	for (uint32_t i = 0; i < fresh->schema.table_count; i++)
+		gate_execf(&r->g, "ALTER TABLE \"" FILL_PREFIX "%w\" RENAME TO \"%w\"", t[i].name, t[i].name);
+	for (uint32_t i = 0; i < fresh->schema.table_count; i++)
+		triggers_create(r, &t[i]);
 	/* An index on a column that is no more cannot be made again. */
 	if (r->g.error == FERRY_OK && kept != NULL && kept[0] != '\0') {
 		gate_exec(&r->g, "SAVEPOINT app_objects");

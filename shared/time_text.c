@@ -72,22 +72,43 @@ static bool infinity_to_text(const struct value *v, char out[TIME_TEXT_MAX])
 	return true;
 }
 
-static size_t put_day(int64_t days, char out[TIME_TEXT_MAX], const char **out_suffix)
+/* The last `digits` of a number. A replica's fill writes millions of times:
+ * printf took a tenth of its time. */
+static char *put_digits(char *p, int64_t number, int digits)
+{
+	for (int i = digits; i-- > 0; number /= 10)
+		p[i] = (char)('0' + number % 10);
+	return p + digits;
+}
+
+static char *put_field(char *p, char before, int64_t number, int digits)
+{
+	*p = before;
+	return put_digits(p + 1, number, digits);
+}
+
+/* Returns the end of what it wrote; *out_suffix is to follow the whole. */
+static char *put_day(int64_t days, char *p, const char **out_suffix)
 {
 	struct civil c = civil_of_days(days);
 	int64_t year = c.year > 0 ? c.year : 1 - c.year;
-	int n = snprintf(out, TIME_TEXT_MAX, "%04lld-%02d-%02d", (long long)year, c.month, c.day);
+	int digits = 4;
 
+	for (int64_t y = year / 10000; y > 0; y /= 10)
+		digits++;
+	p = put_digits(p, year, digits);
+	p = put_field(p, '-', c.month, 2);
+	p = put_field(p, '-', c.day, 2);
 	*out_suffix = c.year > 0 ? "" : " BC";
-	return (size_t)n;
+	return p;
 }
 
 bool timestamp_to_text(const struct value *v, char out[TIME_TEXT_MAX])
 {
 	int64_t days, us;
 	const char *suffix;
-	size_t n;
 	int second;
+	char *p;
 
 	if (v->kind != VALUE_INT)
 		return infinity_to_text(v, out);
@@ -96,23 +117,27 @@ bool timestamp_to_text(const struct value *v, char out[TIME_TEXT_MAX])
 		return false;
 	us = v->i - days * DAY_US;
 	second = (int)(us / 1000000);
-	n = put_day(days, out, &suffix);
-	snprintf(out + n, TIME_TEXT_MAX - n, "T%02d:%02d:%02d.%06dZ%s", second / 3600, second / 60 % 60, second % 60,
-		 (int)(us % 1000000), suffix);
+	p = put_day(days, out, &suffix);
+	p = put_field(p, 'T', second / 3600, 2);
+	p = put_field(p, ':', second / 60 % 60, 2);
+	p = put_field(p, ':', second % 60, 2);
+	p = put_field(p, '.', us % 1000000, 6);
+	*p++ = 'Z';
+	strcpy(p, suffix);
 	return true;
 }
 
 bool date_to_text(const struct value *v, char out[TIME_TEXT_MAX])
 {
 	const char *suffix;
-	size_t n;
+	char *p;
 
 	if (v->kind != VALUE_INT)
 		return infinity_to_text(v, out);
 	if (v->i < DAYS_MIN || v->i > DATE_DAYS_MAX)
 		return false;
-	n = put_day(v->i, out, &suffix);
-	snprintf(out + n, TIME_TEXT_MAX - n, "%s", suffix);
+	p = put_day(v->i, out, &suffix);
+	strcpy(p, suffix);
 	return true;
 }
 
