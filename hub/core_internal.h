@@ -132,6 +132,7 @@ struct filling {
 	struct uuid after;
 	int64_t position;       /* it was started at */
 	bool asked;             /* a store call is under way */
+	bool pumping;
 	uint32_t unacked;
 	struct packed *chunk;   /* waits for credit */
 	bool done;              /* all rows are sent; the catch-up follows */

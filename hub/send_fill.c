@@ -28,12 +28,18 @@ static void advance(struct hub_session *s, const struct fill_result *r)
 	f->table++;
 }
 
+/* A page without rows goes nowhere: most tables have none in most scopes, and
+ * each message costs the device a transaction and a round trip. */
 static void keep_chunk(struct hub_session *s, const struct fill_result *r)
 {
 	struct hub_core *core = s->core;
 	struct packed *chunk;
 	enum ferry_error e;
 
+	if (r->row_count == 0) {
+		advance(s, r);
+		return;
+	}
 	buffer_clear(&core->envelope);
 	e = packer_pack(core->packer, r->message, r->message_bytes, &core->envelope);
 	chunk = e == FERRY_OK ? malloc(sizeof(*chunk) + core->envelope.n) : NULL;
@@ -94,19 +100,36 @@ static void send_chunk(struct hub_session *s)
 	f->chunk = NULL;
 }
 
+/* False: it waits, or is done. */
+static bool fill_step(struct hub_session *s)
+{
+	struct filling *f = &s->fill;
+
+	if (f->chunk != NULL)
+		send_chunk(s);
+	if (f->chunk != NULL || f->asked)
+		return false;
+	if (!rows_left(s)) {
+		f->done = true;
+		return false;
+	}
+	ask_chunk(s); /* read ahead by one */
+	return !f->asked && s->state == FILLING;
+}
+
+/* The store may answer within the call that asks it: that answer's pump is
+ * this loop, so that no row of empty tables piles up on the stack. */
 void fill_pump(struct hub_session *s)
 {
 	struct filling *f = &s->fill;
 
 	assert(s->state == FILLING);
-	if (f->chunk != NULL)
-		send_chunk(s);
-	if (f->chunk != NULL || f->asked)
+	if (f->pumping)
 		return;
-	if (rows_left(s))
-		ask_chunk(s); /* read ahead by one */
-	else
-		f->done = true;
+	f->pumping = true;
+	while (fill_step(s))
+		;
+	f->pumping = false;
 }
 
 void handle_fill_ack(struct hub_session *s)
