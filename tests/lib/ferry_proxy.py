@@ -166,6 +166,7 @@ class Proxy:
         try:
             hub.connect(self.target)
         except OSError:
+            hub.close()
             self._reset(agent)
             return
         for s in (agent, hub):
