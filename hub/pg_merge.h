@@ -28,6 +28,7 @@
 #define MERGE_PASSING_MAX 5      /* attempts of a run; then its change-sets are held */
 #define MERGE_SUSPECT_SECONDS 60 /* a device that failed so lately merges in a group of its own */
 #define MERGE_KEY_CLASHES_MAX 2  /* a key that is taken though we could not see its row */
+#define MERGE_PARTS_MAX 4        /* parts of a staged change-set that are merged at once */
 
 /* What the batch under way is, so that a refusal of it can be placed. */
 enum merge_phase { MERGE_LOADS, MERGE_WRITES, MERGE_SETTLES };
@@ -59,7 +60,7 @@ struct merge_table { /* rows of a table that the run touches */
 	struct pg_table *table;
 	struct uuid *keys; /* sorted, each once */
 	uint32_t count, capacity;
-	uint32_t rows_call, versions_call, surrogates_call, present_call;
+	uint32_t rows_call, versions_call, present_call;
 	struct merge_row *rows;      /* one per key */
 	const char **scopes;         /* of rows that exist */
 	bool *held;                  /* somebody else's lock */
@@ -138,9 +139,10 @@ struct merge_op {
 
 	/* A staged change-set. */
 	bool staged;
-	uint32_t part;
+	uint32_t part; /* the portion's first */
 	struct arena part_arena;
-	struct change_set part_set;
+	struct change_set parts[MERGE_PARTS_MAX]; /* the portion */
+	uint32_t part_count;
 };
 
 /* pg_merge.c, pg_merge_settle.c */

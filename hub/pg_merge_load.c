@@ -40,6 +40,8 @@ const struct merge_table *pg_load_table(const struct merge_op *m, uint32_t tbl)
 
 static bool add_keys(struct merge_op *m, struct merge_table *t, const struct uuid *keys, uint32_t count)
 {
+	if (count == 0)
+		return true;
 	if (t->count + count > t->capacity) {
 		uint32_t capacity = t->capacity * 2 > t->count + count ? t->capacity * 2 : t->count + count;
 		struct uuid *more = arena_array(&m->load_arena, capacity, sizeof(*more));
@@ -56,6 +58,16 @@ static bool add_keys(struct merge_op *m, struct merge_table *t, const struct uui
 	return true;
 }
 
+/* No more stamps than moments, which mostly many rows in turn share. */
+static uint32_t count_moments(const struct block *b)
+{
+	uint32_t n = 0;
+
+	for (uint32_t r = 0; b->at && r < b->row_count; r++)
+		n += r == 0 || b->at[r] != b->at[r - 1];
+	return n;
+}
+
 bool pg_load_wants(struct merge_op *m, const struct change_set *s)
 {
 	uint32_t stamps = 0;
@@ -65,12 +77,11 @@ bool pg_load_wants(struct merge_op *m, const struct change_set *s)
 		struct merge_table *t = table_of(m, b->table);
 
 		m->row_wish += b->row_count;
-		if (b->at)
-			stamps += b->row_count;
+		stamps += count_moments(b);
 		if (t && !add_keys(m, t, b->keys, b->row_count))
 			return false;
 	}
-	m->stamp_wish += stamps + 1; /* no more moments than rows, and one without */
+	m->stamp_wish += stamps + 1; /* and one for rows without a moment of their own */
 	return !m->load_arena.full;
 }
 
@@ -124,35 +135,30 @@ static void ask_rows(struct merge_op *m, struct merge_table *t)
 	pg_sql_deinit(&sql);
 }
 
+/* Versions, and behind them, without a key, what their surrogates stand for:
+ * each once, as mostly a few transactions wrote many rows. */
 static const char versions_sql[] =
-	"SELECT x.* FROM unnest($3::uuid[]) AS k(key) CROSS JOIN LATERAL ("
-	"SELECT v.key, v.deleted, v.tx, v.base_tx, v.born, v.scope, v.over FROM ferry.version v "
-	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = k.key OFFSET 0) x";
-enum { V_KEY, V_DELETED, V_TX, V_BASE, V_BORN, V_SCOPE, V_OVER };
-
-/* Each surrogate once: mostly a few transactions wrote many rows. */
-static const char surrogates_sql[] =
 	"WITH v AS MATERIALIZED (SELECT x.* FROM unnest($3::uuid[]) AS k(key) CROSS JOIN LATERAL ("
-	"SELECT v.deleted, v.tx, v.base_tx, v.born, v.over FROM ferry.version v "
+	"SELECT v.key, v.deleted, v.tx, v.base_tx, v.born, v.scope, v.over FROM ferry.version v "
 	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = k.key OFFSET 0) x), "
 	"u AS MATERIALIZED (SELECT v.base_tx AS id FROM v UNION SELECT v.born FROM v "
 	"UNION SELECT v.tx FROM v WHERE v.deleted "
 	"UNION SELECT x & 281474976710655 FROM v, unnest(v.over) x WHERE v.over IS NOT NULL) "
-	"SELECT u.id, c.position, s.device_id, coalesce(s.number, 0), s.at, c.at FROM u "
+	"SELECT v.*, NULL::bigint, NULL::uuid, NULL::bigint, NULL::bigint, NULL::timestamptz FROM v UNION ALL "
+	"SELECT NULL, NULL, u.id, NULL, NULL, NULL, NULL, c.position, s.device_id, coalesce(s.number, 0), s.at, c.at FROM u "
 	"LEFT JOIN LATERAL (SELECT * FROM ferry.stamp s WHERE s.id = u.id OFFSET 0) s ON true "
 	"CROSS JOIN LATERAL (SELECT c.position, c.at FROM ferry.commit c "
 	"WHERE c.tx = coalesce(s.tx, u.id) AND c.tenant_id = $1 OFFSET 0) c";
-enum { U_ID, U_POSITION, U_DEVICE, U_NUMBER, U_AT, U_COMMIT_AT };
+enum { V_KEY, V_DELETED, V_TX, V_BASE, V_BORN, V_SCOPE, V_OVER, U_POSITION, U_DEVICE, U_NUMBER, U_AT, U_COMMIT_AT };
 
-static uint32_t ask_versions(struct merge_op *m, const struct merge_table *t, const char *sql)
+static void ask_versions(struct merge_op *m, struct merge_table *t)
 {
 	struct pg_batch *b = &m->op.batch;
-	uint32_t call = pg_call(b, sql);
 
+	t->versions_call = pg_call(b, versions_sql);
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_int4(b, (int32_t)t->table->tbl);
 	pg_arg_uuids(b, t->keys, t->count);
-	return call;
 }
 
 void pg_load_ask(struct merge_op *m, bool stamps)
@@ -163,12 +169,8 @@ void pg_load_ask(struct merge_op *m, bool stamps)
 		sort_keys(&m->tables[i]);
 		ask_rows(m, &m->tables[i]);
 	}
-	for (uint32_t i = 0; i < m->table_count; i++) {
-		struct merge_table *t = &m->tables[i];
-
-		t->versions_call = ask_versions(m, t, versions_sql);
-		t->surrogates_call = ask_versions(m, t, surrogates_sql);
-	}
+	for (uint32_t i = 0; i < m->table_count; i++)
+		ask_versions(m, &m->tables[i]);
 	m->stamps_call = UINT32_MAX;
 	if (stamps && m->stamp_wish) {
 		m->stamps_call = pg_call(&m->op.batch,
@@ -186,28 +188,40 @@ static int compare_surrogate(const void *x, const void *y)
 	return a->id < b->id ? -1 : a->id > b->id;
 }
 
-static bool read_surrogates(struct merge_op *m)
+static bool is_surrogate(const struct merge_op *m, const struct merge_table *t, uint32_t row)
+{
+	return pg_is_null(&m->load, t->versions_call, row, V_KEY);
+}
+
+static void read_surrogate(const struct merge_op *m, uint32_t call, uint32_t row, struct named_surrogate *out)
 {
 	const struct pg_batch *b = &m->load;
+
+	out->id = pg_int(b, call, row, V_TX);
+	out->version = (struct version){.position = pg_int(b, call, row, U_POSITION),
+					.author = pg_uuid(b, call, row, U_DEVICE),
+					.number = pg_int(b, call, row, U_NUMBER),
+					.at = pg_is_null(b, call, row, U_AT) ? pg_time(b, call, row, U_COMMIT_AT)
+									     : pg_int(b, call, row, U_AT)};
+}
+
+static bool read_surrogates(struct merge_op *m)
+{
 	uint32_t total = 0;
 
-	for (uint32_t i = 0; i < m->table_count; i++)
-		total += pg_rows(b, m->tables[i].surrogates_call);
+	for (uint32_t i = 0; i < m->table_count; i++) {
+		for (uint32_t row = 0; row < pg_rows(&m->load, m->tables[i].versions_call); row++)
+			total += is_surrogate(m, &m->tables[i], row);
+	}
 	m->surrogates = arena_array(&m->load_arena, total + 1u, sizeof(*m->surrogates));
 	if (!m->surrogates)
 		return false;
 	for (uint32_t i = 0; i < m->table_count; i++) {
-		uint32_t call = m->tables[i].surrogates_call;
+		uint32_t call = m->tables[i].versions_call;
 
-		for (uint32_t row = 0; row < pg_rows(b, call); row++) {
-			struct named_surrogate *s = &m->surrogates[m->surrogate_count++];
-
-			s->id = pg_int(b, call, row, U_ID);
-			s->version = (struct version){.position = pg_int(b, call, row, U_POSITION),
-						      .author = pg_uuid(b, call, row, U_DEVICE),
-						      .number = pg_int(b, call, row, U_NUMBER),
-						      .at = pg_is_null(b, call, row, U_AT) ? pg_time(b, call, row, U_COMMIT_AT)
-											   : pg_int(b, call, row, U_AT)};
+		for (uint32_t row = 0; row < pg_rows(&m->load, call); row++) {
+			if (is_surrogate(m, &m->tables[i], row))
+				read_surrogate(m, call, row, &m->surrogates[m->surrogate_count++]);
 		}
 	}
 	qsort(m->surrogates, m->surrogate_count, sizeof(*m->surrogates), compare_surrogate);
@@ -311,7 +325,7 @@ static bool read_table(struct merge_op *m, struct merge_table *t)
 	for (uint32_t row = 0; ok && row < pg_rows(b, t->rows_call); row++)
 		ok = read_row(m, t, row);
 	for (uint32_t row = 0; ok && row < pg_rows(b, t->versions_call); row++)
-		ok = read_version(m, t, row);
+		ok = is_surrogate(m, t, row) || read_version(m, t, row);
 	return ok;
 }
 

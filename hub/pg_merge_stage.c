@@ -1,10 +1,13 @@
-/* A change-set too large for a message [R7]: merged part by part inside one
- * transaction and one savepoint, so that memory holds one part at a time and
- * the whole stands or falls together. A row is in one part only (its entries
- * are net changes), so each part has a merge of its own. */
+/* A change-set too large for a message [R7]: merged portion by portion inside
+ * one transaction and one savepoint, so that memory holds one portion at a
+ * time and the whole stands or falls together. A portion is a part, or some
+ * that together are no larger than a message: a statement costs by what it is
+ * as well as by its rows. A row is in one part only (its entries are net
+ * changes), so each portion has a merge of its own. */
 #include <string.h>
 
 #include "hub/pg_merge.h"
+#include "protocol/message.h"
 
 static void stage_part(struct merge_op *m);
 static void stage_written(struct pg_op *op);
@@ -19,12 +22,17 @@ void pg_stage_ask(struct merge_op *m, uint32_t part)
 	struct pg_batch *b = &m->op.batch;
 
 	m->part = part;
-	m->stage_call = pg_call(b, "SELECT s.body FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 "
-				   "AND s.number = $3 AND s.part = $4");
+	m->stage_call = pg_call(b, "SELECT s.part, s.body FROM ("
+				   "SELECT s.part, s.body, sum(length(s.body)) OVER (ORDER BY s.part) AS bytes "
+				   "FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 AND s.number = $3 "
+				   "AND s.part >= $4 AND s.part < $4 + $5) s "
+				   "WHERE s.part = $4 OR s.bytes <= $6 ORDER BY s.part");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_uuid(b, &entry(m)->item->device);
 	pg_arg_int8(b, entry(m)->item->number);
 	pg_arg_int4(b, (int32_t)part);
+	pg_arg_int4(b, MERGE_PARTS_MAX);
+	pg_arg_int8(b, FERRY_MESSAGE_BYTES_MAX);
 }
 
 /* Nothing of it stands; its verdict does. */
@@ -54,25 +62,45 @@ void pg_stage_refused(struct merge_op *m)
 	stage_reject(m);
 }
 
-/* Takes the part out of the answer `from`; false: the entry has its fate. */
-static bool stage_take(struct merge_op *m, const struct pg_batch *from)
+static bool take_part(struct merge_op *m, const struct pg_batch *from, uint32_t row)
 {
 	struct ferry_why why = {{0}};
 	const uint8_t *body;
 	size_t n;
 
-	arena_reset(&m->part_arena);
-	if (pg_rows(from, m->stage_call) == 0) {
+	if (pg_int(from, m->stage_call, row, 0) != (int64_t)m->part + row) {
 		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
 		return false;
 	}
-	body = pg_bytes(from, m->stage_call, 0, 0, &n);
+	body = pg_bytes(from, m->stage_call, row, 1, &n);
 	body = arena_copy(&m->part_arena, body, n);
-	if (!body || change_set_decode(&m->part_arena, body, n, &m->part_set, &why) != FERRY_OK) {
+	if (!body || change_set_decode(&m->part_arena, body, n, &m->parts[row], &why) != FERRY_OK) {
 		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, why.text);
 		return false;
 	}
 	return true;
+}
+
+static bool more_parts(const struct merge_op *m)
+{
+	return m->part_count == 0 || m->parts[m->part_count - 1].more;
+}
+
+/* Takes the portion out of the answer `from`; false: the entry has its fate. */
+static bool stage_take(struct merge_op *m, const struct pg_batch *from)
+{
+	uint32_t rows = pg_rows(from, m->stage_call);
+
+	arena_reset(&m->part_arena);
+	m->part_count = 0;
+	if (rows == 0)
+		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
+	while (m->part_count < rows && m->part_count < MERGE_PARTS_MAX && more_parts(m)) {
+		if (!take_part(m, from, m->part_count))
+			return false;
+		m->part_count++;
+	}
+	return rows > 0;
 }
 
 /* Settled before: only the parts are still here. */
@@ -105,48 +133,67 @@ void pg_stage_begin(struct merge_op *m)
 		stage_part(m);
 }
 
-/* ---------------------------------------------------------------- one part */
+/* ------------------------------------------------------------- one portion */
 
-static bool part_apply(struct merge_op *m, struct merge_outcome *o)
+static bool part_rejected(struct merge_op *m, enum ferry_error error, const struct merge_outcome *o)
 {
-	int64_t now = m->op.store->io->wall(m->op.store->io->ctx);
 	struct merge_entry *e = entry(m);
-	struct change_set s = m->part_set;
-	enum ferry_error error;
 
-	s.part = 0; /* each part is a change-set to its own merge */
-	s.more = false;
-	merge_free(m->merge);
-	m->merge = merge_new(&m->op.catalog->hub.schema, m->op.store->config.merge_bytes_max);
-	error = m->merge ? pg_load_feed(m, m->merge) : FERRY_NO_MEMORY;
-	if (error == FERRY_OK)
-		error = merge_apply(m->merge, &e->item->device, &s, now, o);
 	if (error != FERRY_OK) {
 		pg_run_reject(m, e, FERRY_CHANGE_SET_TOO_LARGE, "a part is larger than the hub can merge at once");
-		return false;
+		return true;
 	}
 	if (o->verdict == VERDICT_REJECTED) {
 		pg_run_reject(m, e, o->code, o->why.text);
-		return false;
+		return true;
 	}
 	if (o->verdict == VERDICT_SUPERSEDED)
 		e->verdict = VERDICT_SUPERSEDED;
+	return false;
+}
+
+/* An outcome for each part. */
+static bool parts_apply(struct merge_op *m, struct merge_outcome *outcomes)
+{
+	int64_t now = m->op.store->io->wall(m->op.store->io->ctx);
+	enum ferry_error error;
+
+	merge_free(m->merge);
+	m->merge = merge_new(&m->op.catalog->hub.schema, m->op.store->config.merge_bytes_max);
+	error = m->merge ? pg_load_feed(m, m->merge) : FERRY_NO_MEMORY;
+	for (uint32_t i = 0; i < m->part_count; i++) {
+		struct change_set s = m->parts[i];
+
+		s.part = i; /* to the merge, the portion is a change-set */
+		s.more = i + 1 < m->part_count;
+		if (error == FERRY_OK)
+			error = merge_apply(m->merge, &entry(m)->item->device, &s, now, &outcomes[i]);
+		if (part_rejected(m, error, &outcomes[i]))
+			return false;
+	}
 	return true;
+}
+
+static void parts_admit(struct merge_op *m)
+{
+	struct merge_entry *e = entry(m);
+
+	for (uint32_t i = 0; i < m->part_count && e->state == ITEM_WAITING; i++)
+		pg_run_admit(m, e, &m->parts[i]);
 }
 
 static void part_write(struct merge_op *m)
 {
 	struct merge_entry *e = entry(m);
-	struct merge_outcome o;
+	struct merge_outcome outcomes[MERGE_PARTS_MAX];
 	struct merge_writes w;
 
-	if (e->state == ITEM_WAITING)
-		pg_run_admit(m, e, &m->part_set);
+	parts_admit(m);
 	if (e->state == ITEM_HELD) {
 		pg_run_abandon(m);
 		return;
 	}
-	if (e->state == ITEM_REJECTED || !part_apply(m, &o)) {
+	if (e->state == ITEM_REJECTED || !parts_apply(m, outcomes)) {
 		stage_reject(m);
 		return;
 	}
@@ -160,9 +207,10 @@ static void part_write(struct merge_op *m)
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
-	pg_write_conflicts(m, e, &o);
-	if (m->part_set.more)
-		pg_stage_ask(m, m->part + 1);
+	for (uint32_t i = 0; i < m->part_count; i++)
+		pg_write_conflicts(m, e, &outcomes[i]);
+	if (more_parts(m))
+		pg_stage_ask(m, m->part + m->part_count);
 	else
 		pg_write_release(m);
 	if (m->op.batch.count == 0)
@@ -202,9 +250,11 @@ static void stage_part(struct merge_op *m)
 	pg_load_forget(m);
 	arena_reset(&m->load_arena);
 	pg_batch_reset(&m->op.batch);
-	if (!pg_load_wants(m, &m->part_set)) {
-		pg_op_end(&m->op, FERRY_LIMIT);
-		return;
+	for (uint32_t i = 0; i < m->part_count; i++) {
+		if (!pg_load_wants(m, &m->parts[i])) {
+			pg_op_end(&m->op, FERRY_LIMIT);
+			return;
+		}
 	}
 	pg_load_ask(m, true);
 	pg_op_run(&m->op, part_loaded);
@@ -219,7 +269,7 @@ static void stage_written(struct pg_op *op)
 		stage_reject(m);
 		return;
 	}
-	if (m->part_set.more) {
+	if (more_parts(m)) {
 		if (stage_take(m, &op->batch))
 			stage_part(m);
 		else

@@ -131,7 +131,8 @@ $$;
 
 -- The statement that brings versions, changes and sums of some keys up to the final rows.
 -- $1 surrogate, $2 tenant, $3 keys, $4 a mask that splits the keys of ferry.change into
--- chunks. It returns one row: how many rows changed, the keys and old scopes of those that
+-- chunks, and with declarations $5 the places of the columns in their lists if all are
+-- alike. It returns one row: how many rows changed, the keys and old scopes of those that
 -- changed scope, and for each column in watch the keys of rows whose value there changed.
 CREATE FUNCTION ferry.finish_sql(of_tbl int, declares bool, watch int[]) RETURNS text
     LANGUAGE plpgsql STABLE
@@ -161,7 +162,8 @@ BEGIN
             CONTINUE;
         END IF;
         mutable := coalesce(mutable, 0) + 1;
-        place := format('array_position(c.nums, %s)', c.num);
+        -- $5 is a constant to the planner: what it says costs nothing for a row.
+        place := format('CASE WHEN $5 IS NULL THEN array_position(c.nums, %s) ELSE $5[%s] END', c.num, c.i);
         author := CASE WHEN declares THEN
             format('CASE WHEN c.dh[%1$s] = c.h[%2$s] THEN coalesce(c.stamps[%1$s], c.stamp) ELSE $1 END', place, c.i)
             ELSE '$1' END;
@@ -259,6 +261,22 @@ AS $outer$
           FROM ferry.tracked_column c WHERE c.tbl = of_tbl) c
     WHERE t.tbl = of_tbl
 $outer$;
+
+-- Where in the lists of declared columns each column of the table is; NULL if the lists are
+-- not all alike.
+CREATE FUNCTION ferry.declared_places(t bigint, of_tbl int) RETURNS int[]
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    list int[] := (SELECT d.nums FROM ferry.declared d WHERE d.tx = t AND d.tbl = of_tbl LIMIT 1);
+BEGIN
+    IF EXISTS (SELECT FROM ferry.declared d WHERE d.tx = t AND d.tbl = of_tbl AND d.nums <> list) THEN
+        RETURN NULL;
+    END IF;
+    RETURN ARRAY(SELECT array_position(list, c.num) FROM ferry.tracked_column c WHERE c.tbl = of_tbl ORDER BY c.num);
+END $$;
+REVOKE EXECUTE ON FUNCTION ferry.declared_places(bigint, int) FROM PUBLIC;
 
 -- ferry.finish_few_<tbl> and ferry.finish_many_<tbl>: 0 nothing really changed, 1 something
 -- did, 2 and rows of other tables were put on the list.
@@ -510,9 +528,11 @@ DECLARE
     movers uuid[];
     scopes text[];
     did int := 0;
+    places int[];
 %3$sBEGIN
 %4$s    IF declares THEN
-        EXECUTE %5$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask;
+        places := ferry.declared_places(t, %1$s);
+        EXECUTE %5$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask, places;
     ELSE
         EXECUTE %7$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask;
     END IF;
