@@ -61,6 +61,7 @@ void state_load(struct replica *r)
 	st->fill_position = sqlite3_column_int64(s, 12);
 	st->fill_table = (uint32_t)sqlite3_column_int64(s, 13);
 	st->fill_after = uuid_column(s, 14);
+	st->fill_scope = sqlite3_column_int64(s, 15);
 	sqlite3_reset(s);
 }
 
@@ -68,10 +69,10 @@ static void state_save(struct replica *r)
 {
 	const struct state *st = &r->st;
 
-	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbb", &st->epoch, 16, st->position, st->mark,
+	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbbi", &st->epoch, 16, st->position, st->mark,
 		 (int64_t)st->schema_hash, st->last_number, st->ingested, st->clock_offset, st->commit_clock,
 		 (int64_t)st->fill_active, st->fill_position, (int64_t)st->fill_table, &st->fill_after, 16, &st->device,
-		 16, &st->tenant, 16);
+		 16, &st->tenant, 16, st->fill_scope);
 }
 
 enum ferry_error replica_begin(struct replica *r, struct ferry_why *why)
@@ -264,6 +265,20 @@ const struct schema *replica_schema(const struct replica *r)
 
 /* ---- Calls of the core ---- */
 
+/* Borrowed until the next call; NULL: none such. */
+static const char *scope_name(struct replica *r, int64_t id)
+{
+	sqlite3_stmt *s = q(r, Q_SCOPE_NAME);
+	const char *name = NULL;
+
+	if (gate_step(&r->g, s, "i", id)) {
+		arena_reset(&r->work);
+		name = arena_text(&r->work, (const char *)sqlite3_column_text(s, 0), (size_t)sqlite3_column_bytes(s, 0));
+		sqlite3_reset(s);
+	}
+	return name;
+}
+
 static enum ferry_error replica_hello(void *store, struct message_hello *out, struct ferry_why *why)
 {
 	struct replica *r = store;
@@ -284,6 +299,7 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->fill_position = place ? st->fill_position : 0;
 	out->fill_table = place ? st->fill_table : 0;
 	out->fill_after = st->fill_after;
+	out->fill_scope = place ? scope_name(r, st->fill_scope) : NULL;
 	return FERRY_OK;
 }
 

@@ -49,6 +49,7 @@ enum ferry_error fill_start(struct replica *r, struct ferry_why *why)
 	r->st.fill_active = true;
 	r->st.fill_position = -1;
 	r->st.fill_table = 0;
+	r->st.fill_scope = 0;
 	r->st.fill_after = (struct uuid){{0}};
 	e = replica_end(r, why);
 	if (e != FERRY_OK)
@@ -202,7 +203,7 @@ enum ferry_error replica_fill(void *store, const struct message_fill *fill, stru
 	if (fill->block.row_count > 0) {
 		stage_block(&f, &report);
 		r->st.fill_after = fill->block.keys[fill->block.row_count - 1];
-	} else if (r->st.fill_table != fill->block.table) {
+	} else if (r->st.fill_table != fill->block.table || r->st.fill_scope != f.scope) {
 		r->st.fill_after = (struct uuid){{0}};
 	}
 	sum = sum_of(r, TARGET_FILL, f.scope, f.t->t->table);
@@ -213,6 +214,7 @@ enum ferry_error replica_fill(void *store, const struct message_fill *fill, stru
 			sum->sums[i] ^= f.sums[i];
 	}
 	r->st.fill_table = fill->block.table;
+	r->st.fill_scope = f.scope;
 	r->st.fill_position = fill->position;
 	return replica_end(r, why);
 }
@@ -311,7 +313,7 @@ static void move_entry(struct replica *r, struct table *old, struct table *fresh
 
 static void move_row(struct replica *r, struct table *old, struct table *fresh, const char *key)
 {
-	struct moved m;
+	struct moved m = {0};
 	struct stack s;
 	struct row staged;
 

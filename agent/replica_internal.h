@@ -58,7 +58,7 @@ struct model { /* a schema in memory */
 struct state { /* ferry_state, its only row */
 	struct uuid incarnation, device, tenant, epoch, fill_after;
 	int64_t position, mark, last_number, ingested, clock_offset, commit_clock;
-	int64_t fill_position;
+	int64_t fill_position, fill_scope;
 	uint32_t fill_table;
 	bool fill_active;
 	uint64_t schema_hash;
@@ -79,7 +79,7 @@ enum query {
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_SPLIT_ADD, Q_SPLIT_DELETE,
-	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_ADD, Q_REJECT_ADD, Q_CONFLICT_ADD, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
+	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_REJECT_ADD, Q_CONFLICT_ADD, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
 	Q_MEMBER_GET, Q_MEMBER_ADD, Q_MEMBER_DELETE, Q_MEMBER_ANY,
 	Q_FILL_MEMBER_GET, Q_FILL_MEMBER_ADD, Q_FILL_MEMBER_DELETE, Q_FILL_MEMBER_ANY,

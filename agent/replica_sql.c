@@ -10,7 +10,8 @@ const char replica_ddl[] =
 	"schema_hash INTEGER NOT NULL DEFAULT 0, next_hash INTEGER NOT NULL DEFAULT 0, last_number INTEGER NOT NULL DEFAULT 0, "
 	"ingested INTEGER NOT NULL DEFAULT 0, clock_offset INTEGER NOT NULL DEFAULT 0, "
 	"commit_clock INTEGER NOT NULL DEFAULT 0, fill_active INTEGER NOT NULL DEFAULT 0, "
-	"fill_position INTEGER NOT NULL DEFAULT -1, fill_table INTEGER NOT NULL DEFAULT 0, fill_after BLOB) STRICT;"
+	"fill_position INTEGER NOT NULL DEFAULT -1, fill_table INTEGER NOT NULL DEFAULT 0, fill_after BLOB, "
+	"fill_scope INTEGER NOT NULL DEFAULT 0) STRICT;"
 	"CREATE TABLE ferry_table(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, "
 	"key_num INTEGER NOT NULL, writable INTEGER NOT NULL, rank INTEGER NOT NULL, "
 	"scope INTEGER NOT NULL DEFAULT 0, fill_scope INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl)) STRICT;"
@@ -61,10 +62,11 @@ const char replica_ddl[] =
 
 const char *const replica_sql[Q_COUNT] = {
 	[Q_STATE_LOAD] = "SELECT incarnation, device, tenant, epoch, position, mark, schema_hash, last_number, ingested, "
-			 "clock_offset, commit_clock, fill_active, fill_position, fill_table, fill_after FROM ferry_state",
+			 "clock_offset, commit_clock, fill_active, fill_position, fill_table, fill_after, fill_scope "
+			 "FROM ferry_state",
 	[Q_STATE_SAVE] = "UPDATE ferry_state SET epoch = ?1, position = ?2, mark = ?3, schema_hash = ?4, "
 			 "last_number = ?5, ingested = ?6, clock_offset = ?7, commit_clock = ?8, fill_active = ?9, "
-			 "fill_position = ?10, fill_table = ?11, fill_after = ?12, device = ?13, tenant = ?14",
+			 "fill_position = ?10, fill_table = ?11, fill_after = ?12, device = ?13, tenant = ?14, fill_scope = ?15",
 	[Q_LOG_RAW] = "SELECT * FROM ferry_log WHERE seq > ?1 ORDER BY seq",
 	[Q_LOG_GET] = "SELECT * FROM ferry_log WHERE seq = ?1",
 	[Q_LOG_DELETE] = "DELETE FROM ferry_log WHERE seq = ?1",
@@ -102,6 +104,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SPLIT_DELETE] = "DELETE FROM ferry_split WHERE number = ?1",
 	[Q_PARENT] = "SELECT p.number FROM ferry_pending p JOIN ferry_log l ON l.seq = p.seq "
 		     "WHERE p.tbl = ?1 AND p.key = ?2 AND l.op & 7 = 1",
+	[Q_SCOPE_NAME] = "SELECT name FROM ferry_scope WHERE id = ?1",
 	[Q_SCOPE_ID] = "SELECT id FROM ferry_scope WHERE name = ?1",
 	[Q_SCOPE_ADD] = "INSERT INTO ferry_scope(name, held) VALUES (?1, 1) ON CONFLICT(name) DO UPDATE SET held = 1",
 	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\") "

@@ -38,7 +38,8 @@ struct store_status {
 
 struct agent_store_ops {
 	/* Fills the stored fields of hello: incarnation, epoch, schema hash,
-	 * bookmark, last number, unfinished fill. */
+	 * bookmark, last number, unfinished fill. Its texts are borrowed until
+	 * the next call. */
 	enum ferry_error (*hello)(void *store, struct message_hello *out, struct ferry_why *why);
 	/* The hub's answer: scopes, identity, mode. A fill starts (staging is
 	 * emptied) or goes on. Numbers settled at the hub stay in the outbox

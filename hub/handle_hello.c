@@ -116,9 +116,9 @@ static bool list_tables(struct hub_session *s, const struct schema *schema)
 	return true;
 }
 
-/* A resumed fill goes on at its table. The device names the last key it has
- * but not the scope it came from: with several scopes the table is begun
- * again, which only sends some rows twice. */
+/* A resumed fill goes on after the last key of the scope it stands at. Where
+ * the device does not hold that scope any more the table is begun again,
+ * which only sends some rows twice. */
 static void place_fill(struct hub_session *s, enum welcome_mode mode)
 {
 	struct filling *f = &s->fill;
@@ -129,10 +129,16 @@ static void place_fill(struct hub_session *s, enum welcome_mode mode)
 	f->position = s->hello.fill_position;
 	while (f->table < f->table_count && f->tables[f->table] != s->hello.fill_table)
 		f->table++;
-	if (f->table == f->table_count)
+	if (f->table == f->table_count) {
 		f->table = 0; /* that table is gone: from the start */
-	else if (s->scope_count == 1)
-		f->after = s->hello.fill_after;
+		return;
+	}
+	for (uint32_t i = 0; s->hello.fill_scope != NULL && i < s->scope_count; i++) {
+		if (strcmp(s->scopes[i], s->hello.fill_scope) == 0) {
+			f->scope = i;
+			f->after = s->hello.fill_after;
+		}
+	}
 }
 
 static void send_welcome(struct hub_session *s, const struct schema *schema, enum welcome_mode mode, int code)
@@ -286,6 +292,8 @@ void handle_hello(struct hub_session *s, const struct message_hello *hello)
 	}
 	s->hello = *hello;
 	s->hello.agent_version = NULL; /* borrowed */
+	if (hello->fill_scope != NULL)
+		s->hello.fill_scope = arena_text(&s->arena, hello->fill_scope, strlen(hello->fill_scope));
 	session_enter(s, LOOKUP);
 	session_hold(s);
 	s->core->ops->device(s->core->store, s->fingerprint, hello, device_came, s);

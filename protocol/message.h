@@ -196,10 +196,12 @@ struct message_hello {
 	int64_t clock;             /* device wall clock, microseconds since 1970 */
 	uint64_t credit_bytes;     /* the hub may send so many bytes */
 	/* An unfinished fill, to go on with: position it was started at, and
-	 * where it stands; table 0: none. */
+	 * where it stands; table 0: none. fill_scope NULL: the last key's scope
+	 * is not known, and the table is begun again. */
 	int64_t fill_position;
 	uint32_t fill_table;
 	struct uuid fill_after;
+	const char *fill_scope;
 };
 
 enum welcome_mode {

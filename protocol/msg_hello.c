@@ -11,7 +11,8 @@
  *             ? 9: last number   highest change-set number given out
  *              10: clock         microseconds since 1970
  *            ? 11: credit        bytes that the hub may send
- *            ? 12: position, ? 13: table, ? 14: key   where an unfinished fill stands }
+ *            ? 12: position, ? 13: table, ? 14: key,
+ *            ? 15: scope         where an unfinished fill stands }
  *
  *   welcome {   0: 2
  *               1: version       that both will speak
@@ -51,6 +52,7 @@ static const struct field hello_fields[] = {
 	OPTIONAL(12, I64, message_hello, fill_position, .max = INT64_MAX),
 	OPTIONAL(13, U32, message_hello, fill_table),
 	OPTIONAL(14, UUID, message_hello, fill_after),
+	OPTIONAL(15, TEXT, message_hello, fill_scope),
 };
 
 const struct shape hello_shape = {

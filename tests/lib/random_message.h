@@ -328,6 +328,7 @@ static inline void rng_hello(struct rng *r, struct arena *a, struct message_hell
 	m->fill_position = rng_number(r);
 	m->fill_table = rng_below(r, 3);
 	m->fill_after = rng_uuid(r);
+	m->fill_scope = rng_bool(r) ? rng_text(r, a) : NULL;
 }
 
 static inline void rng_welcome(struct rng *r, struct arena *a, struct message_welcome *m)

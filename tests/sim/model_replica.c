@@ -1,6 +1,7 @@
 /* A replica in memory: the confirmed rows whole, the outbox as a list, and
  * what the app sees worked out from both each time. Slow and obviously right;
  * shares nothing with agent/replica*.c. What a crash loses is in `memory`. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,7 @@ struct model_replica {
 	int64_t position, mark, last_number, fill_position;
 	uint32_t fill_table;
 	struct uuid fill_after, epoch;
+	char fill_scope[64];
 	bool has_schema, filling;
 	struct pending_set *sets;
 	int set_count;
@@ -440,6 +442,7 @@ static enum ferry_error model_fill(void *store, const struct message_fill *fill,
 	m->fill_position = fill->position;
 	m->fill_table = b->table;
 	m->fill_after = b->row_count ? b->keys[b->row_count - 1] : (struct uuid){{0}};
+	(void)snprintf(m->fill_scope, sizeof m->fill_scope, "%s", fill->scope);
 	return FERRY_OK;
 }
 
@@ -452,7 +455,8 @@ static enum ferry_error model_hello(void *store, struct message_hello *out, stru
 	*out = (struct message_hello){.incarnation = {.b = {1, [15] = (uint8_t)m->device}}, .epoch = m->epoch,
 				      .schema_hash = m->has_schema ? sim_schema()->hash : 0, .position = m->position,
 				      .mark = m->mark, .last_number = m->last_number, .fill_position = m->fill_position,
-				      .fill_table = m->fill_table, .fill_after = m->fill_after};
+				      .fill_table = m->fill_table, .fill_after = m->fill_after,
+				      .fill_scope = m->fill_table ? m->fill_scope : NULL};
 	return FERRY_OK;
 }
 

@@ -1399,8 +1399,9 @@ static void R15_unfinished_fill_goes_on_at_its_table(void **state)
 	m.hello.fill_position = 80;
 	m.hello.fill_table = 3;
 	m.hello.fill_after = id(4);
-	w.devices[1].scopes = tenant_scope + 1;
-	w.devices[1].scope_count = 1;
+	m.hello.fill_scope = tenant_scope[1];
+	w.devices[1].scopes = tenant_scope;
+	w.devices[1].scope_count = 2;
 	link_up(1);
 	deliver(1, &m);
 	run();
@@ -1408,6 +1409,7 @@ static void R15_unfinished_fill_goes_on_at_its_table(void **state)
 	fill = next(1, MESSAGE_FILL);
 	assert_int_equal(fill->fill.block.table, 3);
 	assert_int_equal(fill->fill.position, 80);
+	assert_string_equal(fill->fill.scope, "tenant"); /* project:1 comes before it, and is staged */
 	assert_int_equal(fill->fill.block.keys[0].b[0], 4);
 	ack_fills(1);
 	assert_int_equal(next(1, MESSAGE_DELTA)->delta.from, 80);

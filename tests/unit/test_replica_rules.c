@@ -409,6 +409,7 @@ static void R15_kill_during_fill_resumes(void **state)
 	assert_int_equal(hello.fill_table, T_UNITS);
 	assert_int_equal(hello.fill_position, f->position);
 	assert_true(uuid_equal(&hello.fill_after, &last));
+	assert_string_equal(hello.fill_scope, SCOPE);
 	assert_says(f, "1", "SELECT count(*) FROM units WHERE id = '%s'", unit(1)); /* nothing shows yet */
 	fixture_welcome(f, WELCOME_RESUME);
 	fill_rows(f, 10, f->row_count); /* two of them again */

@@ -292,7 +292,7 @@ MESSAGES = {
                       6: ("schema_hash", 0, Hash()), 7: ("position", 1, Int(-1)), 8: ("mark", 0, Int()),
                       9: ("last_number", 0, POSITION), 10: ("clock", 1, Int()), 11: ("credit_bytes", 0, CREDIT),
                       12: ("fill_position", 0, POSITION), 13: ("fill_table", 0, Int(0, 2**32 - 1)),
-                      14: ("fill_after", 0, Uuid())}, hello_rule)),
+                      14: ("fill_after", 0, Uuid()), 15: ("fill_scope", 0, Text())}, hello_rule)),
     "welcome": (2, Map({1: ("version", 1, Int(1, 65535)), 2: ("hub_version", 1, Text()), 3: ("tenant", 1, Uuid()),
                         4: ("device", 1, Uuid()), 5: ("epoch", 1, Uuid()), 6: ("schema_hash", 0, Hash()),
                         7: ("mode", 1, Int(1, 3)), 8: ("code", 0, CODE), 9: ("settled", 0, Int(0, MAX - 1)),
