@@ -99,12 +99,15 @@ CREATE FUNCTION ferry.finish_many(of_tbl int, t bigint, tenant uuid, keys uuid[]
     LANGUAGE plpgsql AS $$ BEGIN RETURN 0; END $$;
 
 -- Several change-sets of a batch may have written one row. Their declarations become one,
--- a later stamp winning a cell over an earlier one, as it did in the row.
+-- a later stamp winning a cell over an earlier one, as it did in the row. The table is
+-- empty between transactions, so the planner expects next to nothing in it and would take
+-- a nested loop over what may be many thousands of rows.
 CREATE FUNCTION ferry.join_declared(t bigint) RETURNS void
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
+    SET enable_nestloop = off
 AS $$
-    WITH twice AS (
+    WITH twice AS MATERIALIZED (
         SELECT d.tbl, d.key FROM ferry.declared d WHERE d.tx = t
         GROUP BY d.tbl, d.key HAVING count(*) > 1),
     gone AS (
