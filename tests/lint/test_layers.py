@@ -25,7 +25,7 @@ GATES = {
     "cbor.h": ["protocol/cbor*.[ch]"],
     "cbor/": ["protocol/cbor*.[ch]"],
     "zstd": ["protocol/zstd*.[ch]", "protocol/compress*.[ch]", "protocol/envelope*.[ch]"],
-    "cyaml/": ["shared/config*.[ch]", "shared/yaml*.[ch]"],
+    "yaml.h": ["shared/config*.[ch]"],
     "jansson.h": ["shared/json*.[ch]"],
 }
 
