@@ -123,7 +123,7 @@ bool timestamp_to_text(const struct value *v, char out[TIME_TEXT_MAX])
 	p = put_field(p, ':', second % 60, 2);
 	p = put_field(p, '.', us % 1000000, 6);
 	*p++ = 'Z';
-	strcpy(p, suffix);
+	memcpy(p, suffix, strlen(suffix) + 1);
 	return true;
 }
 
@@ -137,7 +137,7 @@ bool date_to_text(const struct value *v, char out[TIME_TEXT_MAX])
 	if (v->i < DAYS_MIN || v->i > DATE_DAYS_MAX)
 		return false;
 	p = put_day(v->i, out, &suffix);
-	strcpy(p, suffix);
+	memcpy(p, suffix, strlen(suffix) + 1);
 	return true;
 }
 
