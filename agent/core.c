@@ -133,7 +133,7 @@ void agent_fail(struct agent_core *core, int code, int64_t retry_after_us, const
 	if (!had_link)
 		return;
 	core->error = code;
-	(void)ferry_fail(&core->why, FERRY_OK, "%s", sentence);
+	ferry_why_set(&core->why, "%s", sentence);
 	leave(core, stop ? AGENT_STOPPED : AGENT_OFFLINE);
 	if (!stop)
 		plan_connect(core, retry_after_us);
@@ -151,8 +151,8 @@ void agent_violation(struct agent_core *core, enum ferry_error code, const char 
 static void store_problem(struct agent_core *core, enum ferry_error e, const char *call, const struct ferry_why *why)
 {
 	core->error = (int)e;
-	(void)ferry_fail(&core->why, FERRY_OK, "replica, %s: %s%s%s", call, ferry_error_text((int)e),
-			 why->text[0] ? ": " : "", why->text);
+	ferry_why_set(&core->why, "replica, %s: %s%s%s", call, ferry_error_text((int)e), why->text[0] ? ": " : "",
+		      why->text);
 }
 
 bool agent_store_ok(struct agent_core *core, enum ferry_error e, const char *call, const struct ferry_why *why)
@@ -386,7 +386,7 @@ void agent_core_link_down(struct agent_core *core, const char *reason)
 {
 	if (core->state == AGENT_CONNECTING || agent_linked(core)) {
 		core->error = FERRY_LINK_CLOSED;
-		(void)ferry_fail(&core->why, FERRY_OK, "%s", reason ? reason : "the link is closed");
+		ferry_why_set(&core->why, "%s", reason ? reason : "the link is closed");
 		leave(core, AGENT_OFFLINE);
 		plan_connect(core, 0);
 	}

@@ -90,7 +90,7 @@ bool row_read(struct replica *r, enum target target, struct table *t, const char
 	sqlite3_stmt *s = row_statement(r, target, t, ROW_SELECT_ONE);
 
 	*out = (struct row){.present = gate_step(&r->g, s, "t", key), .cells = cells_new(r)};
-	if (r->g.error != FERRY_OK)
+	if (r->g.error != FERRY_OK || out->cells == NULL)
 		return false;
 	if (out->present) {
 		for (int i = 0; i < t->t->column_count; i++)
@@ -389,6 +389,8 @@ void stack_rebase(struct replica *r, enum target target, struct table *t, const 
 	struct row above = {.present = confirmed->present, .cells = cells_copy(r, confirmed->cells)};
 	const struct entry *last = NULL;
 
+	if (above.cells == NULL)
+		return;
 	for (uint32_t i = 0; i < s->count && r->g.error == FERRY_OK; i++) {
 		struct entry *e = &s->entries[i];
 

@@ -214,7 +214,7 @@ static void offer_pieces(struct replica *r, const struct set *old, const struct 
 	gate_run(&r->g, q(r, Q_SPLIT_DELETE), "i", r->st.last_number + 1);
 	set_add(r, &set);
 	for (uint32_t i = from; i < to; i++) {
-		gate_run(&r->g, q(r, Q_SPLIT_ADD), "iii", set.number, (int64_t)(i - from + 1), p->p[i].seq);
+		gate_run(&r->g, q(r, Q_SPLIT_ADD), "iii", set.number, (int64_t)i - from + 1, p->p[i].seq);
 		piece_renumber(r, &p->p[i], set.number);
 	}
 }

@@ -37,7 +37,7 @@ enum ferry_error gate_open(struct gate *g, const char *path, int flags, int busy
 		enum ferry_error e = code == SQLITE_CANTOPEN && (flags & SQLITE_OPEN_CREATE) == 0 ? FERRY_NOT_FOUND
 												 : map_error(code);
 
-		ferry_fail(why, e, "The replica %s cannot be opened: %s.", path, sqlite3_errmsg(g->db));
+		ferry_why_set(why, "The replica %s cannot be opened: %s.", path, sqlite3_errmsg(g->db));
 		gate_close(g);
 		return e;
 	}

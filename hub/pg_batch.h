@@ -74,7 +74,7 @@ void pg_arg_int4(struct pg_batch *b, int32_t v);
 void pg_arg_int8(struct pg_batch *b, int64_t v);
 void pg_arg_uuid(struct pg_batch *b, const struct uuid *v);
 void pg_arg_text(struct pg_batch *b, const char *v); /* NULL: NULL */
-void pg_arg_bytes(struct pg_batch *b, const void *p, size_t n);
+void pg_arg_bytes(struct pg_batch *b, const void *v, size_t n);
 void pg_arg_int4s(struct pg_batch *b, const int32_t *v, uint32_t n);
 void pg_arg_int8s(struct pg_batch *b, const int64_t *v, uint32_t n);
 void pg_arg_uuids(struct pg_batch *b, const struct uuid *v, uint32_t n);

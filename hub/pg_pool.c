@@ -177,7 +177,7 @@ void pg_pool_close(struct pg_pool *pool)
 	if (!pool)
 		return;
 	pool_fail_all(pool);
-	for (uint32_t i = 0; i < pool->count; i++) {
+	for (uint32_t i = 0; pool->pooled && i < pool->count; i++) {
 		pg_link_close(pool->pooled[i].link);
 		pg_batch_deinit(&pool->pooled[i].rollback);
 	}

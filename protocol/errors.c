@@ -1,5 +1,6 @@
 #include "protocol/errors.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -52,15 +53,16 @@ bool ferry_error_known(int code)
 	return find(code) != NULL;
 }
 
-enum ferry_error ferry_fail(struct ferry_why *why, enum ferry_error code, const char *format, ...)
+void ferry_why_set(struct ferry_why *why, const char *format, ...)
 {
+	int saved = errno; /* the code beside the sentence may be chosen by it */
 	va_list args;
 
 	if (why == NULL)
-		return code;
+		return;
 	va_start(args, format);
 	if (vsnprintf(why->text, sizeof(why->text), format, args) < 0)
 		why->text[0] = '\0';
 	va_end(args);
-	return code;
+	errno = saved;
 }

@@ -39,9 +39,12 @@ const char *ferry_error_text(int code);
 enum ferry_error_class ferry_error_class(int code);
 bool ferry_error_known(int code);
 
-/* Writes the sentence (cut at FERRY_WHY_MAX) when why is not NULL and
- * returns code, so that a failing path reads `return ferry_fail(...)`. */
-enum ferry_error ferry_fail(struct ferry_why *why, enum ferry_error code, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/* Writes the sentence, cut at FERRY_WHY_MAX, when why is not NULL; errno stays. */
+void ferry_why_set(struct ferry_why *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ferry_fail(why, code, format, ...): writes the sentence and gives code, so
+ * that a failing path reads `return ferry_fail(...)`. A macro, so that compilers
+ * and analyzers see which code it is. Each argument is evaluated once, code last. */
+#define ferry_fail(why, code, ...) (ferry_why_set((why), __VA_ARGS__), (enum ferry_error)(code))
 
 #endif

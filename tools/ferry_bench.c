@@ -328,6 +328,8 @@ static void upsert_batch(PGconn *pg, const char *sql, const struct unit *units, 
 	for (int c = 0; c < UNIT_COLUMNS; c++) {
 		for (uint64_t i = 0; i < rows; i++)
 			array_add(&arrays[c], units[i].null[c] ? NULL : units[i].text[c], i == 0);
+		if (!arrays[c].p)
+			die("an empty batch");
 		memcpy(arrays[c].p + arrays[c].n, "}", 2);
 		values[c] = arrays[c].p;
 	}
@@ -364,6 +366,7 @@ static int cmd_pg_load(char **a)
 			unit_make(&units[k], i + k, &seed, a[4], a[5]);
 		upsert_batch(pg, sql, units, n);
 	}
+	free(units);
 	printf("{\"rows\": %" PRIu64 "}\n", rows);
 	return 0;
 }
@@ -389,6 +392,7 @@ static int cmd_pg_upsert(char **a)
 		for (uint64_t i = 0; i < rows; i++)
 			put(&units[i], U_STATUS, "%s", strcmp(units[i].text[U_STATUS], "reserved") ? "reserved" : "available");
 	}
+	free(units);
 	printf("{\"insert_seconds\": %.6f, \"update_seconds\": %.6f}\n", took[0], took[1]);
 	return 0;
 }
@@ -454,7 +458,9 @@ static int cmd_hop(char **a)
 	uint64_t seed = (uint64_t)time(NULL);
 	sqlite3_stmt *insert = prepare_insert(from);
 	sqlite3_stmt *look = prepare(to, "SELECT 1 FROM units WHERE id = ?1");
-	for (int i = 0; i < count && ms; i++) {
+	if (!ms)
+		die("no memory");
+	for (int i = 0; i < count; i++) {
 		struct unit u;
 		unit_make(&u, (uint64_t)i, &seed, a[3], a[4]);
 		bind_unit(insert, &u);
@@ -474,6 +480,7 @@ static int cmd_hop(char **a)
 		sleep_s(0.005 + (double)(random_next(&seed) % 1000) / 1e5); /* no resonance with anybody's timer */
 	}
 	print_percentiles(ms, (size_t)count, "");
+	free(ms);
 	return 0;
 }
 
@@ -549,6 +556,18 @@ static void storm_open(struct storm *s, char **paths)
 					       "WHERE code LIKE 'W5-%'");
 }
 
+/* The replicas themselves close with the process. */
+static void storm_free(struct storm *s)
+{
+	free(s->db);
+	free(s->write);
+	free(s->look);
+	free(s->version);
+	free(s->seen_version);
+	free(s->ids);
+	free(s->ms);
+}
+
 static int cmd_storm(int argc, char **a)
 {
 	struct storm s = {.rate = strtod(a[1], NULL), .observers = (int)strtol(a[2], NULL, 10), .devices = argc - 3};
@@ -592,6 +611,11 @@ static int cmd_storm(int argc, char **a)
 	char extra[128];
 	snprintf(extra, sizeof extra, ", \"written\": %" PRIu64 ", \"observed\": %zu", s.written, s.samples);
 	print_percentiles(s.ms, s.samples, extra);
+	for (int o = 0; o < s.observers; o++)
+		free(last[o]);
+	free(last);
+	free(next);
+	storm_free(&s);
 	return 0;
 }
 

@@ -16,7 +16,7 @@ static const struct schema_table *units;
 static struct uuid tenant, project, device;
 static bool done;
 
-static void fail(const char *what)
+static _Noreturn void fail(const char *what)
 {
 	fprintf(stderr, "%s\n", what);
 	exit(1);
@@ -87,14 +87,23 @@ static struct uuid key_of(uint32_t row)
 	return id;
 }
 
+static void *many(size_t count, size_t size)
+{
+	void *p = count ? calloc(count, size) : NULL;
+
+	if (!p)
+		fail("no memory");
+	return p;
+}
+
 /* A batch as one push: change-sets of 500 rows each. */
 static void merge_rows(bool insert, uint32_t first, uint32_t count, int64_t *number, bool each_own_time)
 {
 	enum { SET_ROWS = 500 };
 	uint32_t sets = (count + SET_ROWS - 1) / SET_ROWS;
-	struct merge_item *items = calloc(sets, sizeof(*items));
-	struct change_set *set = calloc(sets, sizeof(*set));
-	struct block *blocks = calloc(sets, sizeof(*blocks));
+	struct merge_item *items = many(sets, sizeof(*items));
+	struct change_set *set = many(sets, sizeof(*set));
+	struct block *blocks = many(sets, sizeof(*blocks));
 	uint16_t nums[FERRY_COLUMNS_MAX], columns[FERRY_COLUMNS_MAX], n = 0;
 
 	for (uint16_t c = 0; c < units->column_count; c++) {
@@ -108,20 +117,21 @@ static void merge_rows(bool insert, uint32_t first, uint32_t count, int64_t *num
 	}
 	for (uint32_t i = 0; i < sets; i++) {
 		uint32_t rows = count - i * SET_ROWS < SET_ROWS ? count - i * SET_ROWS : SET_ROWS;
-		struct uuid *keys = calloc(rows, sizeof(*keys));
-		struct value *cells = calloc((size_t)rows * n, sizeof(*cells));
-		int64_t *at = calloc(rows, sizeof(*at));
+		struct uuid *keys = many(rows, sizeof(*keys));
+		struct value *cells = many((size_t)rows * n, sizeof(*cells));
+		int64_t *at = each_own_time ? many(rows, sizeof(*at)) : NULL;
 
 		for (uint32_t r = 0; r < rows; r++) {
 			keys[r] = key_of(first + i * SET_ROWS + r);
-			at[r] = r;
+			if (at)
+				at[r] = r;
 			for (uint16_t c = 0; c < n; c++)
 				cells[(size_t)c * rows + r] = insert ? cell_for(&units->columns[columns[c]], r)
 								     : value_int(9000 + r);
 		}
 		blocks[i] = (struct block){.table = units->table, .op = insert ? ROW_INSERT : ROW_UPDATE, .column_count = n,
 					   .row_count = rows, .nums = nums, .keys = keys, .cells = cells,
-					   .at = each_own_time ? at : NULL};
+					   .at = at};
 		set[i] = (struct change_set){.number = ++*number, .base_position = 1000000, .at = clock_wall_us(),
 					     .blocks = &blocks[i], .block_count = 1};
 		items[i] = (struct merge_item){.device = device, .number = *number, .set = &set[i]};
@@ -131,7 +141,7 @@ static void merge_rows(bool insert, uint32_t first, uint32_t count, int64_t *num
 	for (uint32_t i = 0; i < sets; i++) {
 		free((void *)(uintptr_t)blocks[i].keys);
 		free((void *)(uintptr_t)blocks[i].cells);
-		free((void *)(uintptr_t)(set[i].blocks->at ? set[i].blocks->at : NULL));
+		free((void *)(uintptr_t)blocks[i].at);
 	}
 	free(items);
 	free(set);
@@ -178,11 +188,11 @@ static void on_fill(void *ctx, enum ferry_error e, const struct fill_result *r)
 
 static void fill_all(void)
 {
-	char scope[80] = "project:", id[UUID_TEXT];
+	char scope[80], id[UUID_TEXT];
 	int64_t from = clock_monotonic_us();
 
 	uuid_format(&project, id);
-	strcat(scope, id);
+	snprintf(scope, sizeof(scope), "project:%s", id);
 	page = (struct fill_request){.tenant = tenant, .scope = scope, .table = units->table, .bytes_max = 256 << 10};
 	while (!fill_end) {
 		pg_store_ops.fill(store, &page, on_fill, NULL);
@@ -213,6 +223,8 @@ int main(int argc, char **argv)
 		return 2;
 	rows = (uint32_t)strtoul(argv[5], NULL, 10);
 	batch = (uint32_t)strtoul(argv[6], NULL, 10);
+	if (rows == 0 || batch == 0)
+		return 2;
 	poll_io_init(&poll_state, &io);
 	store = pg_store_open(&config, &io);
 	if (!store)
@@ -220,7 +232,7 @@ int main(int argc, char **argv)
 	pg_store_ops.schema(store, &tenant, on_schema, NULL);
 	wait_done();
 	number = merge_all("insert", true, rows, batch, number, false);
-	number = merge_all("update", false, rows, batch, number, false);
+	merge_all("update", false, rows, batch, number, false);
 	from = clock_monotonic_us();
 	pg_store_ops.feed(store, &tenant, 0, NULL, 0, NULL, on_feed, &bytes);
 	wait_done();

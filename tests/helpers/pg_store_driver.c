@@ -1257,10 +1257,11 @@ static void look_up(struct pg_store *s, unsigned n, int64_t position, int64_t ma
 		const char *hex = ask("SELECT encode(sha256('%u'), 'hex')", n);
 
 		for (int i = 0; i < 32; i++) {
-			unsigned byte;
+			const char pair[] = {hex[i * 2], hex[i * 2 + 1], 0};
+			char *end;
 
-			CHECK(sscanf(hex + (size_t)i * 2, "%2x", &byte) == 1);
-			print[i] = (uint8_t)byte;
+			print[i] = (uint8_t)strtoul(pair, &end, 16);
+			CHECK(end == pair + 2);
 		}
 	}
 	found.done = false;

@@ -297,7 +297,7 @@ static void hub_write(struct fixture *f, uint32_t n, const char *column, const c
 	for (int i = 0; column != NULL && i < UNIT_COLUMNS; i++) {
 		if (strcmp(unit_columns[i].name, column) != 0)
 			continue;
-		v = unit_columns[i].kind == KIND_INT ? value_int(atoll(text)) : value_text(text, strlen(text));
+		v = unit_columns[i].kind == KIND_INT ? value_int(strtoll(text, NULL, 10)) : value_text(text, strlen(text));
 		hub_set_cell(row, i, &v);
 	}
 }
