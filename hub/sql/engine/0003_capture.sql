@@ -186,7 +186,8 @@ BEGIN
                 tenants := tenants || note.tenant_id;
             END IF;
         END LOOP;
-        IF cardinality(notes) <= 8 THEN
+        -- Large notes of one table share its statement, which reads the table as a whole.
+        IF cardinality(notes) <= 8 AND (cardinality(notes) < 4 OR pg_column_size(notes) < 32768) THEN
             -- A key noted twice is found unchanged the second time.
             FOREACH note IN ARRAY notes LOOP
                 second := second OR note.arms = 2;
