@@ -21,6 +21,17 @@ static void attempt_failed(struct link *link, const char *text, size_t n)
 			 text ? text : "no reason given");
 }
 
+/* The library frees the connection. It mostly says before why there is none, but not where it
+ * breaks after the TLS handshake and before the upgrade is answered. */
+static void connection_lost(struct lws *wsi, struct link *link)
+{
+	if (link->state == LINK_CONNECTING && link->end.text[0] == '\0')
+		snprintf(link->end.text, sizeof link->end.text, "cannot connect: the connection was lost");
+	lws_set_opaque_user_data(wsi, NULL);
+	link->wsi = NULL;
+	loop_timer_set(link->timer, 0);
+}
+
 static int client_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
 	struct link *link = lws_get_opaque_user_data(wsi);
@@ -50,6 +61,11 @@ static int client_callback(struct lws *wsi, enum lws_callback_reasons reason, vo
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 	case LWS_CALLBACK_CLIENT_CLOSED:
 		return link ? link_service(link, reason, in, len) : 0;
+	case LWS_CALLBACK_CLOSED_CLIENT_HTTP:
+	case LWS_CALLBACK_WSI_DESTROY:
+		if (link)
+			connection_lost(wsi, link);
+		return 0;
 	default:
 		return 0;
 	}
