@@ -18,7 +18,8 @@ struct http_server {
 	http_request_fn *on_request;
 	void *context;
 	size_t body_bytes_max;
-	char *unix_path;
+	char *unix_path;                /* the library borrows both for as long as it listens */
+	char address[LINK_ADDRESS_MAX];
 	bool closed;
 	bool vhost_gone;
 };
@@ -311,7 +312,7 @@ static struct lws_vhost *make_vhost(struct http_server *server, const struct htt
 	server->vhost_gone = false;
 	if (config->unix_path) {
 		info.options = LWS_SERVER_OPTION_UNIX_SOCK;
-		info.iface = config->unix_path;
+		info.iface = server->unix_path;
 		/* From its first moment on only for us. */
 		mask = umask(0177);
 		server->vhost = lws_create_vhost(loop_context(server->loop), &info);
@@ -321,7 +322,10 @@ static struct lws_vhost *make_vhost(struct http_server *server, const struct htt
 	certificate = link_pem_copy(config->certificate_pem, &certificate_n);
 	key = link_pem_copy(config->key_pem, &key_n);
 	info.port = config->port;
-	info.iface = config->address;
+	if (config->address) {
+		snprintf(server->address, sizeof server->address, "%s", config->address);
+		info.iface = server->address;
+	}
 	info.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
 	if (config->address && !strchr(config->address, ':'))
 		info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;

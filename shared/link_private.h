@@ -59,6 +59,7 @@ struct link_server {
 	unsigned connections_max;
 	unsigned count;
 	bool certificate_optional;
+	char address[LINK_ADDRESS_MAX]; /* the library borrows it for as long as it listens */
 	bool closed; /* freed by its owner; the vhost is about to go */
 	bool vhost_gone;
 	struct link *links;

@@ -168,7 +168,10 @@ enum ferry_error link_listen(struct loop *loop, const struct link_server_config 
 	info.finalize_arg = server;
 	info.protocols = server_protocols;
 	info.port = config->port;
-	info.iface = config->address;
+	if (config->address) {
+		snprintf(server->address, sizeof server->address, "%s", config->address);
+		info.iface = server->address;
+	}
 	info.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS;
 	info.options |= LWS_SERVER_OPTION_REQUIRE_VALID_OPENSSL_CLIENT_CERT;
 	if (config->client_certificate_optional)
