@@ -352,10 +352,7 @@ class Round:
     # ---- what must hold
 
     def check(self):
-        wrong = []
-        for p in [*self.agents, self.hub]:
-            if not p.running():
-                wrong.append("%s ended by itself with %s" % (p.folder, p.process.returncode))
+        wrong = self.dead()
         for agent in self.agents:
             wrong += ferry_run.differences(self.site.db, agent)
             wrong += [line[:300] for line in agent.log_text().splitlines() if "level=error" in line]
@@ -364,6 +361,9 @@ class Round:
         wrong += self.lost_additions()
         wrong += self.books()
         return wrong
+
+    def dead(self):
+        return ["%s ended with %s" % (p.folder, p.process.returncode) for p in [*self.agents, self.hub] if p.process and not p.running()]
 
     def unsettled(self, agent):
         sent = agent.value("SELECT last_number FROM ferry_state")
@@ -435,7 +435,7 @@ def run_seed(site, seed):
         wrong = played.check()
         counts = played.counts()
     except (AssertionError, RuntimeError, sqlite3.Error, ferry_pg.psycopg2.Error, OSError) as error:
-        wrong, counts = ["%s: %s" % (type(error).__name__, error)], ""
+        wrong, counts = ["%s: %s" % (type(error).__name__, error)] + (played.dead() if played else []), ""
     finally:
         if played:
             played.close()

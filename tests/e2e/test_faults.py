@@ -184,6 +184,28 @@ class Faults(SiteCase):
         self.assertEqual(agent.value("SELECT count(*) FROM companies"), 15000)
         self.assert_same()
 
+    def test_link_cut_again_and_again_while_it_is_made_each_cut_is_noticed_at_once(self):
+        app = self.app(settings={"link.backoff_min": "1ms", "link.backoff_max": "5ms"})
+        self.settle()
+        since = app.agent.log_size()
+        self.proxy.cut()
+        for _ in range(150):
+            connections = self.proxy.connections
+            if self.random.random() < 0.7:
+                self.proxy.cut_after(records=self.random.randrange(1, 9))
+            else:
+                self.proxy.cut_after(received=self.random.randrange(1, 2000))
+            wait_until(lambda c=connections: self.proxy.connections > c or not self.proxy.armed()
+                       or app.agent.status()["state"] == "live", 20, "the next connection")
+            if app.agent.status()["state"] == "live":
+                self.proxy.cut()
+        self.proxy.cut_after()
+        app.write()
+        self.check(app)
+        with open(app.agent.log, encoding="utf-8") as log:
+            log.seek(since)
+            self.assertNotIn("cannot be reached", log.read())  # what the agent says when it waited in vain
+
     def test_confirmation_lost_after_the_commit_the_change_set_is_not_applied_again(self):
         app = self.app()
         self.settle()
