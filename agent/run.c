@@ -19,7 +19,8 @@
 #define STATUS_PAUSE_US	  250000 /* between two writings of the status file */
 #define QUEUE_BYTES_MAX	  (8u << 20)
 #define GOODBYE_US	  1000000 /* for the close frame, at the end */
-#define UNKNOWN_TRIES_MAX 3       /* once: a hub may need a moment to learn of a device enrolled at another */
+/* once: a hub looks for devices enrolled at others every second or so */
+#define UNKNOWN_PATIENCE_US INT64_C(3000000)
 
 struct run {
 	const struct agent_settings *settings;
@@ -50,7 +51,7 @@ struct run {
 	/* once */
 	int64_t started_at, progress_at;
 	int64_t messages;
-	unsigned unknown_tries;
+	int64_t unknown_since;       /* once: when the hub first did not know this device; 0: not */
 	bool ever_open;
 
 	bool ending;
@@ -154,9 +155,11 @@ static void on_drained(struct link *link, void *ctx)
 static void refused(struct run *r, const struct link_end *end_of_link)
 {
 	bool unknown = end_of_link->code == FERRY_UNKNOWN_DEVICE;
-	r->unknown_tries += unknown;
+	int64_t now = loop_now_us();
+	if (unknown && !r->unknown_since)
+		r->unknown_since = now;
 	agent_core_link_down(r->core, end_of_link->text);
-	if (unknown && (!r->options->once || r->unknown_tries < UNKNOWN_TRIES_MAX))
+	if (unknown && (!r->options->once || now - r->unknown_since < UNKNOWN_PATIENCE_US))
 		return;
 	end(r, end_of_link->code, end_of_link->text);
 }
@@ -171,7 +174,7 @@ static void connect_failed(struct run *r, enum ferry_error code, const char *tex
 	bool give_up = r->options->once && !r->ever_open &&
 		       loop_now_us() - r->started_at >= r->options->wait_us;
 	agent_core_link_down(r->core, text);
-	if (give_up && !r->unknown_tries)
+	if (give_up && !r->unknown_since)
 		end(r, code == FERRY_OK ? FERRY_LINK_CLOSED : code, text);
 }
 

@@ -422,6 +422,12 @@ static void link_read(struct pg_link *link)
 			batch_finished(link);
 			return;
 		}
+		if (link->sent_done >= link->sent_count) {
+			/* Beyond the last statement only a dying server has something to say. */
+			PQclear(r);
+			link_lost(link, PQerrorMessage(link->conn));
+			return;
+		}
 		take_result(link, r);
 	}
 }
