@@ -183,7 +183,7 @@ int64_t entry_append(struct replica *r, uint32_t table, const char *key, const s
 
 	bind_old(r, s, e);
 	gate_run(&r->g, s, "iiiiti", seq, (int64_t)e->op, (int64_t)e->mask, (int64_t)table, key, e->at);
-	gate_run(&r->g, q(r, Q_PENDING_ADD), "itiib", (int64_t)table, key, seq, e->number, NULL, 0);
+	gate_run(&r->g, q(r, Q_PENDING_ADD), "itiib", (int64_t)table, key, seq, e->number, (const void *)NULL, 0);
 	gate_run(&r->g, q(r, Q_LOG_DROP_NONE), "i", r->st.ingested);
 	r->st.ingested = seq;
 	return seq;

@@ -94,7 +94,8 @@ static bool encode_rejected(struct merge_op *m, struct buffer *bytes, struct val
 			continue;
 		if (change_set_encode(m->entries[i].item->set, bytes) != FERRY_OK)
 			return false;
-		bodies[n++] = (struct value){.kind = VALUE_BYTES, .n = (uint32_t)(bytes->n - at)};
+		bodies[n] = (struct value){.kind = VALUE_BYTES, .n = (uint32_t)(bytes->n - at)};
+		n++;
 		at = bytes->n;
 	}
 	at = 0;

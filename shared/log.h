@@ -31,7 +31,12 @@ struct log_field {
 	int64_t number;
 };
 
-#define LOG_TEXT(k, v) ((struct log_field){.key = (k), .text = (v) != NULL ? (v) : ""})
+static inline const char *log_text(const char *text) /* of LOG_TEXT: NULL is written as nothing */
+{
+	return text ? text : "";
+}
+
+#define LOG_TEXT(k, v) ((struct log_field){.key = (k), .text = log_text(v)})
 #define LOG_INT(k, v)  ((struct log_field){.key = (k), .number = (int64_t)(v)})
 
 void log_open(const char *program, enum log_level most); /* most: the most talkative level that is written */

@@ -83,9 +83,13 @@ static sqlite3 *open_db(const char *path)
 static int setup(void **state)
 {
 	struct scene *s = calloc(1, sizeof(*s));
-	snprintf(s->folder, sizeof(s->folder), "/tmp/ferry-wake-XXXXXX");
-	if (!s || !mkdtemp(s->folder))
+	if (!s)
 		return -1;
+	snprintf(s->folder, sizeof(s->folder), "/tmp/ferry-wake-XXXXXX");
+	if (!mkdtemp(s->folder)) {
+		free(s);
+		return -1;
+	}
 	snprintf(s->path, sizeof(s->path), "%s/replica.db", s->folder);
 	s->db = open_db(s->path);
 	run_sql(s->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; CREATE TABLE t(n INTEGER)");
