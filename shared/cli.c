@@ -56,7 +56,7 @@ int cli_exit_of(enum ferry_error code)
 
 static const char *advice(enum ferry_error code)
 {
-	switch (ferry_error_class(code)) {
+	switch (ferry_error_class((int)code)) {
 	case FERRY_CLASS_RETRY:
 		return "Try again later.";
 	case FERRY_CLASS_BUG:
@@ -77,7 +77,7 @@ static void end_sentence(FILE *out, const char *text)
 static void fail_json(enum ferry_error code, const char *what, const char *todo)
 {
 	struct json *o = json_new_object(), *inner = json_new_object();
-	json_put_text(inner, "code", ferry_error_name(code));
+	json_put_text(inner, "code", ferry_error_name((int)code));
 	json_put_int(inner, "number", code);
 	json_put_text(inner, "sentence", what);
 	json_put_text(inner, "advice", todo);
@@ -91,7 +91,7 @@ static void fail_json(enum ferry_error code, const char *what, const char *todo)
 int cli_fail(const struct cli *c, enum ferry_error code, const char *what, const char *todo)
 {
 	if (!what || !*what)
-		what = ferry_error_text(code);
+		what = ferry_error_text((int)code);
 	if (!todo)
 		todo = advice(code);
 	if (c->json)
@@ -102,7 +102,7 @@ int cli_fail(const struct cli *c, enum ferry_error code, const char *what, const
 		fputc(' ', stderr);
 		end_sentence(stderr, todo);
 	}
-	fprintf(stderr, " [%s]\n", ferry_error_name(code));
+	fprintf(stderr, " [%s]\n", ferry_error_name((int)code));
 	return cli_exit_of(code);
 }
 

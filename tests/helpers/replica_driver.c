@@ -82,10 +82,10 @@ static void answer(struct replica *r, const char *command)
 
 	if (strcmp(command, "cut\n") == 0) {
 		e = replica_store_ops.cut(r, &more, &why);
-		printf("%s\n", e != FERRY_OK ? ferry_error_name(e) : more ? "more" : "done");
+		printf("%s\n", e != FERRY_OK ? ferry_error_name((int)e) : more ? "more" : "done");
 	} else if (strcmp(command, "dump\n") == 0) {
 		e = dump(r, &why);
-		printf("%s\n", e != FERRY_OK ? ferry_error_name(e) : "end");
+		printf("%s\n", e != FERRY_OK ? ferry_error_name((int)e) : "end");
 	} else {
 		printf("what\n");
 	}

@@ -86,7 +86,7 @@ static struct ferry_why fixture_why;
 
 #define assert_ok(e) \
 	do { \
-		enum ferry_error assert_ok_e = (e); \
+		int assert_ok_e = (int)(e); \
 		if (assert_ok_e != FERRY_OK) \
 			fail_msg("%s: %s", ferry_error_name(assert_ok_e), fixture_why.text); \
 	} while (0)
@@ -131,7 +131,7 @@ static enum ferry_error app_try(struct fixture *f, const char *sql)
 	return replica_query(f->path, sql, false, NULL, NULL, &fixture_why);
 }
 
-static void app(struct fixture *f, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void app(struct fixture *f, const char *format, ...)
 {
 	char sql[4096];
 	va_list args;
@@ -149,7 +149,7 @@ static bool first_field(void *ctx, const struct replica_field *fields, int count
 	return false;
 }
 
-static const char *ask(struct fixture *f, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static const char *ask(struct fixture *f, const char *format, ...)
 {
 	static char answer[1024];
 	char sql[2048];
