@@ -58,16 +58,6 @@ const struct cli_command agent_commands[] = {
 	{NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
 };
 
-static int print_config(const struct cli_setting *s)
-{
-	struct buffer out;
-	buffer_init(&out, SETTINGS_BYTES_MAX);
-	config_print(&agent_config_table, &s->settings, &out);
-	fwrite(out.p, 1, out.n, stdout);
-	buffer_deinit(&out);
-	return CLI_OK;
-}
-
 bool cli_setting_init(const struct cli *c, struct cli_setting *s, int *out_exit)
 {
 	struct agent_settings_sources from = {cli_value(c, "profile"), cli_value(c, "config"), cli_value(c, "state-dir")};
@@ -76,22 +66,7 @@ bool cli_setting_init(const struct cli *c, struct cli_setting *s, int *out_exit)
 	enum ferry_error e = agent_settings_load(&from, &s->arena, &s->settings, &why);
 	if (e == FERRY_OK)
 		e = agent_paths_of(s->settings.state_dir, &s->paths, &why);
-	if (e != FERRY_OK) {
-		*out_exit = cli_fail(c, e == FERRY_NOT_FOUND ? FERRY_CONFIG : e, why.text,
-				     "Mend the configuration; --print-config shows every key");
-		return false;
-	}
-	if (cli_flag(c, "print-config")) {
-		*out_exit = print_config(s);
-		return false;
-	}
-	if (cli_flag(c, "check-config")) {
-		struct json *o = json_new_object();
-		json_put_bool(o, "valid", true);
-		*out_exit = cli_print_done(c, o, "the configuration is valid");
-		return false;
-	}
-	return true;
+	return cli_settings_ready(c, &agent_config_table, &s->settings, e, &why, out_exit);
 }
 
 void cli_setting_deinit(struct cli_setting *s)

@@ -69,23 +69,6 @@ void core_log(struct hub_core *core, int level, const struct uuid *tenant, const
 	core->fx.log(core->shell, level, tenant, device, text);
 }
 
-bool core_grow(void **p, uint32_t count, uint32_t *capacity, size_t size)
-{
-	uint32_t wanted = *capacity < 16 ? 16 : *capacity * 2;
-	void *grown;
-
-	if (count < *capacity)
-		return true;
-	if (wanted <= *capacity)
-		return false;
-	grown = realloc(*p, (size_t)wanted * size);
-	if (grown == NULL)
-		return false;
-	*p = grown;
-	*capacity = wanted;
-	return true;
-}
-
 static struct tenant *tenant_new(struct hub_core *core, const struct uuid *id)
 {
 	struct tenant *t = calloc(1, sizeof(*t));

@@ -19,6 +19,7 @@
 #include <sys/queue.h>
 
 #include "hub/core.h"
+#include "protocol/arena.h"
 #include "protocol/envelope.h"
 
 #define NEVER INT64_MAX
@@ -272,7 +273,6 @@ void core_wake(struct hub_core *core, int64_t at);
 void core_log(struct hub_core *core, int level, const struct uuid *tenant, const struct uuid *device,
 	      const char *format, ...) __attribute__((format(printf, 5, 6)));
 struct tenant *core_tenant(struct hub_core *core, const struct uuid *id); /* found or made; NULL: no memory */
-bool core_grow(void **p, uint32_t count, uint32_t *capacity, size_t size);
 void tenant_work(struct tenant *t); /* starts what can be started */
 void core_note_too_far(struct hub_core *core, const struct uuid *device);
 bool core_take_too_far(struct hub_core *core, const struct uuid *device); /* true once for each note */

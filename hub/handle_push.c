@@ -85,7 +85,7 @@ static bool remember_item(struct hub_session *s, struct item *item)
 {
 	uint32_t place = item_place(s, item->number);
 
-	if (!core_grow((void **)&s->items, s->item_count, &s->item_capacity, sizeof(struct item *)))
+	if (!vector_grow((void **)&s->items, s->item_count, &s->item_capacity, sizeof(struct item *)))
 		return false;
 	memmove(&s->items[place + 1], &s->items[place], (s->item_count - place) * sizeof(struct item *));
 	s->items[place] = item;

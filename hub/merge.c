@@ -9,7 +9,6 @@
 #include "hub/merge_internal.h"
 
 #define INDEX_SLOTS_MIN 256u
-#define VECTOR_MIN 64u
 #define OUTPUT_BYTES_MIN ((size_t)1 << 16)
 
 /* Keys come from devices, so the hash is keyed: who does not know hash_key
@@ -38,23 +37,6 @@ static uint64_t hash_of_row(const void *ctx, uint32_t i)
 	const struct merge *m = ctx;
 
 	return row_hash(m->hash_key, m->rows[i]->table, &m->rows[i]->key);
-}
-
-bool merge_grow(void **p, uint32_t count, uint32_t *capacity, size_t size)
-{
-	uint32_t wanted = *capacity < VECTOR_MIN ? VECTOR_MIN : *capacity * 2;
-	void *grown;
-
-	if (count < *capacity)
-		return true;
-	if (wanted <= *capacity)
-		return false;
-	grown = realloc(*p, (size_t)wanted * size);
-	if (grown == NULL)
-		return false;
-	*p = grown;
-	*capacity = wanted;
-	return true;
 }
 
 /* Room for one more at a load of at most one half. */
@@ -230,7 +212,7 @@ enum ferry_error merge_row(struct merge *m, const struct merge_row *from)
 	assert(table_index >= 0);
 	assert(!from->exists || from->cells != NULL || m->schema->tables[table_index].column_count == 0);
 	if (!index_reserve(&m->row_index, hash_of_row, m) ||
-	    !merge_grow((void **)&m->rows, m->row_count, &m->row_capacity, sizeof(struct row *)))
+	    !vector_grow((void **)&m->rows, m->row_count, &m->row_capacity, sizeof(struct row *)))
 		return FERRY_NO_MEMORY;
 	slot = row_slot(m, (uint32_t)table_index, &from->key);
 	if (m->row_index.slots[slot] != 0)
@@ -274,7 +256,7 @@ bool merge_stamp_find(struct merge *m, const struct uuid *author, int64_t number
 		return true;
 	}
 	if (!index_reserve(&m->stamp_index, hash_of_stamp, m) ||
-	    !merge_grow((void **)&m->stamps, m->stamp_count, &m->stamp_capacity, sizeof(struct merge_stamp)))
+	    !vector_grow((void **)&m->stamps, m->stamp_count, &m->stamp_capacity, sizeof(struct merge_stamp)))
 		return false;
 	slot = (uint32_t)stamp_hash(m, author, number, at) & m->stamp_index.mask;
 	for (; m->stamp_index.slots[slot] != 0; slot = (slot + 1) & m->stamp_index.mask) {

@@ -116,7 +116,7 @@ static enum ferry_error keep_conflict(struct edit *e, uint16_t num, enum conflic
 {
 	struct merge *m = e->m;
 
-	if (!merge_grow((void **)&m->conflicts, m->conflict_count, &m->conflict_capacity, sizeof(struct conflict)))
+	if (!vector_grow((void **)&m->conflicts, m->conflict_count, &m->conflict_capacity, sizeof(struct conflict)))
 		return FERRY_NO_MEMORY;
 	m->conflicts[m->conflict_count++] = (struct conflict){
 		.table = e->block->table,
@@ -151,7 +151,7 @@ static enum ferry_error note_touched(struct merge *m, struct row *row)
 {
 	if (row->touched)
 		return FERRY_OK;
-	if (!merge_grow((void **)&m->touched, m->touched_count, &m->touched_capacity, sizeof(struct row *)))
+	if (!vector_grow((void **)&m->touched, m->touched_count, &m->touched_capacity, sizeof(struct row *)))
 		return FERRY_NO_MEMORY;
 	m->touched[m->touched_count++] = row;
 	row->touched = true;
@@ -186,7 +186,7 @@ static enum ferry_error touch(struct edit *e)
 	error = note_touched(m, row);
 	if (error != FERRY_OK)
 		return error;
-	if (!merge_grow((void **)&m->journal, m->journal_count, &m->journal_capacity, sizeof(struct undo)))
+	if (!vector_grow((void **)&m->journal, m->journal_count, &m->journal_capacity, sizeof(struct undo)))
 		return FERRY_NO_MEMORY;
 	m->journal[m->journal_count++] = (struct undo){.row = row, .state = row->state, .serial = row->serial};
 	row->serial = m->serial;

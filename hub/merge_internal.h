@@ -9,6 +9,7 @@
 #define FERRY_HUB_MERGE_INTERNAL_H
 
 #include "hub/merge.h"
+#include "protocol/arena.h"
 
 #define NO_STAMP UINT32_MAX
 #define COLUMN_BIT(c) (UINT64_C(1) << (c))
@@ -94,8 +95,6 @@ int merge_column_index(const struct schema_table *t, uint16_t num);     /* -1: u
 uint64_t merge_mix(uint64_t a, uint64_t b);
 /* Finds where `hash` belongs: the caller compares. Grows when needed. */
 bool index_reserve(struct index *x, uint64_t (*hash_of)(const void *ctx, uint32_t i), const void *ctx);
-/* Doubles a vector that is full. false: no memory. */
-bool merge_grow(void **p, uint32_t count, uint32_t *capacity, size_t size);
 bool merge_stamp_find(struct merge *m, const struct uuid *author, int64_t number, int64_t at, uint32_t *out_stamp);
 /* Values against the schema; independent of rows. */
 FERRY_CHECK enum ferry_error merge_check(const struct schema *schema, const struct change_set *s,

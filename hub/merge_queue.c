@@ -81,7 +81,7 @@ static void note_settled(struct hub_session *s, int64_t number)
 
 	if (session_number_settled(s, number))
 		return;
-	if (!core_grow((void **)&s->settled_above, s->settled_above_count, &s->settled_above_capacity,
+	if (!vector_grow((void **)&s->settled_above, s->settled_above_count, &s->settled_above_capacity,
 		       sizeof(*s->settled_above)))
 		return; /* a dependant waits longer; nothing is lost */
 	for (at = s->settled_above_count; at > 0 && s->settled_above[at - 1] > number; at--)
@@ -135,7 +135,7 @@ static bool put(struct filling_batch *f, struct item *item, int64_t now)
 {
 	struct tenant *t = f->batch->tenant;
 
-	if (!core_grow((void **)&f->batch->items, f->batch->count, &f->capacity, sizeof(struct item *)))
+	if (!vector_grow((void **)&f->batch->items, f->batch->count, &f->capacity, sizeof(struct item *)))
 		return false;
 	f->batch->items[f->batch->count++] = item;
 	f->rows += item->rows;
@@ -304,7 +304,7 @@ static void forget_settled(struct hub_session *s)
 
 static void gather_ack(struct hub_session *s, const struct settled *settled)
 {
-	if (!core_grow((void **)&s->acks, s->ack_count, &s->ack_capacity, sizeof(struct settled)))
+	if (!vector_grow((void **)&s->acks, s->ack_count, &s->ack_capacity, sizeof(struct settled)))
 		return; /* an ack alone removes nothing (R3): the commit will tell */
 	s->acks[s->ack_count] = *settled;
 	s->acks[s->ack_count].conflicts = NULL;

@@ -62,7 +62,7 @@ static bool find_group(struct output *o, enum phase phase, uint32_t table, uint6
 	uint32_t slot;
 
 	if (!index_reserve(&o->group_index, hash_of_group, o) ||
-	    !merge_grow((void **)&o->groups, o->group_count, &o->group_capacity, sizeof(struct group)))
+	    !vector_grow((void **)&o->groups, o->group_count, &o->group_capacity, sizeof(struct group)))
 		return false;
 	slot = (uint32_t)group_hash(phase, table, mask) & o->group_index.mask;
 	for (; o->group_index.slots[slot] != 0; slot = (slot + 1) & o->group_index.mask) {
@@ -83,7 +83,7 @@ static bool emit(struct output *o, const struct row *row, enum phase phase, uint
 
 	assert(stamp != NO_STAMP);
 	if (!find_group(o, phase, row->table, mask, &group) ||
-	    !merge_grow((void **)&o->emissions, o->emission_count, &o->emission_capacity, sizeof(struct emission)))
+	    !vector_grow((void **)&o->emissions, o->emission_count, &o->emission_capacity, sizeof(struct emission)))
 		return false;
 	o->groups[group].row_count++;
 	o->emissions[o->emission_count++] = (struct emission){.row = row, .group = group, .stamp = stamp};

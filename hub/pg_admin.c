@@ -229,11 +229,6 @@ const char *pg_rows_text(const struct pg_rows *r, int row, int column)
 	return PQgetisnull(r->result, row, column) ? NULL : PQgetvalue(r->result, row, column);
 }
 
-int pg_rows_affected(const struct pg_rows *r)
-{
-	return (int)strtol(PQcmdTuples(r->result), NULL, 10); /* "" for a statement that touches none */
-}
-
 void pg_rows_free(struct pg_rows *r)
 {
 	if (!r)

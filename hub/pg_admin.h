@@ -35,7 +35,6 @@ int pg_rows_count(const struct pg_rows *r);
 int pg_rows_columns(const struct pg_rows *r);
 const char *pg_rows_name(const struct pg_rows *r, int column);
 const char *pg_rows_text(const struct pg_rows *r, int row, int column); /* NULL for NULL; lives as long as r */
-int pg_rows_affected(const struct pg_rows *r); /* rows that INSERT, UPDATE or DELETE touched */
 void pg_rows_free(struct pg_rows *r); /* accepts NULL */
 
 /* The hub's start-up check: its role must be held by row-level security

@@ -117,14 +117,6 @@ void pg_arg_null(struct pg_batch *b, uint32_t type)
 	}
 }
 
-void pg_arg_bool(struct pg_batch *b, bool v)
-{
-	char *p = arg_room(b, OID_BOOL, 1);
-
-	if (p)
-		*p = v;
-}
-
 void pg_arg_int4(struct pg_batch *b, int32_t v)
 {
 	char *p = arg_room(b, OID_INT4, 4);
@@ -403,11 +395,6 @@ static const PGresult *result_of(const struct pg_batch *b, uint32_t call)
 uint32_t pg_rows(const struct pg_batch *b, uint32_t call)
 {
 	return (uint32_t)PQntuples(result_of(b, call));
-}
-
-uint32_t pg_affected(const struct pg_batch *b, uint32_t call)
-{
-	return (uint32_t)strtoul(PQcmdTuples(b->calls[call].result), NULL, 10);
 }
 
 bool pg_is_null(const struct pg_batch *b, uint32_t call, uint32_t row, uint32_t col)

@@ -69,7 +69,6 @@ uint32_t pg_call(struct pg_batch *b, const char *sql);
 
 /* Parameters of the statement added last, in order. */
 void pg_arg_null(struct pg_batch *b, uint32_t type);
-void pg_arg_bool(struct pg_batch *b, bool v);
 void pg_arg_int4(struct pg_batch *b, int32_t v);
 void pg_arg_int8(struct pg_batch *b, int64_t v);
 void pg_arg_uuid(struct pg_batch *b, const struct uuid *v);
@@ -89,7 +88,6 @@ const char *pg_array_type(enum column_kind kind);
 
 /* Results. Row and column must exist; a NULL cell reads as 0 or "". */
 uint32_t pg_rows(const struct pg_batch *b, uint32_t call);
-uint32_t pg_affected(const struct pg_batch *b, uint32_t call);
 bool pg_is_null(const struct pg_batch *b, uint32_t call, uint32_t row, uint32_t col);
 bool pg_bool(const struct pg_batch *b, uint32_t call, uint32_t row, uint32_t col);
 int64_t pg_int(const struct pg_batch *b, uint32_t call, uint32_t row, uint32_t col); /* int2, int4, int8 */

@@ -15,7 +15,7 @@
 
 static bool add_verdict(struct hub_core *core, uint32_t *count, const struct settled *settled)
 {
-	if (!core_grow((void **)&core->settled, *count, &core->settled_capacity, sizeof(struct settled)))
+	if (!vector_grow((void **)&core->settled, *count, &core->settled_capacity, sizeof(struct settled)))
 		return false;
 	core->settled[(*count)++] = *settled;
 	return true;
@@ -53,7 +53,7 @@ static bool gather_sums(struct hub_session *s, const struct ring_entry *e, uint3
 			known = same_sum(&core->sums[j], &e->sums[i]);
 		if (known)
 			continue;
-		if (!core_grow((void **)&core->sums, *count, &core->sum_capacity, sizeof(struct scope_sum)))
+		if (!vector_grow((void **)&core->sums, *count, &core->sum_capacity, sizeof(struct scope_sum)))
 			return false;
 		core->sums[(*count)++] = e->sums[i];
 	}

@@ -182,3 +182,22 @@ bool buffer_append(struct buffer *b, const void *p, size_t n)
 	b->n += n;
 	return true;
 }
+
+#define VECTOR_MIN 16u /* elements */
+
+bool vector_grow(void **p, uint32_t count, uint32_t *capacity, size_t size)
+{
+	uint32_t wanted = *capacity < VECTOR_MIN ? VECTOR_MIN : *capacity * 2;
+	void *grown;
+
+	if (count < *capacity)
+		return true;
+	if (wanted <= *capacity || wanted > SIZE_MAX / size)
+		return false;
+	grown = realloc(*p, (size_t)wanted * size);
+	if (grown == NULL)
+		return false;
+	*p = grown;
+	*capacity = wanted;
+	return true;
+}

@@ -43,4 +43,8 @@ void buffer_clear(struct buffer *b); /* keeps the memory */
 bool buffer_append(struct buffer *b, const void *p, size_t n);
 uint8_t *buffer_reserve(struct buffer *b, size_t n); /* room for n more bytes; advance b->n yourself; NULL on overflow */
 
+/* Makes room for one more element behind `count` of them in a vector on the heap: doubles it
+ * when it is full. False: no memory, or too many to count; the vector stays as it was. */
+bool vector_grow(void **p, uint32_t count, uint32_t *capacity, size_t size);
+
 #endif

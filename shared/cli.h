@@ -14,6 +14,8 @@
 #include "protocol/errors.h"
 #include "shared/json.h"
 
+struct config_table;
+
 #define CLI_ARGUMENTS_MAX 16
 #define CLI_VALUES_MAX 32
 
@@ -81,6 +83,12 @@ int cli_print_object(const struct cli *c, struct json *object, const struct cli_
 /* A sentence for a person, or with --json the object. Releases object. */
 int cli_print_done(const struct cli *c, struct json *object, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* What every program does once its settings are loaded (with `loaded` and `why`): says what is
+ * wrong with them, or answers --print-config and --check-config. False: that was it, and
+ * *out_exit is the exit code. */
+bool cli_settings_ready(const struct cli *c, const struct config_table *table, const void *settings,
+			enum ferry_error loaded, const struct ferry_why *why, int *out_exit);
 
 /* Does name, as given, come close to known? For "did you mean". */
 bool cli_near(const char *given, const char *known);

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/config.h"
+
+#define CONFIG_PRINT_BYTES_MAX (1u << 20)
 #define CELL_CHARS_MAX 60 /* a longer cell is cut in a table, never in JSON */
 
 /* Characters of valid UTF-8; json.c lets nothing else in. */
@@ -168,4 +171,37 @@ int cli_print_done(const struct cli *c, struct json *object, const char *format,
 	va_end(args);
 	json_release(object);
 	return CLI_OK;
+}
+
+static int print_config(const struct config_table *table, const void *settings)
+{
+	struct buffer out;
+
+	buffer_init(&out, CONFIG_PRINT_BYTES_MAX);
+	config_print(table, settings, &out);
+	fwrite(out.p, 1, out.n, stdout);
+	buffer_deinit(&out);
+	return CLI_OK;
+}
+
+bool cli_settings_ready(const struct cli *c, const struct config_table *table, const void *settings,
+			enum ferry_error loaded, const struct ferry_why *why, int *out_exit)
+{
+	if (loaded != FERRY_OK) {
+		*out_exit = cli_fail(c, loaded == FERRY_NOT_FOUND ? FERRY_CONFIG : loaded, why->text,
+				     "Mend the configuration; --print-config shows every key");
+		return false;
+	}
+	if (cli_flag(c, "print-config")) {
+		*out_exit = print_config(table, settings);
+		return false;
+	}
+	if (cli_flag(c, "check-config")) {
+		struct json *o = json_new_object();
+
+		json_put_bool(o, "valid", true);
+		*out_exit = cli_print_done(c, o, "the configuration is valid");
+		return false;
+	}
+	return true;
 }

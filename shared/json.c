@@ -151,12 +151,6 @@ bool json_is_object(const struct json *v)
 	return v && json_typeof(theirs(v)) == JSON_OBJECT;
 }
 
-#undef json_is_array
-bool json_is_array(const struct json *v)
-{
-	return v && json_typeof(theirs(v)) == JSON_ARRAY;
-}
-
 size_t json_count(const struct json *array)
 {
 	return array ? json_array_size(theirs(array)) : 0;

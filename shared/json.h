@@ -41,7 +41,6 @@ int64_t json_int(const struct json *v, int64_t otherwise);
 bool json_bool(const struct json *v, bool otherwise);
 bool json_is_null(const struct json *v); /* also when absent */
 bool json_is_object(const struct json *v);
-bool json_is_array(const struct json *v);
 size_t json_count(const struct json *array);
 const struct json *json_at(const struct json *array, size_t i);
 void json_each(const struct json *object, void (*each)(void *ctx, const char *key, const struct json *value),

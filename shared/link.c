@@ -438,19 +438,9 @@ int link_service(struct link *link, enum lws_callback_reasons reason, void *in, 
 
 /* --- small answers ------------------------------------------------------------------------- */
 
-void *link_context(const struct link *link)
-{
-	return link->context;
-}
-
 void link_set_context(struct link *link, void *context)
 {
 	link->context = context;
-}
-
-bool link_is_open(const struct link *link)
-{
-	return link->state == LINK_OPEN;
 }
 
 const uint8_t *link_peer_fingerprint(const struct link *link)

@@ -66,7 +66,7 @@ struct link_end {
 	char text[FERRY_WHY_MAX];
 };
 
-/* context is what link_context() says: the config's, until link_set_context(). */
+/* context is the config's, until link_set_context(). */
 struct link_calls {
 	/* Servers only. FERRY_OK lets the peer in. Anything else is answered with an HTTP status
 	 * from which the client's link gets the code back (link_refusal_status). */
@@ -146,9 +146,7 @@ void link_close(struct link *link, unsigned close_code, const char *reason);
 /* Ends it now and silently: no close frame, no on_close. NULL is fine. */
 void link_abort(struct link *link);
 
-void *link_context(const struct link *link);
 void link_set_context(struct link *link, void *context);
-bool link_is_open(const struct link *link);
 /* The peer's certificate, when it has shown one: fingerprint (32 bytes), else NULL; name, else "". */
 const uint8_t *link_peer_fingerprint(const struct link *link);
 const char *link_peer_name(const struct link *link);

@@ -615,27 +615,3 @@ enum ferry_error pki_pem_to_der(const char *pem, uint8_t out_der[PKI_DER_MAX], s
 	mbedtls_x509_crt_free(&crt);
 	return rc;
 }
-
-enum ferry_error pki_der_to_pem(const uint8_t *der, size_t der_bytes, char out_pem[PKI_PEM_MAX], struct ferry_why *why)
-{
-	struct pki_certificate checked;
-	unsigned char pem[PKI_PEM_MAX];
-	enum ferry_error rc;
-	size_t n;
-	int number;
-
-	rc = pki_certificate_read(der, der_bytes, &checked, why);
-	if (rc != FERRY_OK)
-		return rc;
-	number = mbedtls_pem_write_buffer("-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n", der, der_bytes,
-					  pem, sizeof pem, &n);
-	if (number != 0)
-		return failed(why, FERRY_LIMIT, "the certificate does not fit its buffer", number);
-	memcpy(out_pem, pem, n);
-	return FERRY_OK;
-}
-
-void pki_fingerprint(const uint8_t *der, size_t der_bytes, uint8_t out[PKI_FINGERPRINT_BYTES])
-{
-	sha256_of(der, der_bytes, out);
-}

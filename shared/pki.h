@@ -86,13 +86,8 @@ FERRY_CHECK enum ferry_error pki_certificate_read_pem(const char *pem, struct pk
 /* Does the key (PEM) belong to the certificate (PEM)? FERRY_CORRUPT if not. */
 FERRY_CHECK enum ferry_error pki_key_matches(const char *key_pem, const char *certificate_pem, struct ferry_why *why);
 
-/* Between the two writings of one certificate. *out_bytes is the length of the DER. */
+/* The DER of a certificate that is given as PEM, and its length. */
 FERRY_CHECK enum ferry_error pki_pem_to_der(const char *pem, uint8_t out_der[PKI_DER_MAX], size_t *out_bytes,
 					    struct ferry_why *why);
-FERRY_CHECK enum ferry_error pki_der_to_pem(const uint8_t *der, size_t der_bytes, char out_pem[PKI_PEM_MAX],
-					    struct ferry_why *why);
-
-/* Fingerprint of a certificate's DER. */
-void pki_fingerprint(const uint8_t *der, size_t der_bytes, uint8_t out[PKI_FINGERPRINT_BYTES]);
 
 #endif

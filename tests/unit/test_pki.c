@@ -115,23 +115,17 @@ static void server_certificate_is_for_servers_only(void **state)
 			 FERRY_BAD_VALUE);
 }
 
-static void pem_and_der_are_the_same_certificate(void **state)
+static void a_certificate_ends_where_its_der_ends(void **state)
 {
 	char pem[PKI_PEM_MAX];
-	char again[PKI_PEM_MAX];
 	uint8_t der[PKI_DER_MAX + 1];
-	uint8_t print[PKI_FINGERPRINT_BYTES];
 	struct pki_certificate c;
 	size_t n;
 
 	(void)state;
 	must(pki_issue_device(ca, request, DEVICE, T0, T0 + DAY, pem, &why));
 	must(pki_pem_to_der(pem, der, &n, &why));
-	must(pki_der_to_pem(der, n, again, &why));
-	assert_string_equal(pem, again);
 	must(pki_certificate_read(der, n, &c, &why));
-	pki_fingerprint(der, n, print);
-	assert_memory_equal(print, c.fingerprint, sizeof print);
 
 	/* A trailing byte would change the fingerprint of one and the same certificate. */
 	der[n] = 0;
@@ -269,7 +263,7 @@ int main(void)
 		cmocka_unit_test(device_certificate_has_the_name_that_the_hub_chose),
 		cmocka_unit_test(serials_and_fingerprints_differ),
 		cmocka_unit_test(server_certificate_is_for_servers_only),
-		cmocka_unit_test(pem_and_der_are_the_same_certificate),
+		cmocka_unit_test(a_certificate_ends_where_its_der_ends),
 		cmocka_unit_test(request_signature_is_checked),
 		cmocka_unit_test(bad_requests_are_refused_with_a_sentence),
 		cmocka_unit_test(names_cannot_smuggle_fields),
