@@ -147,11 +147,23 @@ struct merge_op {
 
 /* pg_merge.c, pg_merge_settle.c */
 void pg_run_abandon(struct merge_op *m); /* nothing to settle: rolls back, on to the next run */
-void pg_run_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
+void pg_run_settle(struct merge_op *m);  /* adds C to the batch */
+void pg_run_settled(struct pg_op *op);   /* after COMMIT */
+
+/* pg_merge_entry.c */
+FERRY_CHECK bool pg_entries_make(struct merge_op *m); /* false: no memory */
+void pg_entries_take_forced(struct merge_op *m);      /* rejections of an earlier attempt */
+void pg_entries_ask(struct merge_op *m);              /* devices, their scopes, verdicts */
+FERRY_CHECK bool pg_entries_read(struct merge_op *m); /* from m->load; false: no memory */
 struct merge_entry *pg_run_find(struct merge_op *m, const struct uuid *device, int64_t number);
-void pg_run_settle(struct merge_op *m);          /* adds C to the batch */
-void pg_run_settled(struct pg_op *op);           /* after COMMIT */
+bool pg_entry_settled(const struct merge_device *d, int64_t number);
+bool pg_entry_refused(const struct merge_op *m, const struct uuid *device, int64_t number); /* of those depended on */
+void pg_run_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
 void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
+
+/* pg_merge_group.c */
+void pg_groups_start(struct merge_op *m);
+void pg_group_refused(struct merge_op *m);          /* a write was refused */
 void pg_run_undo(struct merge_op *m, pg_step next); /* back to the savepoint */
 /* Before the write: dependencies (R6), locked rows (R12), scopes (P7). */
 void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s);

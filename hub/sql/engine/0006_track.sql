@@ -1,0 +1,423 @@
+-- Tracking: triggers, grants, registering, policies, and what DDL changes of it.
+
+SET LOCAL ROLE ferry_engine;
+
+-- ---------------------------------------------------------------- triggers and grants
+
+-- Runs as whoever owns the table. Statement triggers only fire for the table a statement
+-- names, so every partition has its own.
+CREATE FUNCTION ferry.attach(of_tbl int, tab regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+AS $$
+DECLARE
+    t ferry.tracked;
+    name text;
+    parted bool := EXISTS (SELECT FROM pg_class WHERE oid = tab AND (relkind = 'p' OR relispartition));
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    EXECUTE format('CREATE OR REPLACE TRIGGER ferry_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS changed '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION ferry.note_%s()', tab, of_tbl);
+    EXECUTE format('CREATE OR REPLACE TRIGGER ferry_update AFTER UPDATE ON %s REFERENCING NEW TABLE AS changed '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION ferry.note_%s()', tab, of_tbl);
+    EXECUTE format('CREATE OR REPLACE TRIGGER ferry_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS changed '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION ferry.note_%s()', tab, of_tbl);
+    -- A changed key is the end of one row and the start of another. Row triggers don't see
+    -- an update that moves a row to another partition; there all old keys are noted.
+    IF parted THEN
+        EXECUTE format('CREATE OR REPLACE TRIGGER ferry_key AFTER UPDATE ON %s REFERENCING OLD TABLE AS changed '
+                       'FOR EACH STATEMENT EXECUTE FUNCTION ferry.note_%s()', tab, of_tbl);
+    ELSE
+        EXECUTE format('CREATE OR REPLACE TRIGGER ferry_key AFTER UPDATE ON %s FOR EACH ROW '
+                       'WHEN (OLD.%I IS DISTINCT FROM NEW.%I OR OLD.%I IS DISTINCT FROM NEW.%I) '
+                       'EXECUTE FUNCTION ferry.note_key_%s()',
+                       tab, t.key_col, t.key_col, t.tenant_col, t.tenant_col, of_tbl);
+    END IF;
+    EXECUTE format('CREATE OR REPLACE TRIGGER ferry_truncate BEFORE TRUNCATE ON %s '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION ferry.refuse_truncate()', tab);
+    FOREACH name IN ARRAY ARRAY['ferry_insert', 'ferry_update', 'ferry_delete', 'ferry_key', 'ferry_truncate'] LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tab, name);
+    END LOOP;
+END $$;
+
+CREATE FUNCTION ferry.detach(tab regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+AS $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['ferry_insert', 'ferry_update', 'ferry_delete', 'ferry_key', 'ferry_truncate'] LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', name, tab);
+    END LOOP;
+END $$;
+
+-- What the engine and the hub need of the table; the hub sees no excluded column.
+CREATE FUNCTION ferry.grant_table(of_tbl int) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked;
+    cols text;
+    writable text;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    SELECT string_agg(quote_ident(c.name), ', ' ORDER BY c.num),
+           string_agg(quote_ident(c.name), ', ' ORDER BY c.num) FILTER (WHERE NOT c.generated)
+    INTO cols, writable FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
+    EXECUTE format('GRANT SELECT, UPDATE (%I) ON %s TO ferry_engine', t.key_col, t.relid);
+    EXECUTE format('REVOKE ALL ON %s FROM ferry_hub', t.relid);
+    EXECUTE format('GRANT SELECT (%s) ON %s TO ferry_hub', cols, t.relid);
+    IF t.write THEN
+        EXECUTE format('GRANT INSERT (%s), UPDATE (%s), DELETE ON %s TO ferry_hub', writable, writable, t.relid);
+    END IF;
+END $$;
+
+CREATE FUNCTION ferry.partitions_of(tab regclass) RETURNS SETOF regclass
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$ SELECT tab UNION SELECT p.relid FROM pg_partition_tree(tab) p $$;
+
+-- The catalogue's part of tracking a table.
+CREATE FUNCTION ferry.register(tab regclass, scope text, write bool, replica_name text, exclude text[])
+RETURNS int
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k record;
+    c pg_class;
+    n int;
+    missing text;
+BEGIN
+    SELECT * INTO k FROM ferry.read_key(tab);
+    SELECT * INTO c FROM pg_class WHERE oid = tab;
+    IF EXISTS (SELECT FROM ferry.tracked WHERE relid = tab) THEN
+        RAISE EXCEPTION '% is tracked already', tab
+            USING ERRCODE = 'duplicate_object', HINT = 'Call ferry.untrack first to change how.';
+    ELSIF EXISTS (SELECT FROM ferry.tracked t WHERE t.replica_name = coalesce(register.replica_name, c.relname)) THEN
+        RAISE EXCEPTION 'devices already have a table named %', coalesce(replica_name, c.relname)
+            USING ERRCODE = 'duplicate_table', HINT = 'Give another with replica_name => ''...''.';
+    ELSIF coalesce(replica_name, c.relname) ~* '^(ferry|sqlite)_' THEN
+        RAISE EXCEPTION 'devices keep the names ferry_... and sqlite_... for themselves: %', coalesce(replica_name, c.relname)
+            USING ERRCODE = 'reserved_name', HINT = 'Give another with replica_name => ''...''.';
+    END IF;
+    SELECT x INTO missing FROM unnest(exclude) x WHERE NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = tab AND a.attname = x AND NOT a.attisdropped) LIMIT 1;
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION '% has no column %', tab, missing USING ERRCODE = 'undefined_column';
+    ELSIF k.key_col = ANY (exclude) OR k.tenant_col = ANY (exclude) THEN
+        RAISE EXCEPTION '%: the key and the tenant can''t be excluded', tab USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO ferry.tracked (tbl, relid, nsp, name, replica_name, key_col, tenant_col, scope, write, excluded)
+    VALUES (nextval('ferry.table_seq'), tab, c.relnamespace::regnamespace::text, c.relname,
+            coalesce(replica_name, c.relname), k.key_col, k.tenant_col, scope, write, exclude)
+    RETURNING tbl INTO n;
+    INSERT INTO ferry.tracked_part (relid, tbl) SELECT p, n FROM ferry.partitions_of(tab) p;
+    PERFORM ferry.read_columns(n);
+    PERFORM ferry.read_scope(n);
+    PERFORM ferry.generate(n);
+    RETURN n;
+END $$;
+
+-- What an event trigger needs has to be open to whoever owns a tracked table. So it looks
+-- whether the caller does, or whether the table is gone.
+CREATE FUNCTION ferry.need_owner(tab oid) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_class c WHERE c.oid = tab AND NOT pg_has_role(session_user, c.relowner, 'MEMBER')) THEN
+        RAISE EXCEPTION 'must be owner of %', tab::regclass USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END $$;
+
+-- Notes every row of a table: what differs from its version is captured at the commit.
+CREATE FUNCTION ferry.note_all(of_tbl int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+DECLARE
+    t ferry.tracked;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    PERFORM ferry.need_owner(t.relid);
+    EXECUTE format('SELECT count(ferry.note(%s, s.tenant, s.keys)) FROM ('
+                   'SELECT %I AS tenant, array_agg(%I) AS keys FROM %s GROUP BY %I, uuid_hash(%I) & 15) s',
+                   of_tbl, t.tenant_col, t.key_col, t.relid, t.tenant_col, t.key_col);
+END $$;
+
+CREATE FUNCTION ferry.track(tab regclass, scope text DEFAULT 'tenant', write bool DEFAULT true,
+                            replica_name text DEFAULT NULL, exclude text[] DEFAULT '{}')
+RETURNS int
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n int;
+    part regclass;
+    schema text := (SELECT c.relnamespace::regnamespace FROM pg_class c WHERE c.oid = tab);
+BEGIN
+    -- Nobody writes between the triggers and the backfill.
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', tab);
+    n := ferry.register(tab, scope, write, replica_name, exclude);
+    EXECUTE format('GRANT USAGE ON SCHEMA %s TO ferry_engine, ferry_hub', schema);
+    PERFORM ferry.grant_table(n);
+    FOR part IN SELECT p.relid FROM ferry.tracked_part p WHERE p.tbl = n LOOP
+        PERFORM ferry.attach(n, part);
+    END LOOP;
+    PERFORM ferry.note_all(n);
+    IF NOT (SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = tab)
+       OR NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = tab) THEN
+        RAISE NOTICE '% has no row-level security: SELECT ferry.isolate(''%'') keeps tenants apart', tab, tab;
+    END IF;
+    RETURN n;
+END $$;
+COMMENT ON FUNCTION ferry.track(regclass, text, bool, text, text[]) IS
+    'Tracks a table: devices that hold its scopes get its rows; its number';
+
+CREATE FUNCTION ferry.unregister(of_tbl int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+DECLARE
+    child text := (SELECT string_agg(DISTINCT t.relid::text, ', ') FROM ferry.scope_hop h JOIN ferry.tracked t ON t.tbl = h.tbl
+                   WHERE h.to_tbl = of_tbl AND h.tbl <> of_tbl);
+    parents int[] := (SELECT array_agg(DISTINCT h.to_tbl) FROM ferry.scope_hop h WHERE h.tbl = of_tbl AND h.to_tbl <> of_tbl);
+    other int;
+BEGIN
+    PERFORM ferry.need_owner((SELECT t.relid FROM ferry.tracked t WHERE t.tbl = of_tbl));
+    IF child IS NOT NULL THEN
+        RAISE EXCEPTION 'the scope of % leads over this table', child
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack that first.';
+    END IF;
+    DELETE FROM ferry.tracked WHERE tbl = of_tbl;
+    DELETE FROM ferry.dirty WHERE tbl = of_tbl;
+    DELETE FROM ferry.version WHERE tbl = of_tbl;
+    DELETE FROM ferry.left WHERE tbl = of_tbl;
+    DELETE FROM ferry.change WHERE tbl = of_tbl;
+    DELETE FROM ferry.sum WHERE tbl = of_tbl;
+    UPDATE ferry.tracked_column SET ref_tbl = NULL WHERE ref_tbl = of_tbl;
+    FOREACH other IN ARRAY coalesce(parents, '{}') LOOP
+        PERFORM ferry.generate_finish(other);
+    END LOOP;
+    PERFORM ferry.generate_dispatch();
+    EXECUTE format('DROP FUNCTION IF EXISTS ferry.note_%1$s(), ferry.note_key_%1$s(), '
+                   'ferry.finish_few_%1$s(bigint, uuid, uuid[], bool), ferry.finish_many_%1$s(bigint, uuid, uuid[], int, bool)', of_tbl);
+END $$;
+
+CREATE FUNCTION ferry.untrack(tab regclass) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n int := (SELECT t.tbl FROM ferry.tracked t WHERE t.relid = tab);
+    part regclass;
+BEGIN
+    IF n IS NULL THEN
+        RAISE EXCEPTION '% is not tracked', tab USING ERRCODE = 'undefined_object';
+    END IF;
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', tab);
+    FOR part IN SELECT p.relid FROM ferry.tracked_part p WHERE p.tbl = n LOOP
+        PERFORM ferry.detach(part);
+    END LOOP;
+    EXECUTE format('REVOKE ALL ON %s FROM ferry_hub, ferry_engine', tab);
+    PERFORM ferry.unregister(n);
+END $$;
+COMMENT ON FUNCTION ferry.untrack(regclass) IS 'The reverse of ferry.track: devices lose the table, its rows stay';
+
+CREATE FUNCTION ferry.policy(tab regclass, col text, policy text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n int := (SELECT t.tbl FROM ferry.tracked t WHERE t.relid = tab);
+    c ferry.tracked_column;
+BEGIN
+    IF n IS NULL THEN
+        RAISE EXCEPTION '% is not tracked', tab USING ERRCODE = 'undefined_object';
+    END IF;
+    SELECT * INTO c FROM ferry.tracked_column o WHERE o.tbl = n AND o.name = col;
+    IF c.tbl IS NULL THEN
+        RAISE EXCEPTION '% has no synced column %', tab, col USING ERRCODE = 'undefined_column';
+    ELSIF policy NOT IN ('lww', 'hub') THEN
+        RAISE EXCEPTION '"%" is no policy', policy
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Policies are: lww, hub.';
+    ELSIF policy <> 'hub' AND (c.generated OR col = (SELECT t.tenant_col FROM ferry.tracked t WHERE t.tbl = n)) THEN
+        RAISE EXCEPTION '%.% is set by the hub alone', tab, col USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    UPDATE ferry.tracked_column o SET policy = policy.policy WHERE o.tbl = n AND o.num = c.num;
+END $$;
+COMMENT ON FUNCTION ferry.policy(regclass, text, text) IS 'Sets how concurrent edits of a column merge';
+
+-- ---------------------------------------------------------------- DDL
+
+-- Reads a tracked table's columns again. Hashes stand in the order of the columns, so they
+-- are moved to their new places; then every row is noted if a column came or changed its
+-- type, and what differs is captured as a change of the hub's.
+CREATE FUNCTION ferry.refresh(of_tbl int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+DECLARE
+    t ferry.tracked;
+    was ferry.tracked_column[];
+    now ferry.tracked_column[];
+    places text;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    PERFORM ferry.need_owner(t.relid);
+    SELECT array_agg(c ORDER BY c.num) INTO was FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
+    UPDATE ferry.tracked o SET nsp = c.relnamespace::regnamespace::text, name = c.relname,
+        key_col = k.key_col, tenant_col = k.tenant_col
+    FROM pg_class c, ferry.read_key(t.relid) k
+    WHERE o.tbl = of_tbl AND c.oid = t.relid
+      AND (o.nsp, o.name, o.key_col, o.tenant_col) IS DISTINCT FROM
+          (c.relnamespace::regnamespace::text, c.relname::text, k.key_col, k.tenant_col);
+    -- A renamed column stays on the scope's path under its new name.
+    UPDATE ferry.scope_hop h SET col = a.attname
+    FROM ferry.tracked_column c JOIN ferry.tracked p ON p.tbl = c.tbl
+    JOIN pg_attribute a ON a.attrelid = p.relid AND a.attnum = c.num AND NOT a.attisdropped
+    WHERE c.tbl = of_tbl AND h.from_tbl = of_tbl AND h.col = c.name AND c.name <> a.attname;
+    UPDATE ferry.tracked o SET scope = split_part(o.scope, ':', 1) || ':' || h.path
+    FROM (SELECT h.tbl, string_agg(h.col, '.' ORDER BY h.hop) AS path FROM ferry.scope_hop h GROUP BY h.tbl) h
+    WHERE o.tbl = h.tbl AND split_part(o.scope, ':', 2) <> h.path;
+    PERFORM ferry.read_columns(of_tbl);
+    SELECT array_agg(c ORDER BY c.num) INTO now FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
+    IF was IS NOT DISTINCT FROM now AND t IS NOT DISTINCT FROM (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl) THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM ferry.scope_hop h WHERE h.from_tbl = of_tbl AND NOT EXISTS (
+               SELECT FROM ferry.tracked_column c WHERE c.tbl = of_tbl AND c.name = h.col)) THEN
+        RAISE EXCEPTION 'a dropped column of % is on the way to a scope', t.relid
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack the tables whose scope leads over it first.';
+    END IF;
+    PERFORM ferry.generate(of_tbl);
+    IF (SELECT array_agg(o.num) FROM unnest(was) o) IS DISTINCT FROM (SELECT array_agg(c.num) FROM unnest(now) c) THEN
+        SELECT string_agg(coalesce('x[' || o.i || ']', '0'), ', ' ORDER BY c.num) INTO places
+        FROM unnest(now) c
+        LEFT JOIN (SELECT o.num, row_number() OVER (ORDER BY o.num) AS i FROM unnest(was) o) o ON o.num = c.num;
+        EXECUTE format('UPDATE ferry.version SET hashes = ARRAY[%s]::bigint[] WHERE tbl = %s AND hashes IS NOT NULL',
+                       replace(places, 'x[', 'hashes['), of_tbl);
+        EXECUTE format('UPDATE ferry.sum SET sums = ARRAY[%s]::bigint[] WHERE tbl = %s', replace(places, 'x[', 'sums['), of_tbl);
+        -- An override of a dropped column would outlive it.
+        UPDATE ferry.version v SET over = nullif(ARRAY(
+            SELECT x FROM unnest(v.over) x WHERE x >> 48 IN (SELECT c.num FROM ferry.tracked_column c WHERE c.tbl = of_tbl)), '{}')
+        WHERE v.tbl = of_tbl AND v.over IS NOT NULL AND EXISTS (
+            SELECT FROM unnest(v.over) x WHERE x >> 48 NOT IN (SELECT c.num FROM ferry.tracked_column c WHERE c.tbl = of_tbl));
+    END IF;
+    IF EXISTS (SELECT FROM unnest(now) c WHERE NOT EXISTS (
+               SELECT FROM unnest(was) o WHERE o.num = c.num AND o.pg_type = c.pg_type)) THEN
+        PERFORM ferry.note_all(of_tbl);
+    END IF;
+END $$;
+
+-- Takes in a partition that has come.
+CREATE FUNCTION ferry.add_part(of_tbl int, part regclass) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ferry.need_owner(t.relid) FROM ferry.tracked t WHERE t.tbl = of_tbl;
+    INSERT INTO ferry.tracked_part (relid, tbl) VALUES (part, of_tbl) ON CONFLICT DO NOTHING
+$$;
+
+CREATE FUNCTION ferry.drop_part(part oid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ferry.need_owner(part);
+    DELETE FROM ferry.tracked_part p WHERE p.relid = part
+$$;
+
+-- Notes what differs from its version, rows without one and versions without a row.
+CREATE FUNCTION ferry.note_strays(of_tbl int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+BEGIN
+    PERFORM ferry.note_all(of_tbl);
+    PERFORM ferry.note(of_tbl, v.tenant_id, array_agg(v.key)) FROM ferry.version v
+    WHERE v.tbl = of_tbl AND NOT v.deleted GROUP BY v.tenant_id;
+END $$;
+
+CREATE FUNCTION ferry.on_ddl() RETURNS event_trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+    part regclass;
+BEGIN
+    FOR r IN SELECT DISTINCT t.tbl, t.relid FROM pg_event_trigger_ddl_commands() c
+             CROSS JOIN LATERAL (
+                 SELECT c.objid AS id WHERE c.classid = 'pg_class'::regclass
+                 UNION SELECT a.relid FROM pg_partition_ancestors(c.objid) a WHERE c.classid = 'pg_class'::regclass
+                 UNION SELECT o.oid FROM pg_class o WHERE c.classid = 'pg_namespace'::regclass AND o.relnamespace = c.objid
+                 UNION SELECT o.attrelid FROM pg_attribute o
+                       WHERE c.classid = 'pg_type'::regclass AND o.atttypid = c.objid) x
+             JOIN ferry.tracked t ON t.relid = x.id LOOP
+        PERFORM ferry.refresh(r.tbl);
+        PERFORM ferry.grant_table(r.tbl);
+        FOR part IN SELECT p FROM ferry.partitions_of(r.relid) p
+                    WHERE NOT EXISTS (SELECT FROM ferry.tracked_part o WHERE o.relid = p) LOOP
+            PERFORM ferry.add_part(r.tbl, part);
+            PERFORM ferry.attach(r.tbl, part);
+            -- It may have come with rows.
+            PERFORM ferry.note_all(r.tbl);
+        END LOOP;
+        FOR part IN SELECT o.relid FROM ferry.tracked_part o
+                    WHERE o.tbl = r.tbl AND NOT EXISTS (SELECT FROM ferry.partitions_of(r.relid) p WHERE p = o.relid) LOOP
+            PERFORM ferry.drop_part(part);
+            PERFORM ferry.detach(part);
+            PERFORM ferry.note_strays(r.tbl);
+        END LOOP;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION ferry.on_drop() RETURNS event_trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN SELECT p.tbl, o.objid, t.relid = o.objid AS whole FROM pg_event_trigger_dropped_objects() o
+             JOIN ferry.tracked_part p ON p.relid = o.objid JOIN ferry.tracked t ON t.tbl = p.tbl
+             WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0
+             ORDER BY t.relid = o.objid LOOP
+        PERFORM ferry.drop_part(r.objid);
+        IF r.whole THEN
+            PERFORM ferry.unregister(r.tbl);
+        ELSIF EXISTS (SELECT FROM ferry.tracked t JOIN pg_class c ON c.oid = t.relid WHERE t.tbl = r.tbl) THEN
+            PERFORM ferry.note_strays(r.tbl);
+        END IF;
+    END LOOP;
+END $$;
+
+RESET ROLE;
+-- Only a superuser may create event triggers; the functions run as whoever alters a table.
+CREATE EVENT TRIGGER ferry_ddl ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'ALTER TYPE', 'ALTER SCHEMA')
+    EXECUTE FUNCTION ferry.on_ddl();
+CREATE EVENT TRIGGER ferry_drop ON sql_drop
+    EXECUTE FUNCTION ferry.on_drop();
+ALTER EVENT TRIGGER ferry_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER ferry_drop ENABLE ALWAYS;
+
+SET LOCAL ROLE ferry_engine;
+REVOKE EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]),
+    ferry.generate(int), ferry.generate_note(int), ferry.generate_finish(int), ferry.generate_dispatch(),
+    ferry.read_columns(int), ferry.read_references(), ferry.read_scope(int),
+    ferry.track(regclass, text, bool, text, text[]), ferry.untrack(regclass), ferry.policy(regclass, text, text)
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]),
+    ferry.track(regclass, text, bool, text, text[]), ferry.untrack(regclass), ferry.policy(regclass, text, text)
+    TO ferry_owner;
+RESET ROLE;
