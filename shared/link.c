@@ -374,10 +374,11 @@ void link_resume(struct link *link)
 
 void link_close(struct link *link, unsigned close_code, const char *reason)
 {
-	if (link->state == LINK_CLOSING)
+	if (link->state == LINK_CLOSING || link->unwanted)
 		return;
 	if (link->state == LINK_CONNECTING || !link->wsi) {
 		/* Nobody to tell; on_close comes from the loop, as always. */
+		link->unwanted = true;
 		link->close_code = close_code;
 		snprintf(link->end.text, sizeof link->end.text, "%s", reason ? reason : "closed before it was open");
 		loop_timer_set(link->timer, 0);

@@ -12,6 +12,8 @@ static void attempt_failed(struct link *link, const char *text, size_t n)
 	unsigned status = link->wsi ? lws_http_client_http_response(link->wsi) : 0;
 	enum ferry_error code = status ? link_refusal_code(status) : FERRY_LINK_CLOSED;
 
+	if (link->unwanted)
+		return; /* its owner has said why */
 	link->end.code = code;
 	if (status)
 		snprintf(link->end.text, sizeof link->end.text, "the hub refused: %s (HTTP %u)",
@@ -51,6 +53,11 @@ static int client_callback(struct lws *wsi, enum lws_callback_reasons reason, vo
 	case LWS_CALLBACK_CLIENT_ESTABLISHED:
 		if (!link)
 			return -1;
+		if (link->unwanted) { /* the timer that brings on_close is set */
+			lws_set_opaque_user_data(wsi, NULL);
+			link->wsi = NULL;
+			return -1;
+		}
 		lws_get_peer_simple(wsi, link->address, sizeof link->address);
 		link_opened(link);
 		return lws_get_opaque_user_data(wsi) ? 0 : -1;

@@ -27,6 +27,7 @@ struct link {
 	struct link_limits limits;
 	struct loop_timer *timer; /* to connect, heartbeat, or to close: by state */
 	enum link_state state;
+	bool unwanted; /* closed while CONNECTING: must not open any more, on_close is to come */
 
 	struct link_out *first, **last; /* queue */
 	size_t queue_bytes;

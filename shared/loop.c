@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "shared/loop_lws.h"
+#include "shared/loop_timers.h"
 
 #define DESCRIPTORS_DEFAULT 256
 #define HANDSHAKES_DEFAULT  128
@@ -22,6 +23,8 @@ struct loop {
 	struct lws_context *context;
 	struct lws_vhost *vhost; /* of the watches */
 	struct loop_config config;
+	struct timers timers;
+	struct loop_watch *timers_watch;
 	struct loop_watch *signals;
 	int signal_fd;
 	void (*on_signal)(void *context, int signal_number);
@@ -31,17 +34,8 @@ struct loop {
 	size_t reaped_count;
 	size_t reaped_room;
 	unsigned numbers;
-	bool asked; /* loop_run_until() is on */
 	bool stopping;
 	bool closing;
-};
-
-struct loop_timer {
-	lws_sorted_usec_list_t sul; /* first: the library hands back this address */
-	struct loop *loop;
-	loop_timer_fn *call;
-	void *context;
-	bool set;
 };
 
 struct loop_watch {
@@ -197,57 +191,14 @@ void loop_watch_free(struct loop_watch *watch)
 
 /* --- timers ---------------------------------------------------------------------------- */
 
-static void timer_fired(lws_sorted_usec_list_t *sul)
+struct timers *loop_timers(struct loop *loop)
 {
-	struct loop_timer *timer = lws_container_of(sul, struct loop_timer, sul);
-
-	struct loop *loop = timer->loop;
-
-	timer->set = false;
-	timer->call(timer->context);
-	/* The library goes to sleep after its timers: who asks after every event must be woken. */
-	if (loop->asked)
-		lws_cancel_service(loop->context);
+	return &loop->timers;
 }
 
-enum ferry_error loop_timer_new(struct loop *loop, loop_timer_fn *call, void *context, struct loop_timer **out_timer)
+static void timers_readable(void *context)
 {
-	struct loop_timer *timer = calloc(1, sizeof *timer);
-
-	if (!timer)
-		return FERRY_NO_MEMORY;
-	timer->loop = loop;
-	timer->call = call;
-	timer->context = context;
-	*out_timer = timer;
-	return FERRY_OK;
-}
-
-void loop_timer_set(struct loop_timer *timer, int64_t at_us)
-{
-	int64_t from_now = at_us - loop_now_us();
-
-	timer->set = true;
-	lws_sul_schedule(timer->loop->context, 0, &timer->sul, timer_fired, from_now > 0 ? from_now : 1);
-}
-
-void loop_timer_cancel(struct loop_timer *timer)
-{
-	timer->set = false;
-	lws_sul_cancel(&timer->sul);
-}
-
-bool loop_timer_is_set(const struct loop_timer *timer)
-{
-	return timer->set;
-}
-
-void loop_timer_free(struct loop_timer *timer)
-{
-	if (!timer)
-		return;
-	lws_sul_cancel(&timer->sul);
-	free(timer);
+	timers_rang(&((struct loop *)context)->timers);
 }
 
 /* --- vhosts to be ended ---------------------------------------------------------------- */
@@ -327,13 +278,25 @@ static unsigned descriptors(const struct loop_config *config)
 	return wanted;
 }
 
+static enum ferry_error watch_timers(struct loop *loop, struct ferry_why *why)
+{
+	static const struct loop_watch_calls calls = {.on_readable = timers_readable};
+	enum ferry_error e = timers_init(&loop->timers, why);
+
+	if (e == FERRY_OK)
+		e = loop_watch_new(loop, loop->timers.fd, &calls, loop, &loop->timers_watch, why);
+	return e;
+}
+
 enum ferry_error loop_new(const struct loop_config *config, struct loop **out_loop, struct ferry_why *why)
 {
 	struct lws_context_creation_info info;
 	struct loop *loop = calloc(1, sizeof *loop);
+	enum ferry_error e;
 
 	if (!loop)
 		return ferry_fail(why, FERRY_NO_MEMORY, "no memory for the event loop");
+	loop->timers.fd = -1;
 	if (config)
 		loop->config = *config;
 	loop->signal_fd = -1;
@@ -365,6 +328,11 @@ enum ferry_error loop_new(const struct loop_config *config, struct loop **out_lo
 		loop_free(loop);
 		return ferry_fail(why, FERRY_NO_MEMORY, "no memory for the event loop");
 	}
+	e = watch_timers(loop, why);
+	if (e != FERRY_OK) {
+		loop_free(loop);
+		return e;
+	}
 	*out_loop = loop;
 	return FERRY_OK;
 }
@@ -376,7 +344,9 @@ void loop_free(struct loop *loop)
 	loop->closing = true;
 	lws_sul_cancel(&loop->reaper);
 	loop_watch_free(loop->signals);
+	loop_watch_free(loop->timers_watch);
 	lws_context_destroy(loop->context);
+	timers_deinit(&loop->timers);
 	if (loop->signal_fd >= 0)
 		close(loop->signal_fd);
 	if (log_loop == loop)
@@ -385,10 +355,20 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
+/* The library sees to descriptors, sleeping until there is one or a timer rings; then timers
+ * run, outside of it. False: it has ended. */
+static bool turn(struct loop *loop)
+{
+	if (lws_service(loop->context, timers_due(&loop->timers) ? -1 : 0) < 0)
+		return false;
+	timers_run(&loop->timers);
+	return true;
+}
+
 void loop_run(struct loop *loop)
 {
 	loop->stopping = false;
-	while (!loop->stopping && lws_service(loop->context, 0) >= 0)
+	while (!loop->stopping && turn(loop))
 		;
 }
 
@@ -413,10 +393,8 @@ bool loop_run_until(struct loop *loop, bool (*done)(void *context), void *contex
 		return done(context);
 	loop_timer_set(timer, deadline_us);
 	loop->stopping = false;
-	loop->asked = true;
-	while (!(reached = done(context)) && !late && !loop->stopping && lws_service(loop->context, 0) >= 0)
+	while (!(reached = done(context)) && !late && !loop->stopping && turn(loop))
 		;
-	loop->asked = false;
 	loop_timer_free(timer);
 	return reached;
 }

@@ -45,6 +45,7 @@ static struct side server_side, client_side;
 static enum ferry_error verdict;
 static unsigned asked;
 static struct pki_certificate asked_about;
+static int cut_pipe[2]; /* written to when the hub is asked for its verdict; 0: not */
 
 static void must(enum ferry_error rc)
 {
@@ -153,6 +154,8 @@ static enum ferry_error on_verify(void *context, const struct link_peer *peer)
 	assert_ptr_equal(context, &server);
 	asked++;
 	asked_about = peer->certificate;
+	if (cut_pipe[1] > 0)
+		assert_int_equal(write(cut_pipe[1], "x", 1), 1);
 	return verdict;
 }
 
@@ -671,6 +674,43 @@ static bool never(void *context)
 	return false;
 }
 
+static void cut_client(void *context)
+{
+	char byte;
+
+	(void)context;
+	assert_int_equal(read(cut_pipe[0], &byte, 1), 1);
+	if (client_side.link)
+		link_close(client_side.link, LINK_CLOSE_NORMAL, "not wanted any more");
+}
+
+/* The server's answer and what makes the client give up are there in the same look at the
+ * descriptors: the answer is read after link_close(), and before on_close comes. */
+static void closed_while_connecting_never_opens(void **state)
+{
+	static const struct loop_watch_calls cut_calls = {.on_readable = cut_client};
+	struct link_server_config config = {0};
+	struct link_client_config client;
+	struct loop_watch *cut;
+
+	(void)state;
+	listen_with(&config);
+	assert_int_equal(pipe(cut_pipe), 0);
+	must(loop_watch_new(loop, cut_pipe[0], &cut_calls, NULL, &cut, &why));
+	client = client_config();
+	connect_with(&client);
+	wait_for(client_closed, NULL);
+	loop_watch_free(cut);
+	close(cut_pipe[0]);
+	close(cut_pipe[1]);
+	cut_pipe[1] = 0;
+	assert_int_equal(client_side.opened, 0);
+	assert_int_equal(client_side.closed, 1);
+	assert_false(client_side.end.opened);
+	assert_string_equal(client_side.end.text, "not wanted any more");
+	assert_null(client_side.link);
+}
+
 static void heartbeat_keeps_an_idle_link(void **state)
 {
 	struct link_server_config config = {.limits = {.heartbeat_us = 100000}};
@@ -850,6 +890,7 @@ int main(void)
 		TEST(connections_have_a_limit),
 		TEST(nobody_there_is_told_by_on_close),
 		TEST(connecting_has_a_deadline),
+		TEST(closed_while_connecting_never_opens),
 		TEST(heartbeat_keeps_an_idle_link),
 		TEST(silent_peer_is_found_dead_within_two_heartbeats),
 		TEST(unusable_identity_is_found_before_connecting),
