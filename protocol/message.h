@@ -227,6 +227,7 @@ struct message_welcome {
 	uint64_t credit_bytes;
 	uint32_t message_bytes_max;
 	int64_t clock;
+	int held;                /* why no credit is given and changes wait: TENANT_ARCHIVED ...; or OK */
 };
 
 struct message_push {

@@ -26,7 +26,8 @@
  *            ? 11: [scope ...]
  *            ? 12: credit
  *              13: largest message, in bytes
- *              14: clock }
+ *              14: clock
+ *            ? 15: held          code: why the hub takes no changes now }
  */
 #include "protocol/fields.h"
 
@@ -84,6 +85,7 @@ static const struct field welcome_fields[] = {
 	OPTIONAL(12, U64, message_welcome, credit_bytes, .max = FERRY_CREDIT_BYTES_MAX),
 	REQUIRED(13, U32, message_welcome, message_bytes_max, .min = 4096, .max = READER_BYTES_MAX),
 	REQUIRED(14, I64, message_welcome, clock),
+	OPTIONAL(15, INT, message_welcome, held, .max = FERRY_CODE_MAX),
 };
 
 const struct shape welcome_shape = {

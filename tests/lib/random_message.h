@@ -349,6 +349,7 @@ static inline void rng_welcome(struct rng *r, struct arena *a, struct message_we
 	m->credit_bytes = rng_below(r, 1 << 30);
 	m->message_bytes_max = FERRY_MESSAGE_BYTES_MAX;
 	m->clock = (int64_t)rng_next(r);
+	m->held = rng_bool(r) ? FERRY_TENANT_ARCHIVED : FERRY_OK;
 }
 
 static inline void rng_message(struct rng *r, struct arena *a, struct message *m)

@@ -298,7 +298,7 @@ MESSAGES = {
                         7: ("mode", 1, Int(1, 3)), 8: ("code", 0, CODE), 9: ("settled", 0, Int(0, MAX - 1)),
                         10: ("settled_above", 0, List(Int(), 65536)), 11: ("scopes", 0, List(Text(), 4096)),
                         12: ("credit_bytes", 0, CREDIT), 13: ("message_bytes_max", 1, Int(4096, 2**26)),
-                        14: ("clock", 1, Int())}, welcome_rule)),
+                        14: ("clock", 1, Int()), 15: ("held", 0, CODE)}, welcome_rule)),
     "schema": (3, Map({1: ("hash", 1, Hash()), 2: ("tables", 0, List(SCHEMA_TABLE, 1024))}, schema_rule)),
     "push": (4, Map({1: ("sets", 1, List(CHANGE_SET, 4096))}, push_rule)),
     "ack": (5, Map({1: ("settled", 1, List(SETTLED, 4096))})),
