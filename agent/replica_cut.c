@@ -302,8 +302,7 @@ static bool replaces_noted(struct cut *c, struct table *t, const char *key, stru
 	if (c->note_seq == 0 || c->note_table != t->t->table || strcmp(c->note_key, key) != 0)
 		return false;
 	gate_run(&c->r->g, q(c->r, Q_LOG_DELETE), "i", e->seq);
-	gate_execf(&c->r->g, "UPDATE ferry_log SET op = %d, mask = %lld WHERE seq = %lld", OP_UPDATE | OP_MERGED,
-		   (long long)t->all, (long long)c->note_seq);
+	gate_run(&c->r->g, q(c->r, Q_LOG_MERGE), "iii", c->note_seq, (int64_t)(OP_UPDATE | OP_MERGED), (int64_t)t->all);
 	e->seq = c->note_seq;
 	e->op = OP_UPDATE | OP_MERGED;
 	e->mask = t->all;
@@ -342,7 +341,7 @@ static void ingest_edit(struct cut *c, struct table *t, const char *key, struct 
 		}
 	}
 	if ((e->op & OP_MASK) == OP_DELETE)
-		gate_execf(&r->g, "UPDATE ferry_log SET mask = %lld WHERE seq = %lld", (long long)t->all, (long long)e->seq);
+		gate_run(&r->g, q(r, Q_LOG_MASK), "ii", e->seq, (int64_t)t->all);
 	add_pending(c, t, key, e, beneath);
 }
 
@@ -438,7 +437,7 @@ static bool ingest(struct replica *r, int64_t most)
 	if (seq > before) {
 		r->st.ingested = seq;
 		gate_run(&r->g, q(r, Q_LOG_DROP_NONE), "i", before);
-		gate_execf(&r->g, "INSERT OR IGNORE INTO ferry_log(seq, op) VALUES (%lld, 0)", (long long)seq);
+		gate_run(&r->g, q(r, Q_LOG_KEEP), "i", seq);
 	}
 	return more;
 }
@@ -475,10 +474,9 @@ static void fix_columns(struct replica *r, struct table *t, const char *key, int
 
 static void fix_merged(struct replica *r, struct set *set)
 {
-	sqlite3_stmt *s = NULL;
+	sqlite3_stmt *s = q(r, Q_LOG_MERGED);
 	struct set copy = *set;
 
-	gate_statement(&r->g, &s, "SELECT seq, tbl, key FROM ferry_log WHERE seq >= ?1 AND seq <= ?2 AND op & 32 <> 0");
 	for (bool more = gate_step(&r->g, s, "ii", set->first, set->last); more; more = gate_next(&r->g, s)) {
 		struct table *t = model_table(&r->now, (uint32_t)sqlite3_column_int64(s, 1));
 		char key[UUID_TEXT] = "";
@@ -487,7 +485,6 @@ static void fix_merged(struct replica *r, struct set *set)
 		if (t != NULL)
 			fix_columns(r, t, key, sqlite3_column_int64(s, 0), &copy);
 	}
-	gate_finalize(&s);
 	set->rows = copy.rows;
 }
 
@@ -589,7 +586,8 @@ static int64_t corrected(const struct replica *r, int64_t at)
 	return at < 0 ? 0 : at > FERRY_CLOCK_MAX ? FERRY_CLOCK_MAX : at;
 }
 
-static bool fix_one(struct replica *r)
+/* Adds what it cost to *rows. False: there is none left. */
+static bool fix_one(struct replica *r, int64_t *rows)
 {
 	sqlite3_stmt *s = q(r, Q_SET_COMPLETE);
 	struct number_list depends = {0};
@@ -603,22 +601,19 @@ static bool fix_one(struct replica *r)
 			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a change-set.");
 	}
 	set.note = NULL;
+	*rows += set.rows + 1;
 	if (!set.listed)
 		fix_merged(r, &set);
 	fix_depends(r, &set, &depends);
 	if (set.origin == 0)
 		set.at = corrected(r, set.at);
 	set.joined = set.joined && set.rows > 1;
-	gate_execf(&r->g, "UPDATE ferry_change_set SET state = %d, at = %lld, rows = %lld, joined = %d WHERE number = %lld",
-		   SET_READY, (long long)set.at, (long long)set.rows, set.joined, (long long)set.number);
 	if (depends.count > FERRY_DEPENDS_MAX) { /* the latest: earlier ones are settled before those */
 		memmove(depends.p, depends.p + depends.count - FERRY_DEPENDS_MAX, FERRY_DEPENDS_MAX * sizeof(*depends.p));
 		depends.count = FERRY_DEPENDS_MAX;
 	}
-	s = NULL;
-	gate_statement(&r->g, &s, "UPDATE ferry_change_set SET depends = ?2 WHERE number = ?1");
-	gate_run(&r->g, s, "ib", set.number, depends.p, (int)(depends.count * sizeof(*depends.p)));
-	gate_finalize(&s);
+	gate_run(&r->g, q(r, Q_SET_FIX), "iiiib", set.number, set.at, set.rows, (int64_t)set.joined, depends.p,
+		 (int)(depends.count * sizeof(*depends.p)));
 	free(depends.p);
 	return r->g.error == FERRY_OK;
 }
@@ -627,9 +622,11 @@ static bool fix_one(struct replica *r)
 
 void cut_rest(struct replica *r)
 {
+	int64_t rows = 0;
+
 	while (r->g.error == FERRY_OK && ingest(r, INT64_MAX))
 		;
-	while (r->g.error == FERRY_OK && fix_one(r))
+	while (r->g.error == FERRY_OK && fix_one(r, &rows))
 		;
 }
 
@@ -637,20 +634,22 @@ void cut_rest(struct replica *r)
  * nothing. */
 static bool anything(struct replica *r)
 {
-	sqlite3_stmt *s = NULL;
+	sqlite3_stmt *s;
 	bool any;
 
 	r->g.error = FERRY_OK;
-	gate_statement(&r->g, &s, "SELECT 1 WHERE EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1) "
-				  "OR EXISTS(SELECT 1 FROM ferry_change_set WHERE state < 2)");
+	s = q(r, Q_CUT_ANY);
 	any = gate_step(&r->g, s, "i", r->st.ingested) || r->g.error != FERRY_OK;
-	gate_finalize(&s);
+	if (s != NULL)
+		sqlite3_reset(s);
 	return any;
 }
 
 enum ferry_error replica_cut(void *store, bool *out_more, struct ferry_why *why)
 {
 	struct replica *r = store;
+	int64_t rows = 0;
+	bool more = true;
 	enum ferry_error e;
 
 	if (!anything(r)) {
@@ -660,9 +659,12 @@ enum ferry_error replica_cut(void *store, bool *out_more, struct ferry_why *why)
 	e = replica_begin(r, why);
 	if (e != FERRY_OK)
 		return e;
-	*out_more = true;
-	if (!ingest(r, REPLICA_BATCH_ENTRIES))
-		*out_more = fix_one(r);
+	/* Mostly one transaction does it all: an app's write costs one of ours. */
+	if (!ingest(r, REPLICA_BATCH_ENTRIES)) {
+		while (rows < REPLICA_BATCH_ENTRIES && more)
+			more = fix_one(r, &rows);
+	}
+	*out_more = more;
 	return replica_end(r, why);
 }
 

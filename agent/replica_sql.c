@@ -67,6 +67,8 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_STATE_SAVE] = "UPDATE ferry_state SET epoch = ?1, position = ?2, mark = ?3, schema_hash = ?4, "
 			 "last_number = ?5, ingested = ?6, clock_offset = ?7, commit_clock = ?8, fill_active = ?9, "
 			 "fill_position = ?10, fill_table = ?11, fill_after = ?12, device = ?13, tenant = ?14, fill_scope = ?15",
+	[Q_CUT_ANY] = "SELECT 1 WHERE EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1) "
+		      "OR EXISTS(SELECT 1 FROM ferry_change_set WHERE state < 2)",
 	[Q_LOG_RAW] = "SELECT * FROM ferry_log WHERE seq > ?1 ORDER BY seq",
 	[Q_LOG_GET] = "SELECT * FROM ferry_log WHERE seq = ?1",
 	[Q_LOG_DELETE] = "DELETE FROM ferry_log WHERE seq = ?1",
@@ -77,6 +79,10 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_LOG_LISTED] = "SELECT l.*, s.place FROM ferry_split s JOIN ferry_log l ON l.seq = s.seq "
 			 "WHERE s.number = ?3 AND s.place > ?1 AND ?2 IS NOT NULL AND l.op & 7 IN (1, 2, 3) "
 			 "ORDER BY s.place",
+	[Q_LOG_KEEP] = "INSERT OR IGNORE INTO ferry_log(seq, op) VALUES (?1, 0)",
+	[Q_LOG_MASK] = "UPDATE ferry_log SET mask = ?2 WHERE seq = ?1",
+	[Q_LOG_MERGE] = "UPDATE ferry_log SET op = ?2, mask = ?3 WHERE seq = ?1",
+	[Q_LOG_MERGED] = "SELECT seq, tbl, key FROM ferry_log WHERE seq >= ?1 AND seq <= ?2 AND op & 32 <> 0",
 	[Q_PENDING_ADD] = "INSERT INTO ferry_pending(tbl, key, seq, number, base) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[Q_PENDING_DELETE] = "DELETE FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq = ?3",
 	[Q_PENDING_LAST] = "SELECT seq, number FROM ferry_pending WHERE tbl = ?1 AND key = ?2 ORDER BY seq DESC LIMIT 1",
@@ -96,6 +102,8 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SET_NEXT] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE number > ?1 AND state = 2 ORDER BY number LIMIT 1",
 	[Q_SET_BUILDING] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE state = 0",
 	[Q_SET_COMPLETE] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE state = 1 ORDER BY number LIMIT 1",
+	[Q_SET_FIX] = "UPDATE ferry_change_set SET state = 2, at = ?2, rows = ?3, joined = ?4, depends = ?5 "
+		      "WHERE number = ?1",
 	[Q_SET_DELETE] = "DELETE FROM ferry_change_set WHERE number = ?1",
 	[Q_SET_FORGET] = "DELETE FROM ferry_change_set WHERE state = 3 AND NOT EXISTS("
 			 "SELECT 1 FROM ferry_change_set c WHERE c.state < 3 AND c.number < ferry_change_set.last)",

@@ -16,7 +16,9 @@
 #include "shared/loop.h"
 #include "shared/random.h"
 
-#define STATUS_PAUSE_US	  250000 /* between two writings of the status file */
+/* Between two writings of the status file. A change of state is written at once; a bookmark
+ * moves all the time beside a busy fleet, and each writing makes a file. */
+#define STATUS_PAUSE_US	  1000000
 #define QUEUE_BYTES_MAX	  (8u << 20)
 #define GOODBYE_US	  1000000 /* for the close frame, at the end */
 /* once: a hub looks for devices enrolled at others every second or so */

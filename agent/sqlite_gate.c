@@ -48,6 +48,8 @@ enum ferry_error gate_open(struct gate *g, const char *path, int flags, int busy
 
 void gate_close(struct gate *g)
 {
+	gate_finalize(&g->begin);
+	gate_finalize(&g->commit);
 	sqlite3_close_v2(g->db);
 	g->db = NULL;
 }
@@ -81,7 +83,7 @@ enum ferry_error gate_begin(struct gate *g, struct ferry_why *why)
 {
 	g->error = FERRY_OK;
 	g->why.text[0] = '\0';
-	gate_exec(g, "BEGIN IMMEDIATE");
+	gate_run(g, gate_statement(g, &g->begin, "BEGIN IMMEDIATE"), "");
 	if (g->error != FERRY_OK)
 		return ferry_fail(why, g->error, "%s", g->why.text);
 	return FERRY_OK;
@@ -89,8 +91,7 @@ enum ferry_error gate_begin(struct gate *g, struct ferry_why *why)
 
 enum ferry_error gate_end(struct gate *g, struct ferry_why *why)
 {
-	if (g->error == FERRY_OK)
-		gate_exec(g, "COMMIT");
+	gate_run(g, gate_statement(g, &g->commit, "COMMIT"), "");
 	if (g->error == FERRY_OK)
 		return FERRY_OK;
 	if (!sqlite3_get_autocommit(g->db))

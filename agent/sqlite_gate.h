@@ -26,6 +26,7 @@ struct cell {
 
 struct gate {
 	sqlite3 *db;
+	sqlite3_stmt *begin, *commit; /* kept prepared: an agent beside a busy app runs them all the time */
 	enum ferry_error error; /* the first failure since gate_begin */
 	struct ferry_why why;
 };

@@ -61,7 +61,7 @@ static void look(struct wake *w, int64_t now_us)
 		}
 	}
 	w->next_at = now_us + w->pause_us;
-	w->pause_us = w->pause_us * 2 < slowest(w) ? w->pause_us * 2 : slowest(w);
+	w->pause_us = w->pause_us * WAKE_GROWTH < slowest(w) ? w->pause_us * WAKE_GROWTH : slowest(w);
 }
 
 static enum ferry_error resolve(struct wake *w, const char *path, struct ferry_why *why)

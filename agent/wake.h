@@ -4,8 +4,8 @@
  * inotify alone misses 12-20 % of commits: SQLite writes the WAL with write()
  * and only afterwards makes the commit visible through the shared-memory
  * index, which is mapped and raises no event. So an event starts a ladder of
- * looks at PRAGMA data_version with doubling pauses (0.25 ms, 0.5 ms ... up
- * to the safety interval), which catches a writer that was slow between the
+ * looks at PRAGMA data_version with growing pauses (0.1 ms, 0.4 ms ... up to
+ * the safety interval), which catches a writer that was slow between the
  * two (an fsync, a busy processor). The ladder goes on after a change was
  * found, since events of two commits come as one. Without any event there is
  * a slow safety look, which also covers events that never come (a change of
@@ -26,7 +26,8 @@
 
 #include "protocol/errors.h"
 
-#define WAKE_FIRST_US  250
+#define WAKE_FIRST_US  100
+#define WAKE_GROWTH    4 /* each pause of the ladder is so many times the one before */
 #define WAKE_SAFETY_US 2000000
 #define WAKE_POLL_US   50000
 

@@ -293,8 +293,8 @@ static void commit_that_becomes_visible_late_is_found_by_the_ladder(void **state
 		s->fake_version = 2;
 		int64_t seen = run_until(s, 1000 + late, 10000000, &looks);
 		assert_int_equal(1, s->changes);
-		/* Doubling pauses: never later than about twice as late. */
-		assert_true(seen - 1000 <= late * 2 + 2 * WAKE_FIRST_US);
+		/* Growing pauses: never later than about so many times as late. */
+		assert_true(seen - 1000 <= late * WAKE_GROWTH + WAKE_GROWTH * WAKE_FIRST_US);
 		wake_close(s->wake);
 		s->wake = NULL;
 	}
