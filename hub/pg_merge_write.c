@@ -363,9 +363,11 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 
 	for (uint16_t c = 0; c < w->column_count; c++)
 		x.columns[c] = &x.table->columns[pg_table_column(x.table, w->nums[c])];
-	write_rows(m, &x);
+	/* Declared first: what triggers on the write note of its author (the audit
+	 * log, the price history) they read from there. */
 	if (!declare_rows(m, &x))
 		return false;
+	write_rows(m, &x);
 	return !needs_check(&x) || check_scopes(m, &x, all);
 }
 

@@ -11,7 +11,7 @@ SET LOCAL ROLE ferry_owner;
 CREATE FUNCTION identity.uuid7(at timestamptz DEFAULT clock_timestamp()) RETURNS uuid
     LANGUAGE sql VOLATILE PARALLEL SAFE
 AS $$
-    SELECT encode(int8send((t.us / 1000) << 16 | 7 << 12 | (t.us % 1000) * 4096 / 1000)
+    SELECT encode(int8send(((t.us / 1000) << 16) | (7 << 12) | ((t.us % 1000) * 4096 / 1000))
                   || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid
     FROM (SELECT (extract(epoch FROM at) * 1000000)::bigint AS us) t
 $$;
@@ -21,7 +21,7 @@ COMMENT ON FUNCTION identity.uuid7(timestamptz) IS 'A new key: a uuid of version
 CREATE FUNCTION identity.uuid7_floor(at timestamptz) RETURNS uuid
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT (rpad(substring(encode(int8send((extract(epoch FROM at) * 1000)::bigint << 16), 'hex') FROM 1 FOR 12), 32, '0'))::uuid
+    SELECT (rpad(substring(encode(int8send(floor(extract(epoch FROM at) * 1000)::bigint << 16), 'hex') FROM 1 FOR 12), 32, '0'))::uuid
 $$;
 COMMENT ON FUNCTION identity.uuid7_floor(timestamptz) IS 'The lowest key of a time, for ranges of keys by time';
 

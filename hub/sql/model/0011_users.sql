@@ -108,8 +108,11 @@ COMMENT ON COLUMN identity.role_assignments.scope_kind IS
     'GLOBAL: also for rows that belong to no tenant; TENANT: for the whole tenant; PROJECT: for one project';
 COMMENT ON COLUMN identity.role_assignments.project_id IS 'A project of any kind, hence no reference; the scope project:<id>';
 COMMENT ON COLUMN identity.role_assignments.granted_by IS 'A user; no reference: outlives that one';
+-- As the superuser, who alone sees the rows of all tenants.
+RESET ROLE;
 INSERT INTO identity.role_assignments (tenant_id, user_id, role_id)
 SELECT r.tenant_id, r.user_id, r.role_id FROM identity.user_roles r;
+SET LOCAL ROLE ferry_owner;
 
 DROP TABLE identity.user_roles;
 CREATE VIEW identity.user_roles WITH (security_invoker) AS
@@ -169,8 +172,11 @@ CREATE INDEX user_devices_user_ix ON fleet.user_devices (tenant_id, user_id);
 COMMENT ON TABLE fleet.user_devices IS 'Phones, tablets and computers of users';
 COMMENT ON COLUMN fleet.user_devices.device_id IS 'The enrolled device (ferry.device), if it is one; no reference into the engine';
 COMMENT ON COLUMN fleet.user_devices.push_token IS 'Lets others reach the device: never leaves the hub';
+-- As the superuser: row-level security would hide from the check what it has to check.
+RESET ROLE;
 ALTER TABLE identity.sessions ADD FOREIGN KEY (tenant_id, user_device_id)
     REFERENCES fleet.user_devices ON DELETE SET NULL (user_device_id);
+SET LOCAL ROLE ferry_owner;
 COMMENT ON COLUMN identity.sessions.user_device_id IS 'The device the user logged in on, where it is known';
 
 -- ---------------------------------------------------------------- actors

@@ -132,6 +132,8 @@ COMMENT ON COLUMN billing.subscriptions.catalog_plan_id IS 'The plan in our cata
 COMMENT ON COLUMN billing.subscriptions.canceled_by IS 'A user; no reference: outlives that one';
 COMMENT ON COLUMN billing.subscriptions.usage_limits IS '{"<metric>": <limit>, ...}';
 
+-- As the superuser, who alone sees the rows of all tenants.
+RESET ROLE;
 INSERT INTO billing.subscriptions (tenant_id, status, plan_id, plan_name, catalog_plan_id, unit_amount, total_amount,
     current_period_start, current_period_end, next_billing_date, is_trialing, started_at, provider, provider_customer_id,
     provider_subscription_id)
@@ -142,6 +144,7 @@ SELECT s.tenant_id,
        coalesce(s.renews_at, s.started_at + interval '1 month'), s.renews_at, lower(s.status) = 'trial', s.started_at,
        s.provider, s.provider_customer_id, s.provider_sub_id
 FROM billing.tenant_subscription s LEFT JOIN billing.plans p ON p.id = s.plan_id;
+SET LOCAL ROLE ferry_owner;
 DROP TABLE billing.tenant_subscription;
 CREATE VIEW billing.tenant_subscription WITH (security_invoker) AS
     SELECT DISTINCT ON (s.tenant_id) s.tenant_id, s.catalog_plan_id AS plan_id, lower(s.status::text) AS status, s.started_at,
@@ -149,8 +152,11 @@ CREATE VIEW billing.tenant_subscription WITH (security_invoker) AS
     FROM billing.subscriptions s WHERE s.deleted_at IS NULL ORDER BY s.tenant_id, s.started_at DESC, s.id DESC;
 COMMENT ON VIEW billing.tenant_subscription IS 'The newest subscription of each tenant, as older programs know it';
 
+-- As the superuser: row-level security would hide from the check what it has to check.
+RESET ROLE;
 ALTER TABLE identity.tenants ADD FOREIGN KEY (id, subscription_id)
     REFERENCES billing.subscriptions (tenant_id, id) ON DELETE SET NULL (subscription_id);
+SET LOCAL ROLE ferry_owner;
 
 CREATE TABLE billing.usage_records (
     tenant_id            uuid NOT NULL REFERENCES identity.tenants ON DELETE CASCADE,

@@ -1,0 +1,77 @@
+#!/usr/bin/python3
+"""A database of the first model is brought to this one: every row is still there."""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+import shutil
+import unittest
+import uuid
+
+import ferry_pg
+from ferry_case import HubCase
+
+HUB = os.path.join(os.environ["FERRY_BUILD"], "bin", "ferry-hub")
+FIRST = 8  # the last migration of the first model
+
+
+class Migration(HubCase):
+    PARTS = ("engine",)
+
+    def setUp(self):
+        super().setUp()
+        self.folder = tempfile.mkdtemp(prefix="ferry-model-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        for number, name, text in ferry_pg.migrations("model"):
+            if number <= FIRST:
+                self.sql(text)
+                self.sql("INSERT INTO ferry.migration (part, number, name, sha256) VALUES ('model', %s, %s, %s)",
+                         number, name, hashlib.sha256(text.encode()).digest())
+        self.t = self.tenant()
+        self.user = self.value("INSERT INTO identity.users (tenant_id, email, password_hash) VALUES (%s, 'a@b.c', 'x') RETURNING id", self.t)
+        self.role = self.value("SELECT id FROM identity.roles WHERE tenant_id = %s AND code = 'sales_exec'", self.t)
+        self.entry = uuid.uuid4()
+        self.sql("INSERT INTO identity.user_roles VALUES (%s, %s, %s)", self.t, self.user, self.role)
+        self.sql("INSERT INTO identity.audit_logs (tenant_id, id, user_id, action, entity_type, entity_id, before_data, after_data, "
+                 "ip_address, created_at) VALUES (%s, %s, %s, 'deal.moved', 'deal', %s, '{\"a\": 1}', '{\"a\": 2}', '10.0.0.1', "
+                 "'2025-02-03 04:05:06+00')", self.t, self.entry, self.user, self.user)
+        plan = self.value("INSERT INTO billing.plans (code, name, tier) VALUES ('gold', 'Gold', 2) RETURNING id")
+        self.sql("INSERT INTO billing.tenant_subscription (tenant_id, plan_id, status, started_at, renews_at, provider, provider_sub_id) "
+                 "VALUES (%s, %s, 'trial', '2025-01-01', '2025-02-01', 'stripe', 'sub_1')", self.t, plan)
+
+    def migrate(self):
+        done = subprocess.run([HUB, "migrate", "--database", self.db.dsn("postgres"), "--state-dir", self.folder,
+                               "--sql", ferry_pg.SQL, "--json"], capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def check(self):
+        self.assertEqual(self.sql("SELECT email::text, password_hash, status FROM identity.users"), [("a@b.c", "x", "active")])
+        self.assertEqual(self.sql("SELECT user_id, role_id, scope_kind::text FROM identity.role_assignments"),
+                         [(self.user, self.role, "TENANT")])
+        self.assertEqual(self.sql("SELECT tenant_id, user_id, role_id FROM identity.user_roles"), [(self.t, self.user, self.role)])
+        self.assertEqual(self.sql("SELECT id, user_id, action, entity_type, before_data, after_data, ip_address, created_at::text "
+                                  "FROM identity.audit_logs WHERE entity_type = 'deal'"),
+                         [(self.entry, self.user, "deal.moved", "deal", {"a": 1}, {"a": 2}, "10.0.0.1", "2025-02-03 04:05:06+00")])
+        self.assertEqual(self.sql("SELECT ok, problem FROM governance.verify_audit(%s)", self.t), [(True, None)])
+        self.assertEqual(self.sql("SELECT status, started_at::date::text, renews_at::date::text, provider, provider_sub_id "
+                                  "FROM billing.tenant_subscription"), [("trialing", "2025-01-01", "2025-02-01", "stripe", "sub_1")])
+        self.assertEqual(self.sql("SELECT slug::text, status::text, max_users, isolation_level::text FROM identity.tenants"),
+                         [("acme", "ACTIVE", None, "SHARED_DATABASE")])
+
+    def test_rows_of_the_first_model_are_there_after_migration_and_after_another(self):
+        self.migrate()
+        self.check()
+        self.assert_sound()
+        self.migrate()
+        self.check()
+
+    def test_tenant_made_after_migration_has_limits_by_default(self):
+        self.migrate()
+        made = self.tenant("later")
+        self.assertEqual(self.sql("SELECT max_users, max_storage, max_api_calls FROM identity.tenants WHERE id = %s", made),
+                         [(10, 1024, 10000)])
+
+
+if __name__ == "__main__":
+    unittest.main()
