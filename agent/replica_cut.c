@@ -263,7 +263,7 @@ static void merge_entries(struct cut *c, struct table *t, const char *key, int64
 	struct replica *r = c->r;
 	struct cell first_old[FERRY_COLUMNS_MAX], second_old[FERRY_COLUMNS_MAX];
 	struct entry first, second;
-	int a, b = e->op & OP_MASK;
+	int a, b = e->op & OP_MASK, merged;
 
 	arena_reset(&r->work);
 	if (!read_logged(r, first_seq, &first, first_old) || !read_logged(r, e->seq, &second, second_old))
@@ -285,8 +285,10 @@ static void merge_entries(struct cut *c, struct table *t, const char *key, int64
 		struct base_note notes[FERRY_COLUMNS_MAX + 1];
 		int n;
 
+		/* Only a column that was edited twice may have ended as it began. */
+		merged = (first.mask & second.mask) != 0 ? OP_MERGED : first.op & OP_MERGED;
 		take_old(&first, &second, second.mask & ~first.mask);
-		first.op = b == OP_DELETE ? OP_DELETE : OP_UPDATE | OP_MERGED;
+		first.op = b == OP_DELETE ? OP_DELETE : OP_UPDATE | merged;
 		first.mask |= second.mask;
 		n = inherited_bases(c, t, key, &first, notes);
 		gate_run(&r->g, q(r, Q_PENDING_NUMBER), "itiib", (int64_t)t->t->table, key, first_seq, c->set.number,

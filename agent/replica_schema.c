@@ -6,6 +6,11 @@
 
 #define AT_NOW "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
+/* Columns of one update trigger. An UPDATE of one column pays for comparing so
+ * many; one of all columns writes an entry for each trigger that finds a
+ * change, which the cut puts together again (REPLICA.md, Capture). */
+#define UPDATE_COLUMNS 5
+
 /* ---- In memory ---- */
 
 static const char *text_of(struct arena *a, sqlite3_stmt *s, int i)
@@ -268,9 +273,9 @@ static void run_built(struct replica *r, sqlite3_str *s)
 	sqlite3_free(sql);
 }
 
-static void append_old_names(sqlite3_str *s, uint32_t count)
+static void append_old_names(sqlite3_str *s, uint32_t first, uint32_t end)
 {
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = first; i < end; i++)
 		sqlite3_str_appendf(s, ", o%u", i);
 }
 
@@ -281,47 +286,78 @@ static void append_columns(sqlite3_str *s, const struct schema_table *t, const c
 }
 
 /* SQLite with recursive_triggers off (its default) deletes the row that a
- * REPLACE replaces without a word; the note tells what it was (R16). */
-static void insert_triggers(struct replica *r, const struct schema_table *t)
+ * REPLACE replaces without a word; the note tells what it was (R16). Every
+ * insert runs the first trigger, hardly any finds a row: so the wide INSERT
+ * stands behind a view, and its registers are made only where it runs. */
+static void note_triggers(struct replica *r, const struct schema_table *t)
 {
 	sqlite3_str *s = sqlite3_str_new(NULL);
 
-	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_note\" BEFORE INSERT ON \"%w\" "
-			       "WHEN EXISTS(SELECT 1 FROM \"%w\" WHERE \"%w\" = NEW.\"%w\") BEGIN "
-			       "INSERT INTO ferry_log(tbl, key, op, mask, tc, at", t->table, t->name, t->name, t->key, t->key);
-	append_old_names(s, t->column_count);
-	sqlite3_str_appendf(s, ") SELECT %u, NEW.\"%w\", 4, 0, total_changes(), " AT_NOW, t->table, t->key);
+	sqlite3_str_appendf(s, "CREATE VIEW \"ferry_%u_old\"(key) AS SELECT NULL WHERE 0;"
+			       "CREATE TRIGGER \"ferry_%u_note\" BEFORE INSERT ON \"%w\" "
+			       "WHEN NEW.\"%w\" IN (SELECT \"%w\" FROM \"%w\") BEGIN "
+			       "INSERT INTO \"ferry_%u_old\"(key) VALUES (NEW.\"%w\"); END;",
+			    t->table, t->table, t->name, t->key, t->key, t->name, t->table, t->key);
+	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_noted\" INSTEAD OF INSERT ON \"ferry_%u_old\" BEGIN "
+			       "INSERT INTO ferry_log(tbl, key, op, mask, tc, at", t->table, t->table);
+	append_old_names(s, 0, t->column_count);
+	sqlite3_str_appendf(s, ") SELECT %u, NEW.key, 4, 0, total_changes(), " AT_NOW, t->table);
 	append_columns(s, t, "");
-	sqlite3_str_appendf(s, " FROM \"%w\" WHERE \"%w\" = NEW.\"%w\"; END;", t->name, t->key, t->key);
-	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_insert\" AFTER INSERT ON \"%w\" BEGIN "
-			       "INSERT INTO ferry_log(tbl, key, op, tc, at) "
-			       "VALUES (%u, NEW.\"%w\", 1, total_changes(), " AT_NOW "); END",
-			    t->table, t->name, t->table, t->key);
+	sqlite3_str_appendf(s, " FROM \"%w\" WHERE \"%w\" = NEW.key; END", t->name, t->key);
 	run_built(r, s);
 }
 
-static void update_triggers(struct replica *r, const struct schema_table *t)
+static void insert_trigger(struct replica *r, const struct schema_table *t)
+{
+	gate_execf(&r->g, "CREATE TRIGGER \"ferry_%u_insert\" AFTER INSERT ON \"%w\" BEGIN "
+			  "INSERT INTO ferry_log(tbl, key, op, tc, at) "
+			  "VALUES (%u, NEW.\"%w\", 1, total_changes(), " AT_NOW "); END",
+		   t->table, t->name, t->table, t->key);
+}
+
+static void key_trigger(struct replica *r, const struct schema_table *t)
+{
+	gate_execf(&r->g, "CREATE TRIGGER \"ferry_%u_key\" BEFORE UPDATE OF \"%w\" ON \"%w\" "
+			  "WHEN OLD.\"%w\" IS NOT NEW.\"%w\" BEGIN SELECT RAISE(ABORT, %Q); END",
+		   t->table, t->key, t->name, t->key, t->key,
+		   "The key of a row cannot change: delete the row and insert a new one.");
+}
+
+/* Two spellings of a NOCASE text are equal to SQLite, but not the same. */
+static void append_same(sqlite3_str *s, const struct schema_column *c)
+{
+	sqlite3_str_appendf(s, "OLD.\"%w\"%s IS NEW.\"%w\"", c->name, c->kind == KIND_CITEXT ? " COLLATE BINARY" : "", c->name);
+}
+
+/* Captures the columns from `first` up to `end`, if one of them is named in
+ * the UPDATE: SQLite then reads and compares these alone. */
+static void update_trigger(struct replica *r, const struct schema_table *t, uint32_t first, uint32_t end)
 {
 	sqlite3_str *s = sqlite3_str_new(NULL);
+	const struct schema_column *c = t->columns;
 
-	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_key\" BEFORE UPDATE OF \"%w\" ON \"%w\" "
-			       "WHEN OLD.\"%w\" IS NOT NEW.\"%w\" BEGIN SELECT RAISE(ABORT, %Q); END;",
-			    t->table, t->key, t->name, t->key, t->key,
-			    "The key of a row cannot change: delete the row and insert a new one.");
-	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_update\" AFTER UPDATE ON \"%w\" WHEN ", t->table, t->name);
-	for (uint32_t i = 0; i < t->column_count; i++)
-		sqlite3_str_appendf(s, "%sOLD.\"%w\" IS NOT NEW.\"%w\"", i == 0 ? "" : " OR ", t->columns[i].name,
-				    t->columns[i].name);
-	sqlite3_str_appendall(s, " BEGIN INSERT INTO ferry_log(tbl, key, op, mask, tc, at");
-	append_old_names(s, t->column_count);
+	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_update_%u\" AFTER UPDATE OF ", t->table, first);
+	for (uint32_t i = first; i < end; i++)
+		sqlite3_str_appendf(s, "%s\"%w\"", i == first ? "" : ", ", c[i].name);
+	sqlite3_str_appendf(s, " ON \"%w\" WHEN ", t->name);
+	for (uint32_t i = first; i < end; i++) {
+		sqlite3_str_appendall(s, i == first ? "NOT (" : " AND ");
+		append_same(s, &c[i]);
+	}
+	sqlite3_str_appendall(s, ") BEGIN INSERT INTO ferry_log(tbl, key, op, mask, tc, at");
+	append_old_names(s, first, end);
 	sqlite3_str_appendf(s, ") VALUES (%u, OLD.\"%w\", 2, ", t->table, t->key);
-	for (uint32_t i = 0; i < t->column_count; i++)
-		sqlite3_str_appendf(s, "%s((OLD.\"%w\" IS NOT NEW.\"%w\") << %u)", i == 0 ? "" : " | ",
-				    t->columns[i].name, t->columns[i].name, i);
+	for (uint32_t i = first; i < end; i++) {
+		sqlite3_str_appendall(s, i == first ? "iif(" : " | iif(");
+		append_same(s, &c[i]);
+		sqlite3_str_appendf(s, ", 0, %lld)", (long long)(UINT64_C(1) << i));
+	}
 	sqlite3_str_appendall(s, ", total_changes(), " AT_NOW);
-	for (uint32_t i = 0; i < t->column_count; i++)
-		sqlite3_str_appendf(s, ", CASE WHEN OLD.\"%w\" IS NOT NEW.\"%w\" THEN OLD.\"%w\" END", t->columns[i].name,
-				    t->columns[i].name, t->columns[i].name);
+	for (uint32_t i = first; i < end; i++) {
+		sqlite3_str_appendall(s, ", iif(");
+		append_same(s, &c[i]);
+		sqlite3_str_appendf(s, ", NULL, OLD.\"%w\")", c[i].name);
+	}
 	sqlite3_str_appendall(s, "); END");
 	run_built(r, s);
 }
@@ -332,7 +368,7 @@ static void delete_trigger(struct replica *r, const struct schema_table *t)
 
 	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_delete\" AFTER DELETE ON \"%w\" BEGIN "
 			       "INSERT INTO ferry_log(tbl, key, op, mask, tc, at", t->table, t->name);
-	append_old_names(s, t->column_count);
+	append_old_names(s, 0, t->column_count);
 	sqlite3_str_appendf(s, ") VALUES (%u, OLD.\"%w\", 3, 0, total_changes(), " AT_NOW, t->table, t->key);
 	append_columns(s, t, "OLD.");
 	sqlite3_str_appendall(s, "); END");
@@ -369,10 +405,12 @@ void triggers_create(struct replica *r, const struct schema_table *t)
 		read_only_table(r, t);
 		return;
 	}
-	insert_triggers(r, t);
+	note_triggers(r, t);
+	insert_trigger(r, t);
 	delete_trigger(r, t);
-	if (t->column_count > 0)
-		update_triggers(r, t);
+	key_trigger(r, t);
+	for (uint32_t i = 0; i < t->column_count; i += UPDATE_COLUMNS)
+		update_trigger(r, t, i, i + UPDATE_COLUMNS < t->column_count ? i + UPDATE_COLUMNS : t->column_count);
 	for (uint32_t i = 0; i < t->column_count; i++) {
 		if (t->columns[i].read_only)
 			read_only_column(r, t, &t->columns[i]);
@@ -394,6 +432,7 @@ void triggers_drop(struct replica *r, const struct schema_table *t)
 	else
 		gate_exec(&r->g, names);
 	sqlite3_free(names);
+	gate_execf(&r->g, "DROP VIEW IF EXISTS \"ferry_%u_old\"", t->table);
 }
 
 void live_tables_create(struct replica *r, const struct schema *schema)

@@ -17,6 +17,7 @@ const struct hub_limits hub_limits_default = {
 	.fill_chunk_bytes = 256u << 10,
 	.hello_timeout_us = 10000000,
 	.poll_interval_us = 100000,
+	.shut_retry_us = 30000000,
 };
 
 int64_t core_now(const struct hub_core *core)
@@ -356,7 +357,7 @@ static void polled(void *ctx, enum ferry_error e, int64_t last_position)
 	core->polling = false;
 	if (e == FERRY_OK) {
 		for (t = TAILQ_FIRST(&core->tenants); t != NULL; t = TAILQ_NEXT(t, link)) {
-			ring_know(t, last_position);
+			ring_know(t, core->ops->position ? core->ops->position(core->store, &t->id, last_position) : last_position);
 			ring_work(t);
 		}
 	}

@@ -43,6 +43,7 @@ struct hub_limits {
 	uint32_t fill_chunk_bytes;       /* 256 KiB */
 	int64_t hello_timeout_us;        /* 10 s */
 	int64_t poll_interval_us;        /* 100 ms */
+	int64_t shut_retry_us;           /* a device of a tenant that is shut may come again after: 30 s */
 };
 extern const struct hub_limits hub_limits_default;
 
@@ -69,6 +70,9 @@ void hub_core_drained(struct hub_core *core, struct hub_session *s);
 void hub_core_closed(struct hub_core *core, struct hub_session *s);
 void hub_core_tick(struct hub_core *core);
 void hub_core_revoke(struct hub_core *core, const struct uuid *device); /* takes effect at once */
+/* What holds for a tenant now (struct hub_device: shut, held): its sessions
+ * that began under something else end, and come again. */
+void hub_core_tenant(struct hub_core *core, const struct uuid *tenant, int shut, int held);
 void hub_core_drain(struct hub_core *core); /* shutting down: finish what is under way, close with a retry hint */
 
 struct hub_core_stats {

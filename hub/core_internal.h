@@ -283,6 +283,7 @@ void session_enter(struct hub_session *s, enum session_state to);
 /* Ends it with a message error. retry_after_ms < 0: no retry. */
 void session_fail(struct hub_session *s, int code, int64_t retry_after_ms, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+void session_turn_away(struct hub_session *s, int code); /* the device or its tenant may not come in */
 bool session_has_scope(const struct hub_session *s, const char *scope);
 bool session_up(const struct hub_session *s); /* FILLING or LIVE, with its link */
 void session_send(struct hub_session *s, const struct message *m); /* takes no credit */

@@ -161,9 +161,10 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 			s->settled_above_count < FERRY_SETTLED_ABOVE_MAX ? s->settled_above_count : FERRY_SETTLED_ABOVE_MAX,
 		.scopes = s->scopes,
 		.scope_count = s->scope_count,
-		.credit_bytes = core->limits.session_credit_bytes,
+		.credit_bytes = s->credit_in,
 		.message_bytes_max = core->limits.message_bytes_max,
 		.clock = core->fx.wall(core->shell),
+		.held = s->found.held,
 	};
 	session_send(s, &m);
 	if (schema->hash == s->hello.schema_hash)
@@ -194,7 +195,8 @@ static void welcome(struct hub_session *s, const struct schema *schema)
 	}
 	close_older(s);
 	place_fill(s, mode);
-	s->credit_in = core->limits.session_credit_bytes;
+	/* Who has no credit cannot push, and keeps its outbox. */
+	s->credit_in = s->found.held == FERRY_OK ? core->limits.session_credit_bytes : 0;
 	s->credit_out = s->hello.credit_bytes;
 	s->tenant->schema_hash = schema->hash;
 	s->committed_at = core_now(core);
@@ -234,8 +236,8 @@ static int admit(const struct hub_session *s, const struct hub_device *d)
 {
 	if (d->revoked)
 		return FERRY_REVOKED;
-	if (!d->tenant_active)
-		return FERRY_TENANT_SUSPENDED;
+	if (d->shut != FERRY_OK)
+		return d->shut;
 	if (!uuid_is_zero(&d->incarnation) && !uuid_equal(&d->incarnation, &s->hello.incarnation))
 		return FERRY_CLONE;
 	return FERRY_OK;
@@ -247,8 +249,7 @@ static void take_device(struct hub_session *s, const struct hub_device *d)
 
 	s->device = d->id;
 	if (code != FERRY_OK) {
-		session_fail(s, code, ferry_error_class(code) == FERRY_CLASS_RETRY ? 60 * RETRY_HINT_MS : -1, "%s",
-			     ferry_error_text(code));
+		session_turn_away(s, code);
 		return;
 	}
 	s->tenant = core_tenant(s->core, &d->tenant);

@@ -138,7 +138,6 @@ static void device_found(struct pg_op *op)
 	v->id = pg_uuid(b, call, 0, D_ID);
 	v->tenant = pg_uuid(b, call, 0, D_TENANT);
 	v->revoked = pg_bool(b, call, 0, D_REVOKED);
-	v->tenant_active = true;
 	p = pg_bytes(b, call, 0, D_INCARNATION, &n);
 	if (n == sizeof(v->incarnation.b))
 		memcpy(v->incarnation.b, p, n);

@@ -37,8 +37,27 @@ enum pg_failure_class pg_class_of_sqlstate(const char *sqlstate)
 	return PG_REFUSED;
 }
 
+/* "FE316": a rule in SQL that says itself which code of [P 11] it means. */
+static int own_code(const char *sqlstate)
+{
+	int code = 0;
+
+	if (strncmp(sqlstate, "FE", 2) != 0)
+		return FERRY_OK;
+	for (const char *p = sqlstate + 2; *p; p++) {
+		if (*p < '0' || *p > '9')
+			return FERRY_OK;
+		code = code * 10 + (*p - '0');
+	}
+	return ferry_error_class(code) == FERRY_CLASS_REFUSE ? code : FERRY_OK;
+}
+
 int pg_code_of_failure(const struct pg_failure *f)
 {
+	int own = own_code(f->sqlstate);
+
+	if (own != FERRY_OK)
+		return own;
 	if (strcmp(f->sqlstate, "23505") == 0 || strcmp(f->sqlstate, "23P01") == 0)
 		return FERRY_UNIQUE;
 	if (strcmp(f->sqlstate, "23503") == 0)
@@ -56,6 +75,10 @@ void pg_sentence_of_failure(const struct pg_failure *f, struct ferry_why *why)
 {
 	enum ferry_error ignored = FERRY_OK;
 
+	if (own_code(f->sqlstate) != FERRY_OK) {
+		ferry_why_set(why, "%s", f->message);
+		return;
+	}
 	switch (pg_code_of_failure(f)) {
 	case FERRY_UNIQUE:
 		ignored = ferry_fail(why, FERRY_UNIQUE, "another row of %s has this value already (rule %s)", f->table,

@@ -138,7 +138,7 @@ static void catalog_load(struct pg_op *op)
 	pg_batch_reset(&op->batch);
 	/* The generation is read first: what changes meanwhile shows as newer. */
 	pg_call(&op->batch, "SELECT n FROM ferry.generation");
-	pg_catalog_ask(&op->batch, &op->tenant);
+	pg_catalog_ask(&op->batch, &op->tenant, &op->store->config.set);
 	pg_op_run(op, catalog_loaded);
 }
 

@@ -11,7 +11,8 @@
 static const char tables_sql[] =
 	"SELECT t.tbl, t.nsp, t.name, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, s.joins, s.expr, "
 	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p') "
-	"FROM ferry.tracked t, LATERAL ferry.scope_sql(t.tbl) s ORDER BY t.tbl";
+	"FROM ferry.tracked t, LATERAL ferry.scope_sql(t.tbl) s "
+	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 ORDER BY t.tbl";
 enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY };
 
 static const char columns_sql[] =
@@ -19,7 +20,8 @@ static const char columns_sql[] =
 	"coalesce(c.ref_tbl, 0), c.wire_expr, c.in_expr, c.hash_expr, "
 	"(SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = t.relid AND d.adnum = c.num), "
 	"c.generated "
-	"FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl ORDER BY c.tbl, c.num";
+	"FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
+	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 ORDER BY c.tbl, c.num";
 enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_LABELS, C_REF, C_WIRE, C_IN, C_HASH,
        C_DEFAULT_SQL, C_GENERATED };
 
@@ -303,12 +305,14 @@ uint64_t pg_schema_hash_read(const struct pg_batch *b, uint32_t call)
 	return pg_rows(b, call) ? (uint64_t)pg_int(b, call, 0, 0) : 0;
 }
 
-uint32_t pg_catalog_ask(struct pg_batch *b, const struct uuid *tenant)
+uint32_t pg_catalog_ask(struct pg_batch *b, const struct uuid *tenant, const struct uuid *set)
 {
 	uint32_t first = pg_schema_hash_ask(b, tenant);
 
 	pg_call(b, tables_sql);
+	pg_arg_uuid(b, set);
 	pg_call(b, columns_sql);
+	pg_arg_uuid(b, set);
 	return first;
 }
 

@@ -62,9 +62,9 @@ struct pg_catalog {
 struct pg_table *pg_catalog_table(const struct pg_catalog *c, uint32_t tbl);
 int pg_table_column(const struct pg_table *t, uint16_t num);
 
-/* Adds the statements that read the catalogue of a tenant; the results start
- * at the returned index. */
-uint32_t pg_catalog_ask(struct pg_batch *b, const struct uuid *tenant);
+/* Adds the statements that read the catalogue of a set of schemas (zero: the
+ * shared one) as a tenant sees it; the results start at the returned index. */
+uint32_t pg_catalog_ask(struct pg_batch *b, const struct uuid *tenant, const struct uuid *set);
 /* Makes the catalogue of the answers, with one reference. */
 FERRY_CHECK enum ferry_error pg_catalog_read(const struct pg_batch *b, uint32_t first, struct pg_catalog **out);
 void pg_catalog_free(struct pg_catalog *c);

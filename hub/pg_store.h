@@ -16,6 +16,7 @@ struct pg_store;
 
 struct pg_store_config {
 	const char *conninfo;      /* of the role ferry_hub; copied */
+	struct uuid set;           /* the tenant whose own set of schemas it serves; zero: the shared set */
 	uint32_t connections;      /* 0: 4 */
 	uint32_t lock_timeout_ms;  /* a merge waits so long for a row; 0: 300 */
 	uint32_t message_bytes_max; /* of a frame; 0: FERRY_MESSAGE_BYTES_MAX */
@@ -32,6 +33,13 @@ struct pg_store *pg_store_open(const struct pg_store_config *config, const struc
 void pg_store_close(struct pg_store *s);
 
 extern const struct hub_store_ops pg_store_ops;
+
+/* What the database knows of a device (NULL: nothing), as text for another
+ * store that takes it over (hub/places.h). The answer comes as with
+ * hub_store_ops. */
+void pg_store_card(struct pg_store *s, const uint8_t fingerprint[32],
+		   void (*came)(void *ctx, enum ferry_error e, const char *card), void *ctx);
+void pg_store_adopt(struct pg_store *s, const char *card, void (*adopted)(void *ctx, enum ferry_error e), void *ctx);
 
 struct pg_store_stats {
 	uint32_t links_ready, links, waiting, operations;

@@ -1,5 +1,6 @@
-/* Who may connect: the certificates of the device table, in memory, so that
- * a link can be let in or turned away while its handshake waits.
+/* Who may connect, and where its tenant lives: the certificates of the device
+ * table and the table of tenants, in memory, so that a link can be let in or
+ * turned away while its handshake waits, and work finds its database.
  *
  * Loaded at start and whenever a cheap look (a checksum over the table) shows
  * a difference, so that what another hub or plain SQL enrolled or revoked is
@@ -17,9 +18,18 @@
 
 struct registry;
 
+/* A row of ferry.tenancy. Lives until the next look that finds it changed. */
+struct registry_tenant {
+	struct uuid id;
+	bool own_schema;      /* a set of schemas of its own, in that database */
+	const char *conninfo; /* where its database differs from the home one; "": it is that */
+	int shut, held;       /* as in struct hub_device */
+};
+
 struct registry_effects {
 	void (*revoked)(void *ctx, const struct uuid *device); /* it was known as good */
 	void (*loaded)(void *ctx, uint32_t devices);           /* the first time */
+	void (*tenant)(void *ctx, const struct registry_tenant *t); /* it is new, or changed */
 	void (*log)(void *ctx, const char *text);
 };
 
@@ -32,7 +42,13 @@ void registry_close(struct registry *r); /* accepts NULL */
 enum ferry_error registry_ask(struct registry *r, const uint8_t fingerprint[32]);
 void registry_refresh(struct registry *r); /* look at once */
 /* What this hub just did itself. */
-void registry_add(struct registry *r, const struct uuid *device, const uint8_t fingerprint[32]);
+void registry_add(struct registry *r, const struct uuid *tenant, const struct uuid *device,
+		  const uint8_t fingerprint[32]);
+/* NULL: not known (yet): it lives in the home database, and nothing is against it. */
+const struct registry_tenant *registry_tenant(const struct registry *r, const struct uuid *id);
+bool registry_tenant_of(const struct registry *r, const uint8_t fingerprint[32], struct uuid *out_tenant);
+/* One more call of a tenant; written with the next look. */
+void registry_count_call(struct registry *r, const struct uuid *tenant);
 uint32_t registry_count(const struct registry *r);
 
 #endif

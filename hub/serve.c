@@ -11,6 +11,7 @@
 #include "hub/migrate.h"
 #include "hub/pg_admin.h"
 #include "hub/pg_loop.h"
+#include "hub/places.h"
 #include "shared/link.h"
 #include "shared/log.h"
 #include "shared/loop.h"
@@ -26,6 +27,7 @@ struct serve {
 	struct pg_io io;
 	struct pg_store *store;
 	struct registry *registry;
+	struct places *places;
 	struct enrol_desk *desk;
 	struct hub_core *core;
 	struct loop_timer *core_timer, *drain_timer;
@@ -209,6 +211,12 @@ static void on_loaded(void *ctx, uint32_t devices)
 	    LOG_INT("enrol_port", s->view.enrol_port));
 }
 
+static void on_tenant(void *ctx, const struct registry_tenant *t)
+{
+	struct serve *s = ctx;
+	hub_core_tenant(s->core, &t->id, t->shut, t->held);
+}
+
 static void on_registry_log(void *ctx, const char *text)
 {
 	say(ctx, LEVEL_WARNING, "registry", text);
@@ -221,7 +229,8 @@ static void on_enrolled(void *ctx, const struct uuid *tenant, const struct uuid 
 	struct log_context log = {0};
 	uuid_format(tenant, log.tenant);
 	uuid_format(device, log.device);
-	registry_add(s->registry, device, fingerprint);
+	registry_add(s->registry, tenant, device, fingerprint);
+	registry_refresh(s->registry); /* its tenant may be new, too */
 	LOG(LEVEL_INFO, &log, "device_enrolled", LOG_TEXT("name", name));
 }
 
@@ -311,20 +320,25 @@ static enum ferry_error make_core(struct serve *s)
 	limits.fill_chunk_bytes = (uint32_t)t->fill_bytes;
 	limits.hello_timeout_us = t->hello_timeout_us;
 	limits.poll_interval_us = t->poll_interval_us;
+	limits.shut_retry_us = t->shut_retry_us;
 	struct pg_store_config store = {.conninfo = t->database,
 					.connections = (uint32_t)t->connections,
 					.lock_timeout_ms = (uint32_t)(t->lock_timeout_us / 1000),
 					.log = on_store_log,
 					.log_ctx = s};
 	s->store = pg_store_open(&store, &s->io);
+	struct places_config places = {.home = s->store, .registry = s->registry, .store = store,
+				       .idle_us = t->placement_idle_us};
 	if (s->store)
-		s->core = hub_core_new(&limits, &effects, s, &pg_store_ops, s->store);
+		s->places = places_open(&places, &s->io);
+	if (s->places)
+		s->core = hub_core_new(&limits, &effects, s, &places_ops, s->places);
 	return s->core ? FERRY_OK : FERRY_NO_MEMORY;
 }
 
 static enum ferry_error make_registry(struct serve *s)
 {
-	static const struct registry_effects registry_effects = {on_revoked, on_loaded, on_registry_log};
+	static const struct registry_effects registry_effects = {on_revoked, on_loaded, on_tenant, on_registry_log};
 	s->registry = registry_open(s->settings->database, &s->io, s->settings->registry_interval_us,
 				    &registry_effects, s);
 	return s->registry ? FERRY_OK : FERRY_NO_MEMORY;
@@ -407,9 +421,9 @@ static enum ferry_error begin(struct serve *s, struct ferry_why *why)
 	if (e == FERRY_OK)
 		e = loop_signals(s->loop, on_signal, s, why);
 	if (e == FERRY_OK)
-		e = make_core(s);
+		e = make_registry(s); /* its first answer comes from the loop: the core is there by then */
 	if (e == FERRY_OK)
-		e = make_registry(s);
+		e = make_core(s);
 	if (e == FERRY_OK)
 		e = listen_devices(s, why);
 	if (e == FERRY_OK)
@@ -426,9 +440,10 @@ static void finish(struct serve *s)
 	http_server_free(s->enrolment);
 	link_server_free(s->devices);
 	enrol_desk_close(s->desk);
-	registry_close(s->registry);
+	places_close(s->places);
 	if (s->store)
 		pg_store_close(s->store);
+	registry_close(s->registry);
 	if (s->core)
 		hub_core_free(s->core);
 	loop_timer_free(s->core_timer);

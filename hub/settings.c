@@ -43,6 +43,8 @@ static const struct config_key keys[] = {
 	{KEY("pg.connections", INT, connections, "4"), .min = 2, .max = 64, .text = "Connections of the store."},
 	{KEY("pg.lock_timeout", TIME, lock_timeout_us, "300ms"), .min = 1000, .max = 60 * SECOND,
 	 .text = "How long a merge waits for a row that somebody else holds."},
+	{KEY("pg.placement_idle", TIME, placement_idle_us, "5min"), .min = 30 * SECOND, .max = DAY,
+	 .text = "Connections to a database or set of schemas beside the home one are closed when unused for so long."},
 	{KEY("limits.links", INT, links_max, "4000"), .min = 1, .max = 100000, .text = "Devices connected at a time."},
 	{KEY("limits.session_credit", BYTES, session_credit, "4MiB"), .min = 1 << 20, .max = 64 << 20,
 	 .text = "What a device may have under way to the hub."},
@@ -60,6 +62,8 @@ static const struct config_key keys[] = {
 	 .text = "Pause between looks for commits of others."},
 	{KEY("timing.registry", TIME, registry_interval_us, "1s"), .min = 10000, .max = 3600 * SECOND,
 	 .text = "Pause between looks for devices enrolled or revoked elsewhere."},
+	{KEY("timing.tenant_retry", TIME, shut_retry_us, "30s"), .min = 10000, .max = DAY,
+	 .text = "When devices of a suspended tenant, or one whose calls are used up, come again."},
 	{KEY("timing.drain", TIME, drain_timeout_us, "10s"), .min = 0, .max = 600 * SECOND,
 	 .text = "How long a stopping hub finishes what is under way."},
 };

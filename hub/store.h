@@ -18,7 +18,8 @@ struct hub_device { /* a row of ferry.device, with what a session needs */
 	struct uuid id;
 	struct uuid tenant;
 	bool revoked;
-	bool tenant_active;
+	int shut;                    /* why the tenant's devices are not let in: TENANT_SUSPENDED ...; or OK */
+	int held;                    /* why nothing is taken from them: TENANT_ARCHIVED ...; or OK */
 	struct uuid incarnation;     /* zero: none yet */
 	int64_t settled;
 	const int64_t *settled_above;
@@ -132,6 +133,10 @@ struct hub_store_ops {
 	void (*fill)(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx);
 	/* The highest position handed out in this database: a cheap look. */
 	void (*poll)(void *store, hub_poll_cb cb, void *ctx);
+	/* A store over several databases answers a poll once for each, and this
+	 * with the highest position of the tenant's; -1: not known yet. NULL:
+	 * what was polled holds for all tenants. */
+	int64_t (*position)(void *store, const struct uuid *tenant, int64_t polled);
 	/* The device has applied everything up to position; its settled
 	 * verdicts up to there need not be kept. Fire and forget. */
 	void (*applied)(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position);

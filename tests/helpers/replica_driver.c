@@ -3,7 +3,8 @@
  *   cut   one look; answers "more" or "done", or the error's name
  *   dump  every change-set of the outbox as a line of JSON, then "end"
  *
- * A new file gets the table items(id, code text, n int, part bool). */
+ * A new file gets the table items(id, code text, n int, flag bool, label citext,
+ * note text, more text): more columns than one trigger for updates takes. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,9 +14,12 @@ static const struct schema_column columns[] = {
 	{.num = 2, .name = "code", .kind = KIND_TEXT},
 	{.num = 3, .name = "n", .kind = KIND_INT},
 	{.num = 4, .name = "flag", .kind = KIND_BOOL},
+	{.num = 5, .name = "label", .kind = KIND_CITEXT},
+	{.num = 6, .name = "note", .kind = KIND_TEXT},
+	{.num = 7, .name = "more", .kind = KIND_TEXT},
 };
 static const struct schema_table tables[] = {
-	{.table = 9, .name = "items", .key = "id", .key_num = 1, .writable = true, .columns = columns, .column_count = 3}};
+	{.table = 9, .name = "items", .key = "id", .key_num = 1, .writable = true, .columns = columns, .column_count = sizeof(columns) / sizeof(columns[0])}};
 static const struct schema schema = {.hash = 1, .tables = tables, .table_count = 1};
 
 static void print_value(const struct value *v)
@@ -32,15 +36,13 @@ static void print_value(const struct value *v)
 
 static void print_block(const struct block *b, bool first)
 {
-	static const char *const names[] = {"code", "n", "flag"};
-
 	for (uint32_t i = 0; i < b->row_count; i++) {
 		char key[UUID_TEXT];
 
 		uuid_format(&b->keys[i], key);
 		printf("%s{\"op\":%d,\"key\":\"%s\",\"values\":{", first && i == 0 ? "" : ",", (int)b->op, key);
 		for (uint16_t c = 0; c < b->column_count; c++) {
-			printf("%s\"%s\":", c == 0 ? "" : ",", names[b->nums[c] - 2]);
+			printf("%s\"%s\":", c == 0 ? "" : ",", columns[b->nums[c] - 2].name);
 			print_value(&b->cells[(size_t)c * b->row_count + i]);
 		}
 		printf("}}");

@@ -16,6 +16,7 @@ import uuid
 
 DRIVER = os.path.join(os.environ.get("FERRY_BUILD", "build"), "bin", "replica-driver")
 INSERT, UPDATE, DELETE = 1, 2, 3
+COLUMNS = ("code", "n", "flag", "label", "note", "more")
 
 
 class Driver:
@@ -79,7 +80,8 @@ def write(path, name, seed, transactions):
                 own.append(str(uuid.UUID(int=rng.getrandbits(128))))
                 db.execute("INSERT INTO items(id, code, n, flag) VALUES (?, ?, ?, ?)", (own[-1], name, i, i % 2))
             elif kind == 2:
-                db.execute("UPDATE items SET n = ?, code = ? WHERE id = ?", (i, name, rng.choice(own)))
+                db.execute("UPDATE items SET n = ?, code = ?, more = ? WHERE id = ?",
+                           (i, name, rng.choice("xyz"), rng.choice(own)))
             elif kind == 3:
                 db.execute("INSERT OR REPLACE INTO items(id, code, n) VALUES (?, ?, ?)", (shared, name, i))
             else:
@@ -103,7 +105,7 @@ def replay(sets):
         for row in s["rows"]:
             if row["op"] == INSERT:
                 assert row["key"] not in rows
-                rows[row["key"]] = {"code": None, "n": None, "flag": None}
+                rows[row["key"]] = dict.fromkeys(COLUMNS)
             if row["op"] == DELETE:
                 del rows[row["key"]]
             else:
@@ -113,9 +115,10 @@ def replay(sets):
 
 def contents(path):
     db = connect(path)
-    rows = {key: {"code": code, "n": n, "flag": None if flag is None else bool(flag)}
-            for key, code, n, flag in db.execute("SELECT id, code, n, flag FROM items")}
+    rows = {row[0]: dict(zip(COLUMNS, row[1:])) for row in db.execute("SELECT id, %s FROM items" % ", ".join(COLUMNS))}
     db.close()
+    for row in rows.values():
+        row["flag"] = None if row["flag"] is None else bool(row["flag"])
     return rows
 
 
@@ -181,6 +184,23 @@ class ForeignWriters(unittest.TestCase):
         db.close()
         self.assertEqual(self.driver.look(), "done")
         self.assertEqual([(len(s["rows"]), s["joined"]) for s in self.driver.dump()], [(4, False)] * 3)
+
+    def test_R4_update_of_many_columns_is_one_row_with_those_that_changed(self):
+        key = str(uuid.UUID(int=5))
+        db = connect(self.path)
+        db.execute("INSERT INTO items(id, code, n, label) VALUES (?, 'a', 1, 'one')", (key,))
+        self.driver.look()
+        db.execute("UPDATE items SET code = 'a', n = 2, flag = NULL, label = 'One', note = 'b', more = 'c'")
+        self.driver.look()
+        db.execute("BEGIN")
+        db.execute("UPDATE items SET n = 3, more = 'd'")
+        db.execute("UPDATE items SET n = 2, note = NULL")
+        db.execute("COMMIT")
+        db.close()
+        self.driver.look()
+        self.assertEqual([s["rows"] for s in self.driver.dump()[1:]],
+                         [[{"op": UPDATE, "key": key, "values": {"n": 2, "label": "One", "note": "b", "more": "c"}}],
+                          [{"op": UPDATE, "key": key, "values": {"note": None, "more": "d"}}]])
 
     def test_rolled_back_writes_leave_no_trace(self):
         db = connect(self.path)

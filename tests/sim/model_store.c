@@ -468,7 +468,7 @@ static void answer_device(void *unused, void *arg)
 	}
 	const char *scopes[SCOPES];
 	int64_t *above = sim_alloc(10000 * sizeof *above);
-	struct hub_device d = {.id = sim_device_id(c->device), .tenant = sim_tenant, .tenant_active = true,
+	struct hub_device d = {.id = sim_device_id(c->device), .tenant = sim_tenant,
 			       .incarnation = db->device[c->device].incarnation, .scopes = scopes,
 			       .settled_above = above, .epoch = {.b = {0xee}}, .head = db->head->position};
 	if (uuid_is_zero(&d.incarnation))

@@ -289,7 +289,7 @@ static void st_applied(void *store, const struct uuid *tenant, const struct uuid
 }
 
 static const struct hub_store_ops store_ops = {st_device, st_schema, st_merge, st_stage,
-					       st_feed,   st_fill,   st_poll,  st_applied};
+					       st_feed,   st_fill,   st_poll,  NULL, st_applied};
 
 static void answer_device(struct call *c)
 {
@@ -647,7 +647,7 @@ static int set_up(void **state)
 	w.packer = packer_new();
 	arena_init(&w.arena, 1 << 28);
 	for (int i = 0; i < DEVICES; i++)
-		w.devices[i] = (struct hub_device){.id = id(i), .tenant = id(200), .tenant_active = true, .scopes = tenant_scope,
+		w.devices[i] = (struct hub_device){.id = id(i), .tenant = id(200), .scopes = tenant_scope,
 						   .scope_count = 2, .epoch = id(99)};
 	limits = hub_limits_default;
 	w.core = hub_core_new(&limits, &effects, NULL, &store_ops, NULL);
@@ -752,7 +752,7 @@ static void refusals_of_hello_end_the_session_with_their_code(void **state)
 	w.devices[2].incarnation = id(77);
 	connect_at(2, 100);
 	assert_ended(2, FERRY_CLONE);
-	w.devices[3].tenant_active = false;
+	w.devices[3].shut = FERRY_TENANT_SUSPENDED;
 	connect_at(3, 100);
 	assert_ended(3, FERRY_TENANT_SUSPENDED);
 	m = hello_message(4, 100);
