@@ -188,6 +188,14 @@ void entry_delete(struct replica *r, uint32_t table, const char *key, int64_t se
 void row_rebase(struct replica *r, struct table *t, const char *key); /* after numbers were added to r->removed */
 
 /* replica_sum.c */
+/* A version-7 UUID in plain SQL of any SQLite since 3.38: 48 bits of
+ * milliseconds since 1970, 74 random ones. 'now' is one instant within a
+ * statement, so that both reads of it agree. */
+#define MS_NOW_SQL "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+#define UUID_SQL \
+	"printf('%08x-%04x-7%03x-%04x-%012x', " MS_NOW_SQL " >> 16, " MS_NOW_SQL " & 65535, random() & 4095, " \
+	"32768 | (random() & 16383), random() & 281474976710655)"
+
 #define ROW_SCOPES_MAX 64
 struct scopes {
 	int64_t ids[ROW_SCOPES_MAX];

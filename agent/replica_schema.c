@@ -253,8 +253,8 @@ char *table_ddl(const struct schema_table *t, const char *prefix)
 {
 	sqlite3_str *s = sqlite3_str_new(NULL);
 
-	sqlite3_str_appendf(s, "CREATE TABLE \"%w%w\"(\"%w\" TEXT PRIMARY KEY NOT NULL CHECK(\"%w\" GLOB '" KEY_GLOB "')",
-			    prefix, t->name, t->key, t->key);
+	sqlite3_str_appendf(s, "CREATE TABLE \"%w%w\"(\"%w\" TEXT PRIMARY KEY NOT NULL DEFAULT (%s) "
+			       "CHECK(\"%w\" GLOB '" KEY_GLOB "')", prefix, t->name, t->key, UUID_SQL, t->key);
 	for (uint32_t i = 0; i < t->column_count; i++)
 		append_column(s, &t->columns[i]);
 	sqlite3_str_appendall(s, ") STRICT");

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import time
 import unittest
 import uuid
 
@@ -201,6 +202,49 @@ class ForeignWriters(unittest.TestCase):
         self.assertEqual([s["rows"] for s in self.driver.dump()[1:]],
                          [[{"op": UPDATE, "key": key, "values": {"n": 2, "label": "One", "note": "b", "more": "c"}}],
                           [{"op": UPDATE, "key": key, "values": {"note": None, "more": "d"}}]])
+
+    def check_keys(self, keys, start_ms, end_ms):
+        """Version-7 UUIDs, all different, in the order of their milliseconds, which lie in the span."""
+        last = 0
+        for key in keys:
+            self.assertRegex(key, "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+            ms = uuid.UUID(key).int >> 80
+            self.assertGreaterEqual(ms, last, "keys go back in time")
+            last = ms
+            self.assertLessEqual(start_ms - 1, ms)
+            self.assertLessEqual(ms, end_ms + 1)
+        self.assertEqual(len(set(keys)), len(keys))
+
+    def test_insert_without_a_key_gets_a_version_7_uuid_that_is_captured(self):
+        start = time.time_ns() // 1000000
+        db = connect(self.path)
+        db.execute("BEGIN")
+        keys = [db.execute("INSERT INTO items(n) VALUES (?) RETURNING id", (i,)).fetchone()[0] for i in range(10000)]
+        db.execute("COMMIT")
+        db.close()
+        self.check_keys(keys, start, time.time_ns() // 1000000)
+        self.driver.look()
+        rows = [row for s in self.driver.dump() for row in s["rows"]]
+        self.assertEqual([(row["op"], row["key"], row["values"]["n"]) for row in rows],
+                         [(INSERT, key, i) for i, key in enumerate(keys)])
+
+    def test_sqlite_shell_inserts_without_keys_and_reads_one_beforehand(self):
+        start = time.time_ns() // 1000000
+        done = subprocess.run(["sqlite3", "-batch", self.path], text=True, capture_output=True, check=True, input="""
+            INSERT INTO items(code) VALUES ('one');
+            INSERT INTO items(code, n) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 10000)
+                SELECT 'many', n FROM c;
+            INSERT OR REPLACE INTO items(id, code, note) SELECT id, 'named', id FROM ferry_uuid;
+            SELECT id FROM ferry_uuid; SELECT id FROM ferry_uuid;
+            SELECT id FROM items ORDER BY rowid;""")
+        ids = done.stdout.split()
+        self.check_keys(ids[2:], start, time.time_ns() // 1000000)
+        self.check_keys(ids[:2], start, time.time_ns() // 1000000)
+        self.driver.look()
+        held = replay(self.driver.dump())
+        self.assertEqual(set(held), set(ids[2:]))
+        named = [key for key, row in held.items() if row["code"] == "named"]
+        self.assertEqual([held[key]["note"] for key in named], named)
 
     def test_rolled_back_writes_leave_no_trace(self):
         db = connect(self.path)
