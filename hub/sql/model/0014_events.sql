@@ -82,7 +82,7 @@ CREATE TABLE events.event_projections (
     state               jsonb NOT NULL,
     stream_id           uuid,
     stream_position     int NOT NULL DEFAULT 0,
-    reducer             regprocedure,
+    reducer             text,
     PRIMARY KEY (tenant_id, id),
     UNIQUE (tenant_id, name)
 );
