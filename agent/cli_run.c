@@ -18,6 +18,16 @@ static const char *todo_of(enum ferry_error e)
 	case FERRY_UNKNOWN_DEVICE:
 	case FERRY_CLONE:
 		return "Enrol this device again with a new token; what was not sent stays in the old replica";
+	case FERRY_TENANT_DELETED:
+		return "Ask the tenant's administrator; a new token makes this device one of another tenant";
+	case FERRY_TENANT_ARCHIVED:
+	case FERRY_QUOTA_STORAGE:
+	case FERRY_TENANT_SUSPENDED:
+	case FERRY_TENANT_INACTIVE:
+	case FERRY_TENANT_PENDING:
+	case FERRY_TENANT_MIGRATING:
+	case FERRY_QUOTA_CALLS:
+		return "Nothing is lost: changes wait in the outbox, and are sent once the tenant may sync again";
 	case FERRY_VERSION:
 		return "Install the newer of agent and hub on both sides";
 	case FERRY_LINK_CLOSED:

@@ -118,6 +118,24 @@ static void add_identity(const struct cli_setting *s, struct json *o)
 	json_release(file);
 }
 
+/* The hub had this device remove a deleted tenant's data, and nobody has
+ * enrolled it anew. */
+static bool add_wiped(const struct cli_setting *s, struct json *o)
+{
+	struct json *file = NULL;
+	if (files_exists(s->paths.replica) || json_read_file(s->paths.status, &file, NULL) != FERRY_OK)
+		return false;
+	const char *state = json_text(json_get(file, "state"));
+	bool wiped = state && strcmp(state, "wiped") == 0;
+	if (wiped) {
+		json_put_text(o, "state", state);
+		json_put_text(o, "unsent_file", json_text(json_get(file, "unsent_file")));
+		json_put_int(o, "unsent_sets", json_int(json_get(file, "unsent_sets"), 0));
+	}
+	json_release(file);
+	return wiped;
+}
+
 static bool gather_status(struct cli *c, struct cli_setting *s, struct json *o, int *exit_code)
 {
 	struct json *rows, *scopes;
@@ -154,6 +172,8 @@ int cli_status(struct cli *c)
 						    {"conflicts", NULL},
 						    {"clock_offset_us", "clock offset (us)"},
 						    {"scopes", NULL},
+						    {"unsent_file", "unsent changes in"},
+						    {"unsent_sets", "unsent change-sets"},
 						    {NULL, NULL}};
 	struct cli_setting s;
 	int exit_code = CLI_OK;
@@ -161,7 +181,7 @@ int cli_status(struct cli *c)
 	if (cli_setting_init(c, &s, &exit_code)) {
 		add_identity(&s, o);
 		add_running(&s, o);
-		if (gather_status(c, &s, o, &exit_code)) {
+		if (add_wiped(&s, o) || gather_status(c, &s, o, &exit_code)) {
 			exit_code = cli_print_object(c, o, columns);
 			o = NULL;
 		}

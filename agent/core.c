@@ -56,6 +56,7 @@ static void forget_link(struct agent_core *core)
 	core->cursor = (struct push_cursor){0};
 	core->held = false;
 	core->hello_sent = core->welcomed = core->caught_up = false;
+	core->not_taking = 0;
 	core->credit = 0;
 	core->credit_owed = 0;
 	core->pings_missed = 0;
@@ -68,8 +69,8 @@ static void enter_live(struct agent_core *core)
 	core->live_since = agent_now(core);
 	core->deadline = 0;
 	core->look = true;
-	core->error = 0;
-	core->why.text[0] = '\0';
+	core->error = core->not_taking;
+	ferry_why_set(&core->why, "%s", core->not_taking ? ferry_error_text(core->not_taking) : "");
 }
 
 /* The one place that changes the state. What may follow what:
@@ -443,6 +444,11 @@ const char *agent_core_why(const struct agent_core *core)
 int agent_core_error(const struct agent_core *core)
 {
 	return core->error;
+}
+
+bool agent_core_held(const struct agent_core *core)
+{
+	return core->state == AGENT_LIVE && core->caught_up && core->not_taking && !core->inbox;
 }
 
 bool agent_core_idle(const struct agent_core *core)

@@ -60,6 +60,8 @@ void agent_core_stop(struct agent_core *core);               /* orderly end */
 enum agent_state agent_core_state(const struct agent_core *core);
 const char *agent_core_why(const struct agent_core *core);   /* last problem, one sentence; "" when fine */
 int agent_core_error(const struct agent_core *core);
+/* LIVE and caught up, but the hub takes no changes: agent_core_error() says why. */
+bool agent_core_held(const struct agent_core *core);
 bool agent_core_idle(const struct agent_core *core);         /* LIVE, what the hub had at the welcome is here, nothing to send, all sent is settled and applied */
 int64_t agent_core_clock_offset(const struct agent_core *core); /* hub minus device, microseconds, measured */
 

@@ -40,6 +40,7 @@ struct agent_core {
 	bool caught_up;            /* a commit came on it: all that was there at the welcome is here */
 	bool working, work_again;  /* agent_core_work is running; asked for meanwhile */
 
+	int not_taking;            /* why the hub takes no changes on this link; 0: it does */
 	int error;                 /* of the last problem; 0 when fine */
 	struct ferry_why why;
 

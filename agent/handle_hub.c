@@ -94,6 +94,7 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 		return t;
 	core->welcomed = true;
 	core->credit = w->credit_bytes;
+	core->not_taking = w->held;
 	if (w->message_bytes_max > 0 && w->message_bytes_max < core->hub_message_max)
 		core->hub_message_max = w->message_bytes_max;
 	core->look = true;

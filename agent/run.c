@@ -10,6 +10,7 @@
 #include "agent/core.h"
 #include "agent/replica.h"
 #include "agent/wake.h"
+#include "agent/wipe.h"
 #include "shared/json.h"
 #include "shared/link.h"
 #include "shared/log.h"
@@ -56,6 +57,9 @@ struct run {
 	int64_t unknown_since;       /* once: when the hub first did not know this device; 0: not */
 	bool ever_open;
 
+	struct wipe_report wiped;
+	bool is_wiped;
+
 	bool ending;
 	enum ferry_error result;
 	struct ferry_why *why;
@@ -86,10 +90,10 @@ static struct json *status_json(struct run *r)
 	struct json *o = json_new_object();
 	char hub[300];
 	int error = agent_core_error(r->core);
-	bool known = replica_store_ops.status(r->replica, &s, NULL) == FERRY_OK;
+	bool known = !r->is_wiped && replica_store_ops.status(r->replica, &s, NULL) == FERRY_OK;
 	snprintf(hub, sizeof(hub), "%s:%d", r->host, r->port);
 	json_put_int(o, "pid", getpid());
-	json_put_text(o, "state", state_name(agent_core_state(r->core)));
+	json_put_text(o, "state", r->is_wiped ? "wiped" : state_name(agent_core_state(r->core)));
 	json_put_int(o, "since", r->since);
 	json_put_text(o, "hub", hub);
 	json_put_text(o, "error", error ? ferry_error_name(error) : NULL);
@@ -97,6 +101,12 @@ static struct json *status_json(struct run *r)
 	json_put_int(o, "clock_offset_us", agent_core_clock_offset(r->core));
 	json_put_bool(o, "caught_up", agent_core_idle(r->core));
 	json_put_int(o, "updated_at", loop_wall_us());
+	if (r->is_wiped) {
+		json_put_text(o, "error", ferry_error_name(FERRY_TENANT_DELETED));
+		json_put_text(o, "why", r->why->text);
+		json_put_text(o, "unsent_file", *r->wiped.unsent ? r->wiped.unsent : NULL);
+		json_put_int(o, "unsent_sets", r->wiped.sets);
+	}
 	if (known) {
 		json_put_int(o, "position", s.position);
 		json_put_int(o, "outbox_sets", (int64_t)s.outbox_sets);
@@ -279,10 +289,23 @@ static void do_log(void *ctx, int level, const char *text)
 	LOG((enum log_level)level, &r->log, "core", LOG_TEXT("text", text), LOG_INT("dropped", dropped));
 }
 
+/* What the tenant may do now is for nobody here to wait for. One that is only
+ * held lets the device in again at once. */
+static bool tenant_is_shut(const struct run *r)
+{
+	int error = agent_core_error(r->core);
+	return agent_core_state(r->core) == AGENT_OFFLINE && error >= FERRY_TENANT_SUSPENDED &&
+	       error <= FERRY_QUOTA_CALLS && error != FERRY_TENANT_ARCHIVED && error != FERRY_QUOTA_STORAGE;
+}
+
 static void check_once(struct run *r)
 {
-	if (r->options->once && agent_core_idle(r->core))
+	if (!r->options->once)
+		return;
+	if (agent_core_idle(r->core))
 		end(r, FERRY_OK, "");
+	else if (agent_core_held(r->core) || tenant_is_shut(r))
+		end(r, (enum ferry_error)agent_core_error(r->core), agent_core_why(r->core));
 }
 
 static void do_changed(void *ctx)
@@ -462,11 +485,37 @@ static bool all_closed(void *ctx)
 	return r->closing == 0;
 }
 
+/* The hub's order (P 9.9): the tenant is deleted. When what was not sent cannot
+ * be kept, nothing is removed, and the order comes again. */
+static void obey_wipe(struct run *r)
+{
+	struct ferry_why why = {0};
+	enum ferry_error e = wipe_keep_unsent(r->replica, &r->paths, loop_wall_us(), &r->wiped, &why);
+	if (e == FERRY_OK) {
+		r->is_wiped = true;
+		replica_close(r->replica);
+		r->replica = NULL;
+		e = wipe_remove(&r->paths, &why);
+	}
+	LOG(e == FERRY_OK ? LEVEL_WARNING : LEVEL_ERROR, &r->log, r->is_wiped ? "wiped" : "not_wiped",
+	    LOG_TEXT("code", ferry_error_name((int)e)), LOG_TEXT("why", why.text), LOG_TEXT("unsent_file", r->wiped.unsent),
+	    LOG_INT("unsent_sets", r->wiped.sets));
+	if (r->wiped.sets > 0)
+		ferry_why_set(r->why, "the tenant is deleted and its data is gone from here; what was not sent is in %s",
+			      r->wiped.unsent);
+	else if (r->is_wiped)
+		ferry_why_set(r->why, "the tenant is deleted and its data is gone from here; all changes had been sent");
+	else
+		ferry_why_set(r->why, "the tenant is deleted, but unsent changes cannot be kept aside: %.300s", why.text);
+}
+
 static void finish(struct run *r)
 {
 	if (r->core && r->wake) {
 		agent_core_stop(r->core);
 		loop_run_until(r->loop, all_closed, r, loop_now_us() + GOODBYE_US);
+		if (r->result == FERRY_TENANT_DELETED)
+			obey_wipe(r);
 		r->state = agent_core_state(r->core);
 		write_status(r);
 	}

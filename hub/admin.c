@@ -106,6 +106,12 @@ static void cut_device(const struct admin_view *v, struct http_request *request,
 	answer(request, 200, o);
 }
 
+static void look_at_tenants(const struct admin_view *v, struct http_request *request)
+{
+	registry_refresh(v->registry);
+	answer(request, 200, json_new_object());
+}
+
 static void set_level(struct http_request *request, const struct json *body)
 {
 	const char *text = json_text(json_get(body, "level"));
@@ -137,6 +143,8 @@ void admin_request(struct http_request *request, void *context)
 		show_sessions(v, request);
 	else if (post && strcmp(path, "/v1/revoke") == 0)
 		cut_device(v, request, body);
+	else if (post && strcmp(path, "/v1/tenants") == 0)
+		look_at_tenants(v, request);
 	else if (post && strcmp(path, "/v1/log-level") == 0)
 		set_level(request, body);
 	else

@@ -4,6 +4,7 @@
  *   GET  /v1/status     process, ports, counters
  *   GET  /v1/sessions   [{tenant, device, bookmark, state}]
  *   POST /v1/revoke     {"device"}  cut now what the database says is revoked
+ *   POST /v1/tenants    {}          look now at what the database says of tenants
  *   POST /v1/log-level  {"level"}
  *
  * Revoking itself is a statement in the database (ferry-hub device revoke);

@@ -43,6 +43,24 @@ static const struct cli_option tenant_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option status_options[] = {
+	{"dry-run", NULL, "only say what would be done"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option delete_options[] = {
+	{"dry-run", NULL, "only say what would be done"},
+	{"confirm", "SLUG", "the tenant's slug once more"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option limit_options[] = {
+	{"max-users", "N", "users that are neither deactivated nor deleted; none: no limit"},
+	{"max-storage", "MIB", "what all its rows may take, in MiB; none: no limit"},
+	{"max-calls", "N", "sessions of devices a month; none: no limit"},
+	{NULL, NULL, NULL},
+};
+
 const struct cli_command hub_commands[] = {
 	{"serve", "", 0, 0, "run the hub",
 	 "Makes the CA and the server's certificate at the first start. Refuses to start on a\n"
@@ -62,6 +80,18 @@ const struct cli_command hub_commands[] = {
 	 "ferry-hub device revoke 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001", NULL, cli_device_revoke},
 	{"tenant create", "<name>", 1, 1, "make a tenant", NULL, "ferry-hub tenant create \"Acme Homes\" --slug acme",
 	 tenant_options, cli_tenant_create},
+	{"tenant suspend", "<tenant>", 1, 1, "stop its devices' sync at once; they keep their changes", NULL,
+	 "ferry-hub tenant suspend acme", status_options, cli_tenant_suspend},
+	{"tenant resume", "<tenant>", 1, 1, "let its devices sync (again)", NULL, "ferry-hub tenant resume acme", status_options,
+	 cli_tenant_resume},
+	{"tenant archive", "<tenant>", 1, 1, "make it read-only: its devices keep what they change", NULL,
+	 "ferry-hub tenant archive acme", status_options, cli_tenant_archive},
+	{"tenant delete", "<tenant>", 1, 1, "have all its devices remove its data, for good",
+	 "What a device had not sent is kept in a file beside its replica. The rows at the hub\n"
+	 "go with ferry-hub maintain.",
+	 "ferry-hub tenant delete acme --confirm acme", delete_options, cli_tenant_delete},
+	{"tenant limit", "<tenant>", 1, 1, "show what it uses, and set how much it may", NULL,
+	 "ferry-hub tenant limit acme --max-users 50 --max-storage none", limit_options, cli_tenant_limit},
 	{"tenant list", "", 0, 0, "the tenants", NULL, "ferry-hub tenant list", NULL, cli_tenant_list},
 	{"status", "", 0, 0, "how the running hub is", NULL, "ferry-hub status --json", NULL, cli_status},
 	{"sessions", "", 0, 0, "the devices connected to it", NULL, "ferry-hub sessions", NULL, cli_sessions},
@@ -153,7 +183,7 @@ bool cli_tenant(const struct cli *c, struct pg_admin *db, const char *given, cha
 	struct ferry_why why = {0};
 	struct pg_rows *rows;
 	const char *params[] = {given};
-	enum ferry_error e = pg_admin_query(db, "SELECT id FROM identity.tenants WHERE slug = $1 OR id::text = lower($1)",
+	enum ferry_error e = pg_admin_query(db, "SELECT tenant_id FROM ferry.placement WHERE slug = $1 OR tenant_id::text = lower($1)",
 					    params, 1, &rows, &why);
 	if (e != FERRY_OK) {
 		*out_exit = cli_fail_database(c, db, e, &why);

@@ -40,12 +40,12 @@ static int list(struct cli *c, const char *sql, const char *tenant, const struct
 
 int cli_tenant_list(struct cli *c)
 {
-	static const struct cli_column columns[] = {{"slug", NULL}, {"name", NULL}, {"id", NULL}, {"devices", NULL},
-						    {NULL, NULL}};
+	static const struct cli_column columns[] = {{"slug", NULL}, {"name", NULL}, {"id", NULL}, {"status", NULL},
+						    {"isolation", NULL}, {"devices", NULL}, {NULL, NULL}};
 	return list(c,
-		    "SELECT t.slug, t.name, t.id, t.created_at, "
-		    "(SELECT count(*) FROM ferry.device d WHERE d.tenant_id = t.id AND d.status = 'active') AS \"devices::int\" "
-		    "FROM identity.tenants t ORDER BY t.slug",
+		    "SELECT p.slug, p.name, p.tenant_id AS id, p.status, p.isolation, "
+		    "(SELECT count(*) FROM ferry.device d WHERE d.tenant_id = p.tenant_id AND d.status = 'active') AS \"devices::int\" "
+		    "FROM ferry.placement p ORDER BY p.slug",
 		    NULL, columns, "There are no tenants yet: ferry-hub tenant create makes one.");
 }
 
@@ -286,7 +286,7 @@ int cli_device_list(struct cli *c)
 		    "SELECT d.name, t.slug AS tenant, d.status, d.class, d.last_seen, d.bookmark AS \"bookmark::int\", "
 		    "d.settled AS \"settled::int\", d.not_after, "
 		    "(SELECT string_agg(s.scope, ' ' ORDER BY s.scope) FROM ferry.device_scope s WHERE s.device_id = d.id) AS scopes, "
-		    "d.id FROM ferry.device d LEFT JOIN identity.tenants t ON t.id = d.tenant_id "
+		    "d.id FROM ferry.device d LEFT JOIN ferry.placement t ON t.tenant_id = d.tenant_id "
 		    "WHERE d.tenant_id = coalesce($1::uuid, d.tenant_id) ORDER BY t.slug, d.name, d.id",
 		    cli_value(c, "tenant"), columns, "No device is enrolled: ferry-hub token create makes a token for one.");
 }

@@ -17,6 +17,7 @@ AGENT = ferry_run.program("ferry-agent")
 HUB = ferry_run.program("ferry-hub")
 AGENT_COMMANDS = ["enrol", "run", "sync", "status", "outbox", "conflicts", "rejected", "sql"]
 HUB_COMMANDS = ["serve", "init", "migrate", "token create", "device list", "device revoke", "tenant create", "tenant list",
+                "tenant suspend", "tenant resume", "tenant archive", "tenant delete", "tenant limit",
                 "status", "sessions", "log-level"]
 
 
