@@ -16,6 +16,7 @@ int cli_outbox(struct cli *c);
 int cli_conflicts(struct cli *c);
 int cli_rejected(struct cli *c);
 int cli_sql(struct cli *c);
+int cli_verify(struct cli *c);
 int cli_config(struct cli *c);
 
 /* What every command starts with: settings and paths from options, files and

@@ -55,6 +55,11 @@ const struct cli_command agent_commands[] = {
 	 "What it writes is captured and goes to the hub. Without a statement it is read from\n"
 	 "standard input.",
 	 "ferry-agent sql \"SELECT code, status FROM units LIMIT 5\"", sql_options, cli_sql},
+	{"verify", "", 0, 0, "prove the replica against its checksums; the agent must not run",
+	 "Computes the checksum of every confirmed value anew. A difference is noted, shown by\n"
+	 "ferry-agent status, and healed at the next contact with the hub; unsent changes stay.\n"
+	 "Ends with 1 when something differs. Other programs cannot write meanwhile.",
+	 "ferry-agent verify --json", NULL, cli_verify},
 	{NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
 };
 

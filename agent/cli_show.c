@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/cli.h"
 #include "agent/identity.h"
@@ -37,6 +38,7 @@ int cli_conflicts(struct cli *c)
 	static const struct cli_column columns[] = {
 		{"at", NULL},	  {"table", NULL},	  {"key", NULL},	{"column", NULL},
 		{"kind", NULL},	  {"device_value", NULL}, {"hub_value", NULL}, {"winner", NULL},
+		{"other_device", "other device"},
 		{NULL, NULL}};
 	return list(c, "SELECT * FROM ferry_conflict ORDER BY id", columns, "No conflicts.");
 }
@@ -82,6 +84,24 @@ static void age_text(struct json *o, const char *key, const char *oldest)
 	else
 		snprintf(text, sizeof(text), "%lld h", (long long)(seconds / 3600));
 	json_put_text(o, key, text);
+}
+
+/* Every difference that checksums ever found; the sentence is for those that still stand. */
+static bool add_mismatches(struct cli *c, struct cli_setting *s, struct json *o, int *exit_code)
+{
+	struct json *rows;
+	char text[240];
+	if (!cli_query(c, s, "SELECT scope, \"table\", what, position, at, tries, healed_at FROM ferry_mismatch "
+			     "ORDER BY healed_at IS NOT NULL, at DESC", &rows, exit_code))
+		return false;
+	const struct json *first = json_at(rows, 0);
+	if (first && json_is_null(json_get(first, "healed_at"))) {
+		snprintf(text, sizeof(text), "%.60s: %.80s (scope %.60s)", json_text(json_get(first, "table")),
+			 json_text(json_get(first, "what")), json_text(json_get(first, "scope")));
+		json_put_text(o, "alarm", text);
+	}
+	json_put(o, "checksums", rows);
+	return true;
 }
 
 /* What the running agent last wrote; only its lock tells whether it lives. */
@@ -151,7 +171,49 @@ static bool gather_status(struct cli *c, struct cli_setting *s, struct json *o, 
 		json_add_text(scopes, json_text(json_get(json_at(rows, i), "name")));
 	json_put(o, "scopes", scopes);
 	json_release(rows);
-	return true;
+	return add_mismatches(c, s, o, exit_code);
+}
+
+/* ---- verify ---- */
+
+static int verify(struct cli *c, struct cli_setting *s)
+{
+	struct replica *r = NULL;
+	struct replica_options options = {.busy_timeout_ms = (int)(s->settings.busy_timeout_us / 1000)};
+	struct ferry_why why = {0};
+	char detail[160] = "";
+	bool match = false;
+	enum ferry_error e = replica_open(s->paths.replica, &options, &r, &why);
+	if (e == FERRY_OK)
+		e = replica_checksum_recompute(r, &match, detail, &why);
+	replica_close(r);
+	if (e != FERRY_OK)
+		return cli_fail(c, e, why.text, NULL);
+	if (!match)
+		return cli_fail(c, FERRY_MISMATCH, detail, "The next ferry-agent run or sync fills the replica anew; unsent changes stay");
+	struct json *o = json_new_object();
+	json_put_bool(o, "match", true);
+	return cli_print_done(c, o, "Every confirmed value is as the hub gave it");
+}
+
+int cli_verify(struct cli *c)
+{
+	struct cli_setting s;
+	struct ferry_why why = {0};
+	int exit_code = CLI_OK, lock = -1;
+	if (cli_setting_init(c, &s, &exit_code)) {
+		if (!files_exists(s.paths.replica))
+			exit_code = cli_fail(c, FERRY_NOT_ENROLLED, "there is no replica: this device is not enrolled",
+					     "Run ferry-agent enrol with a token, or name the folder with --state-dir");
+		else if (files_lock(s.paths.lock, &lock, &why) != FERRY_OK)
+			exit_code = cli_fail(c, FERRY_EXISTS, "ferry-agent is running on this replica", "Stop it first");
+		else
+			exit_code = verify(c, &s);
+	}
+	if (lock >= 0)
+		close(lock);
+	cli_setting_deinit(&s);
+	return exit_code;
 }
 
 int cli_status(struct cli *c)
@@ -163,6 +225,7 @@ int cli_status(struct cli *c)
 						    {"hub", NULL},
 						    {"error", "problem"},
 						    {"why", NULL},
+						    {"alarm", "checksum alarm"},
 						    {"position", NULL},
 						    {"caught_up", "caught up"},
 						    {"waiting_sets", "change-sets waiting"},

@@ -266,14 +266,31 @@ static void look_for_edits(struct agent_core *core)
 	}
 }
 
+/* R21: the hub is told and the link begins anew, with a hello that asks for a
+ * fill. The store says how often. */
+static void check_alarm(struct agent_core *core)
+{
+	if (!core->look_for_alarm || core->state != AGENT_LIVE)
+		return;
+	core->look_for_alarm = false;
+	if (core->ops->heal_due == NULL || !core->ops->heal_due(core->store))
+		return;
+	struct message m = {.type = MESSAGE_ERROR,
+			    .error = {.code = FERRY_MISMATCH, .sentence = "the replica asks to be filled anew", .retry = true}};
+	agent_send(core, &m);
+	agent_fail(core, FERRY_MISMATCH, 0, ferry_error_text(FERRY_MISMATCH));
+}
+
 static void work_once(struct agent_core *core)
 {
 	check_timers(core);
 	if (core->state == AGENT_GREETING && !core->hello_sent && !agent_store_waits(core))
 		agent_send_hello(core);
 	agent_drain_inbox(core);
-	if (!agent_store_waits(core))
+	if (!agent_store_waits(core)) {
 		look_for_edits(core);
+		check_alarm(core);
+	}
 }
 
 static void earlier(int64_t *at, int64_t candidate)
@@ -422,6 +439,8 @@ void agent_core_tick(struct agent_core *core)
 void agent_core_stop(struct agent_core *core)
 {
 	bool linked = core->state == AGENT_CONNECTING || agent_linked(core);
+	if (core->welcomed)
+		agent_send_credit(core, true);
 	core->wanted = false;
 	core->connect_at = 0;
 	core->error = 0;

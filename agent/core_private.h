@@ -62,6 +62,7 @@ struct agent_core {
 	struct arena out_arena;
 	struct buffer plain, envelope;
 	struct push_cursor cursor;
+	bool look_for_alarm;       /* a checksum may have differed (R21) */
 	bool look;                 /* something may be there to cut or to push */
 	bool held;                 /* `envelope` holds a push that waits for credit */
 	uint64_t credit;           /* bytes the hub still takes */
@@ -99,7 +100,7 @@ void agent_clear_inbox(struct agent_core *core);
 void agent_send(struct agent_core *core, const struct message *m); /* control messages: no credit */
 void agent_send_hello(struct agent_core *core);
 void agent_send_ping(struct agent_core *core);
-void agent_send_credit(struct agent_core *core);
+void agent_send_credit(struct agent_core *core, bool all); /* all: also less than a larger piece */
 void agent_push(struct agent_core *core);
 
 #endif

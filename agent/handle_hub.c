@@ -110,9 +110,11 @@ static void report_commit(struct agent_core *core, const struct message_commit *
 			  const struct store_commit_report *r)
 {
 	core->look = true; /* a refused joined change-set comes back split (R5) */
-	if (r->sums_checked && !r->sums_match)
+	if (r->sums_checked && !r->sums_match) {
 		agent_log(core, LEVEL_ERROR, "checksum mismatch at position %lld: %s", (long long)c->position,
 			 r->mismatch);
+		core->look_for_alarm = true;
+	}
 	agent_log(core, LEVEL_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
 		 (long long)c->position, r->rows_applied, r->settled, r->rejected, r->conflicts);
 	if (c->fill_done)
@@ -198,7 +200,7 @@ static enum taken handle_stored(struct agent_core *core, const struct message *m
 	enum taken t = dispatch(core, m);
 	if (t == TAKEN && message_takes_credit(m->type)) {
 		core->credit_owed += n;
-		agent_send_credit(core);
+		agent_send_credit(core, false);
 	}
 	return t;
 }

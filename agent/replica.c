@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 #define AGENT_CACHE_KIB 2000
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
  * SQLite's 2 MiB a large transaction's statement journal goes to disk as soon
@@ -135,6 +135,21 @@ static void create_file(struct replica *r)
 	gate_finalize(&s);
 }
 
+/* A file of an earlier version is brought up to date, within the transaction that looks at it. */
+static void upgrade_file(struct replica *r, const char *path)
+{
+	int64_t version = pragma_number(r, "PRAGMA user_version");
+
+	if (version == LAYOUT_VERSION)
+		return;
+	if (version < 1 || version > LAYOUT_VERSION) {
+		gate_fail(&r->g, FERRY_CORRUPT, "%s has a layout that this version does not know.", path);
+		return;
+	}
+	gate_exec(&r->g, replica_upgrade_2);
+	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
+}
+
 static enum ferry_error prepare_file(struct replica *r, const char *path, struct ferry_why *why)
 {
 	enum ferry_error e;
@@ -157,8 +172,8 @@ static enum ferry_error prepare_file(struct replica *r, const char *path, struct
 		create_file(r);
 	else if (id != APPLICATION_ID)
 		gate_fail(&r->g, FERRY_CORRUPT, "%s is not a replica.", path);
-	else if (pragma_number(r, "PRAGMA user_version") != LAYOUT_VERSION)
-		gate_fail(&r->g, FERRY_CORRUPT, "%s has a layout that this version does not know.", path);
+	else
+		upgrade_file(r, path);
 	return gate_end(&r->g, why);
 }
 
@@ -300,6 +315,7 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->fill_table = place ? st->fill_table : 0;
 	out->fill_after = st->fill_after;
 	out->fill_scope = place ? scope_name(r, st->fill_scope) : NULL;
+	out->refill = alarm_due(r);
 	return FERRY_OK;
 }
 
@@ -357,6 +373,8 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	take_scopes(r, w);
 	take_numbers(r, w);
 	gate_exec(&r->g, "DELETE FROM ferry_frame");
+	if (w->mode == WELCOME_FILL)
+		alarms_tried(r);
 	e = replica_end(r, why);
 	r->welcome_epoch = w->epoch; /* the bookmark's own only with the next commit */
 	if (e == FERRY_OK && w->mode == WELCOME_FILL)
@@ -399,6 +417,14 @@ static enum ferry_error replica_status(void *store, struct store_status *out, st
 	return FERRY_OK;
 }
 
+static bool replica_heal_due(void *store)
+{
+	struct replica *r = store;
+
+	r->g.error = FERRY_OK;
+	return alarm_due(r);
+}
+
 static void replica_disconnected(void *store)
 {
 	frames_drop(store);
@@ -416,5 +442,6 @@ const struct agent_store_ops replica_store_ops = {
 	.fill = replica_fill,
 	.status = replica_status,
 	.clock = replica_clock,
+	.heal_due = replica_heal_due,
 	.disconnected = replica_disconnected,
 };

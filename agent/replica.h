@@ -46,7 +46,9 @@ bool replica_changed(struct replica *r);
 const struct schema *replica_schema(const struct replica *r);
 
 /* R21, the proof behind the running sums: computes the checksums of all
- * confirmed values anew. detail names the first difference, "" when none. */
+ * confirmed values anew, in one write transaction. detail names the first
+ * difference, "" when none; ferry_mismatch keeps each, for the next contact
+ * with the hub to heal. Nobody else may hold the replica open as its agent. */
 FERRY_CHECK enum ferry_error replica_checksum_recompute(struct replica *r, bool *out_match, char detail[160],
 							struct ferry_why *why);
 

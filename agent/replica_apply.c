@@ -333,6 +333,8 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	else
 		frames_apply(r, TARGET_LIVE, &out);
 	settle_sweep(r);
+	if (c->fill_done)
+		alarms_healed(r);
 	sums_compare(r, c, &out);
 	move_bookmark(r, c);
 	cut_rest(r); /* makes what is offered again ready */

@@ -8,6 +8,7 @@
 
 #include "agent/replica.h"
 #include "agent/sqlite_gate.h"
+#include "shared/time_text.h"
 
 enum target { TARGET_LIVE = 0, TARGET_FILL = 1 };
 
@@ -81,6 +82,7 @@ enum query {
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_SPLIT_ADD, Q_SPLIT_DELETE,
 	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_REJECT_ADD, Q_CONFLICT_ADD, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
+	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE,
 	Q_MEMBER_GET, Q_MEMBER_ADD, Q_MEMBER_DELETE, Q_MEMBER_ANY,
 	Q_FILL_MEMBER_GET, Q_FILL_MEMBER_ADD, Q_FILL_MEMBER_DELETE, Q_FILL_MEMBER_ANY,
 	Q_COUNT
@@ -151,7 +153,7 @@ enum ferry_error replica_end(struct replica *r, struct ferry_why *why);
 void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
-extern const char replica_ddl[];
+extern const char replica_ddl[], replica_upgrade_2[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -215,6 +217,12 @@ bool scopes_have(const struct scopes *s, int64_t id);
 void sums_compare(struct replica *r, const struct message_commit *c, struct store_commit_report *report);
 void sums_swap(struct replica *r);
 
+/* replica_alarm.c */
+void alarm_raise(struct replica *r, const char *scope, const char *table, int64_t position, const char *what);
+void alarms_healed(struct replica *r); /* all of them, by a fill */
+void alarms_tried(struct replica *r);  /* a fill begins */
+bool alarm_due(struct replica *r);     /* is there one that a fill may heal now? */
+
 /* replica_cut.c */
 enum ferry_error replica_cut(void *store, bool *out_more, struct ferry_why *why);
 enum ferry_error cut_all(struct replica *r, struct ferry_why *why); /* in short transactions */
@@ -231,6 +239,7 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 				   struct message_push *out, struct ferry_why *why);
 
 /* replica_settle.c */
+void time_now(struct replica *r, char out[TIME_TEXT_MAX]);
 void settle_take(struct replica *r, const struct settled *settled, uint32_t count, struct store_commit_report *report);
 void settle_sweep(struct replica *r);
 enum ferry_error refuse_locally(struct replica *r, int64_t number, int code, const char *sentence,

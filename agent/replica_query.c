@@ -116,26 +116,46 @@ static void sum_table(struct replica *r, struct table *t)
 	gate_finalize(&s);
 }
 
+/* The name of a scope, in the arena. */
+static const char *scope_text(struct replica *r, int64_t id)
+{
+	sqlite3_stmt *s = q(r, Q_SCOPE_NAME);
+	const char *name = "";
+
+	arena_reset(&r->work);
+	if (gate_step(&r->g, s, "i", id)) {
+		name = arena_text(&r->work, (const char *)sqlite3_column_text(s, 0), (size_t)sqlite3_column_bytes(s, 0));
+		sqlite3_reset(s);
+	}
+	return name != NULL ? name : "";
+}
+
 static void compare_sum(struct replica *r, const struct sum *kept, const struct sum *made, uint32_t made_count,
 			char detail[160])
 {
 	static const struct sum zero;
 	const struct sum *other = &zero;
 	struct table *t = model_table(&r->now, kept->table);
+	char what[160] = "";
 
 	for (uint32_t i = 0; i < made_count; i++) {
 		if (made[i].scope == kept->scope && made[i].table == kept->table && made[i].target == TARGET_FILL)
 			other = &made[i];
 	}
-	if (detail[0] != '\0' || t == NULL)
+	if (t == NULL)
 		return;
 	if (kept->rows != other->rows)
-		(void)snprintf(detail, 160, "%.80s: %lld rows, the running sum says %lld", t->t->name, (long long)other->rows,
+		(void)snprintf(what, sizeof(what), "%lld rows, the running sum says %lld", (long long)other->rows,
 			       (long long)kept->rows);
-	for (int i = 0; i < t->t->column_count && detail[0] == '\0'; i++) {
+	for (int i = 0; i < t->t->column_count && what[0] == '\0'; i++) {
 		if (kept->sums[i] != other->sums[i])
-			(void)snprintf(detail, 160, "%.70s.%.70s", t->t->name, t->t->columns[i].name);
+			(void)snprintf(what, sizeof(what), "column %.70s", t->t->columns[i].name);
 	}
+	if (what[0] == '\0')
+		return;
+	alarm_raise(r, scope_text(r, kept->scope), t->t->name, r->st.position, what);
+	if (detail[0] == '\0')
+		(void)snprintf(detail, 160, "%.70s: %.80s", t->t->name, what);
 }
 
 enum ferry_error replica_checksum_recompute(struct replica *r, bool *out_match, char detail[160],

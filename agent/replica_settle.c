@@ -18,7 +18,7 @@ static bool set_find(struct replica *r, int64_t number, struct set *out)
 	return gate_step(&r->g, s, "i", number) && set_get(r, s, out);
 }
 
-static void time_now(struct replica *r, char out[TIME_TEXT_MAX])
+void time_now(struct replica *r, char out[TIME_TEXT_MAX])
 {
 	struct value v = value_int(replica_wall(r));
 
@@ -312,17 +312,19 @@ static void keep_conflict(struct replica *r, int64_t number, const struct confli
 	struct table *t = model_table(&r->now, c->table);
 	int column = t == NULL || c->num == 0 ? -1 : table_column(t, c->num);
 	struct cell device, hub;
-	char key[UUID_TEXT], now[TIME_TEXT_MAX];
+	char key[UUID_TEXT], other[UUID_TEXT], now[TIME_TEXT_MAX];
 
 	if (t == NULL)
 		return;
 	uuid_format(&c->key, key);
+	uuid_format(&c->other, other);
 	time_now(r, now);
 	device = value_to_cell(&r->work, column < 0 ? KIND_JSON : t->t->columns[column].kind, &c->device_value);
 	hub = value_to_cell(&r->work, column < 0 ? KIND_JSON : t->t->columns[column].kind, &c->hub_value);
-	gate_run(&r->g, q(r, Q_CONFLICT_ADD), "itttttt" "cc", number, now,
+	gate_run(&r->g, q(r, Q_CONFLICT_ADD), "itttttt" "cct", number, now,
 		 (unsigned)c->kind < 4 ? kinds[c->kind] : "", c->device_won ? "device" : "hub", t->t->name, key,
-		 column < 0 ? NULL : t->t->columns[column].name, &device, &hub);
+		 column < 0 ? NULL : t->t->columns[column].name, &device, &hub,
+		 uuid_is_zero(&c->other) ? NULL : other);
 }
 
 /* ---- All verdicts of a commit ---- */

@@ -4,6 +4,20 @@
 #define AT_TEXT(column) "strftime('%Y-%m-%dT%H:%M:%fZ', " column " / 1000.0, 'unixepoch')"
 #define AT_NOW "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
+#define MISMATCH_DDL \
+	"CREATE TABLE ferry_mismatch(scope TEXT NOT NULL, \"table\" TEXT NOT NULL, position INTEGER NOT NULL, " \
+	"at TEXT NOT NULL, what TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0, tried_at INTEGER NOT NULL DEFAULT 0, " \
+	"healed_at TEXT, PRIMARY KEY(scope, \"table\")) STRICT, WITHOUT ROWID;"
+#define STATUS_VIEW \
+	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
+	"mismatches) AS " \
+	"SELECT position, fill_active, (SELECT count(*) FROM ferry_log WHERE op & 7 IN (1, 2, 3)), " \
+	"(SELECT count(*) FROM ferry_change_set WHERE state < 3) + " \
+	"EXISTS(SELECT 1 FROM ferry_log WHERE seq > ingested AND op > 0), " \
+	"(SELECT " AT_TEXT("min(at)") " FROM ferry_log WHERE op & 7 IN (1, 2, 3)), " \
+	"(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict), " \
+	"(SELECT count(*) FROM ferry_mismatch WHERE healed_at IS NULL) FROM ferry_state;"
+
 const char replica_ddl[] =
 	"CREATE TABLE ferry_state(one INTEGER PRIMARY KEY CHECK(one = 1), incarnation BLOB NOT NULL, device BLOB, "
 	"tenant BLOB, hub TEXT, epoch BLOB, position INTEGER NOT NULL DEFAULT -1, mark INTEGER NOT NULL DEFAULT 0, "
@@ -42,7 +56,7 @@ const char replica_ddl[] =
 	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL) STRICT;"
 	"CREATE TABLE ferry_conflict(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at TEXT NOT NULL, "
 	"kind TEXT NOT NULL, winner TEXT NOT NULL, \"table\" TEXT NOT NULL, key TEXT NOT NULL, \"column\" TEXT, "
-	"device_value ANY, hub_value ANY) STRICT;"
+	"device_value ANY, hub_value ANY, other_device TEXT) STRICT;"
 	"CREATE VIEW ferry_tx(note, base) AS SELECT NULL, NULL WHERE 0;"
 	"CREATE TRIGGER ferry_tx_insert INSTEAD OF INSERT ON ferry_tx BEGIN "
 	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
@@ -52,12 +66,13 @@ const char replica_ddl[] =
 	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, "
 	AT_TEXT("l.at") " FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl "
 	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq WHERE l.op & 7 IN (1, 2, 3);"
-	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts) AS "
-	"SELECT position, fill_active, (SELECT count(*) FROM ferry_log WHERE op & 7 IN (1, 2, 3)), "
-	"(SELECT count(*) FROM ferry_change_set WHERE state < 3) + "
-	"EXISTS(SELECT 1 FROM ferry_log WHERE seq > ingested AND op > 0), "
-	"(SELECT " AT_TEXT("min(at)") " FROM ferry_log WHERE op & 7 IN (1, 2, 3)), "
-	"(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) FROM ferry_state;";
+	MISMATCH_DDL STATUS_VIEW;
+
+/* From layout 1: who wrote what a conflict met, and what the checksums found. */
+const char replica_upgrade_2[] =
+	"ALTER TABLE ferry_conflict ADD COLUMN other_device TEXT;"
+	MISMATCH_DDL "DROP VIEW ferry_status;" STATUS_VIEW;
+
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
 
@@ -119,7 +134,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\") "
 			 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
 	[Q_CONFLICT_ADD] = "INSERT INTO ferry_conflict(number, at, kind, winner, \"table\", key, \"column\", device_value, "
-			   "hub_value) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+			   "hub_value, other_device) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
 	[Q_SUM_SAVE] = "REPLACE INTO ferry_sum(scope, tbl, fill, rows, sums) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[Q_FRAME_ADD] = "INSERT INTO ferry_frame(body) VALUES (?1)",
 	[Q_FRAME_GET] = "SELECT id, body FROM ferry_frame WHERE id > ?1 ORDER BY id LIMIT 1",
@@ -128,6 +143,13 @@ const char *const replica_sql[Q_COUNT] = {
 		     "(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) "
 		     "FROM ferry_log WHERE op & 7 IN (1, 2, 3)",
 	[Q_PENDING_FROM] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq >= ?3 ORDER BY seq LIMIT 2",
+	[Q_MISMATCH_ADD] = "INSERT INTO ferry_mismatch(scope, \"table\", position, at, what) VALUES (?1, ?2, ?3, ?4, ?5) "
+			   "ON CONFLICT(scope, \"table\") DO UPDATE SET position = excluded.position, what = excluded.what, "
+			   "at = iif(healed_at IS NULL, at, excluded.at), healed_at = NULL",
+	[Q_MISMATCH_HEALED] = "UPDATE ferry_mismatch SET healed_at = ?1 WHERE healed_at IS NULL",
+	[Q_MISMATCH_TRIED] = "UPDATE ferry_mismatch SET tries = tries + 1, tried_at = ?1 WHERE healed_at IS NULL",
+	/* A time that lies ahead was written by a clock that was wrong. */
+	[Q_MISMATCH_DUE] = "SELECT 1 FROM ferry_mismatch WHERE healed_at IS NULL AND (tried_at <= ?1 OR tried_at > ?2)",
 	[Q_DATA_VERSION] = "PRAGMA data_version",
 	[Q_MEMBER_GET] = "SELECT scope FROM ferry_member WHERE tbl = ?1 AND key = ?2 ORDER BY scope",
 	[Q_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_member(tbl, key, scope) VALUES (?1, ?2, ?3)",

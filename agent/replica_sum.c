@@ -225,35 +225,51 @@ void scopes_set(struct replica *r, enum target target, struct table *t, const st
 
 /* ---- The alarm ---- */
 
-static void mismatch(struct store_commit_report *report, const struct scope_sum *s, const char *what)
+/* The report names the first, ferry_mismatch keeps each. */
+static void mismatch(struct replica *r, struct store_commit_report *report, int64_t position, const char *scope,
+		     const char *table, const char *what)
 {
+	alarm_raise(r, scope, table, position, what);
 	if (!report->sums_match)
 		return;
 	report->sums_match = false;
-	(void)snprintf(report->mismatch, sizeof(report->mismatch), "%.80s table %u: %.40s", s->scope, s->table, what);
+	(void)snprintf(report->mismatch, sizeof(report->mismatch), "%.60s, table %.40s: %.40s", scope, table, what);
 }
 
-static void compare_one(struct replica *r, const struct scope_sum *s, struct store_commit_report *report)
+/* What differs of a sum; false: nothing. */
+static bool difference(const struct table *t, const struct sum *mine, const struct scope_sum *s, char what[64])
+{
+	if (mine->rows != s->rows) {
+		(void)snprintf(what, 64, "%lld rows, the hub has %lld", (long long)mine->rows, (long long)s->rows);
+		return true;
+	}
+	if (s->sum_count != t->t->column_count) {
+		(void)snprintf(what, 64, "other columns");
+		return true;
+	}
+	for (uint32_t i = 0; i < s->sum_count; i++) {
+		if (mine->sums[i] != s->sums[i]) {
+			(void)snprintf(what, 64, "column %.50s", t->t->columns[i].name);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void compare_one(struct replica *r, int64_t position, const struct scope_sum *s,
+			struct store_commit_report *report)
 {
 	struct table *t = model_table(&r->now, s->table);
 	struct sum *mine = sum_of(r, TARGET_LIVE, scope_id(r, s->scope), s->table);
-	char what[48];
+	char what[64];
 
 	if (mine == NULL)
 		return;
 	if (t == NULL) {
-		mismatch(report, s, "unknown table");
-		return;
-	}
-	if (mine->rows != s->rows) {
-		(void)snprintf(what, sizeof(what), "%lld rows, the hub has %lld", (long long)mine->rows, (long long)s->rows);
-		mismatch(report, s, what);
-	}
-	if (s->sum_count != t->t->column_count)
-		mismatch(report, s, "other columns");
-	for (uint32_t i = 0; i < s->sum_count && i < t->t->column_count; i++) {
-		if (mine->sums[i] != s->sums[i])
-			mismatch(report, s, t->t->columns[i].name);
+		(void)snprintf(what, sizeof(what), "number %u is unknown here", s->table);
+		mismatch(r, report, position, s->scope, "", what);
+	} else if (difference(t, mine, s, what)) {
+		mismatch(r, report, position, s->scope, t->t->name, what);
 	}
 }
 
@@ -262,9 +278,7 @@ void sums_compare(struct replica *r, const struct message_commit *c, struct stor
 	report->sums_match = true;
 	report->sums_checked = c->sum_count > 0;
 	for (uint32_t i = 0; i < c->sum_count; i++)
-		compare_one(r, &c->sums[i], report);
-	if (r->stray && report->sums_match) {
-		report->sums_match = false;
-		(void)snprintf(report->mismatch, sizeof(report->mismatch), "a change of a row that is not here");
-	}
+		compare_one(r, c->position, &c->sums[i], report);
+	if (r->stray && report->sums_match)
+		mismatch(r, report, c->position, "", "", "a change of a row that is not here");
 }

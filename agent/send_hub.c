@@ -54,14 +54,17 @@ void agent_send_ping(struct agent_core *core)
 	struct message m = {.type = MESSAGE_PING,
 			    .ping = {.id = clock_probe_ping(&core->probe, now), .sent = core->fx.wall(core->shell)}};
 	core->ping_at = now + core->limits.ping_interval_us;
+	core->look_for_alarm = true;
+	agent_send_credit(core, true);
 	agent_send(core, &m);
 }
 
 /* Given back in larger pieces: the hub always holds three quarters, which is
- * more than a message. */
-void agent_send_credit(struct agent_core *core)
+ * more than a message. With every ping and at the end all of it, since by it
+ * the hub knows what has been applied here. */
+void agent_send_credit(struct agent_core *core, bool all)
 {
-	if (core->credit_owed < core->limits.credit_bytes / 4 || core->credit_owed == 0)
+	if (core->credit_owed == 0 || (!all && core->credit_owed < core->limits.credit_bytes / 4))
 		return;
 	struct message m = {.type = MESSAGE_CREDIT, .credit = {.bytes = core->credit_owed}};
 	core->credit_owed = 0;

@@ -23,7 +23,7 @@ struct store_commit_report {
 	uint32_t settled;      /* change-sets removed from the outbox */
 	uint32_t rejected;
 	uint32_t conflicts;
-	bool sums_match;       /* R21; false: mismatch in mismatch_scope/table */
+	bool sums_match;       /* R21; false: the first difference stands in mismatch, the store keeps all */
 	bool sums_checked;
 	char mismatch[160];
 };
@@ -68,6 +68,9 @@ struct agent_store_ops {
 	/* How far the hub's clock is ahead of this device's, as measured; edits
 	 * are stamped with it. NULL: not wanted. */
 	void (*clock)(void *store, int64_t offset_us);
+	/* A checksum differed (R21) and may be healed now by a fill, for which
+	 * the next hello asks. Cheap. NULL: never. */
+	bool (*heal_due)(void *store);
 	/* The link is gone: kept frames without a commit are dropped. */
 	void (*disconnected)(void *store);
 };

@@ -255,6 +255,17 @@ void hub_core_closed(struct hub_core *core, struct hub_session *s)
 	core_leave(core);
 }
 
+/* That the device is there, and where its replica stands, now and then. */
+static void note_contact(struct hub_session *s)
+{
+	int64_t now = core_now(s->core);
+
+	if (s->contact_at != 0 && now < s->contact_at + CONTACT_US)
+		return;
+	s->contact_at = now;
+	s->core->ops->applied(s->core->store, &s->tenant->id, &s->device, s->applied_position);
+}
+
 static void handle_ping(struct hub_session *s, const struct message_ping *ping)
 {
 	int64_t wall = s->core->fx.wall(s->core->shell);
@@ -262,6 +273,8 @@ static void handle_ping(struct hub_session *s, const struct message_ping *ping)
 			    .ping = {.id = ping->id, .sent = ping->sent, .received = wall, .answered = wall}};
 
 	session_send(s, &m);
+	if (session_up(s))
+		note_contact(s);
 }
 
 static void handle_error(struct hub_session *s, const struct message_error *e)

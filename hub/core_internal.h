@@ -39,6 +39,7 @@
 #define BATCH_ATTEMPTS_MAX 6
 #define RECHECK_US INT64_C(5000)         /* a position that is known but not in the feed yet; doubles */
 #define RECHECK_MAX_US INT64_C(5000000)
+#define CONTACT_US INT64_C(60000000)     /* a device that pings is noted as seen so often */
 #define SCHEMA_CHECK_US INT64_C(5000000)
 #define RETRY_HINT_MS 1000
 #define FILL_CHUNKS_MAX 2                /* under way at once */
@@ -166,6 +167,7 @@ struct hub_session {
 	uint64_t sent_total, returned_total;
 	uint64_t applied_at_total; /* when so much has come back, applied_position is applied; 0: none */
 	int64_t applied_position;
+	int64_t contact_at; /* monotonic: its contact was noted last; 0: not yet */
 
 	/* In. */
 	struct hold *hold;

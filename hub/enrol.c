@@ -11,12 +11,15 @@
 #include "shared/token.h"
 
 #define BATCH_BYTES_MAX (1u << 20)
+#define DEVICE_CLASS_BYTES_MAX 60
+#define CLASS_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 struct applicant {
 	struct http_request *request;
 	struct applicant *next;
 	uint8_t secret_hash[SHA256_BYTES];
 	char request_pem[PKI_PEM_MAX];
+	char class[DEVICE_CLASS_BYTES_MAX + 1]; /* as the device calls its own; "": it does not say */
 	/* once the token is spent */
 	struct uuid device, tenant;
 	char name[128];
@@ -191,6 +194,10 @@ static void redeemed(void *ctx)
 	pg_arg_uuid(&d->batch, &a->device);
 	pg_arg_bytes(&d->batch, a->fingerprint, sizeof(a->fingerprint));
 	pg_arg_int8(&d->batch, not_after_s);
+	/* A class that was given with the token counts more than what the device says. */
+	pg_call(&d->batch, "UPDATE ferry.device SET class = $2 WHERE id = $1 AND class = 'generic' AND $2 <> ''");
+	pg_arg_uuid(&d->batch, &a->device);
+	pg_arg_text(&d->batch, a->class);
 	pg_call(&d->batch, "COMMIT");
 	pg_link_submit(d->link, &d->batch, certified, d);
 }
@@ -209,6 +216,16 @@ static void next(struct enrol_desk *d)
 
 /* ---- requests ---- */
 
+/* A device class is the name of a folder of firmware-configs: anything else is no class. */
+static bool take_class(const char *text, char out[DEVICE_CLASS_BYTES_MAX + 1])
+{
+	size_t n = text ? strlen(text) : 0;
+	if (n > DEVICE_CLASS_BYTES_MAX || (n && strspn(text, CLASS_LETTERS) != n))
+		return false;
+	memcpy(out, n ? text : "", n + 1);
+	return true;
+}
+
 static enum ferry_error read_application(const uint8_t *body, size_t n, struct applicant *a, struct ferry_why *why)
 {
 	uint8_t secret[TOKEN_SECRET_BYTES];
@@ -223,6 +240,9 @@ static enum ferry_error read_application(const uint8_t *body, size_t n, struct a
 		e = ferry_fail(why, FERRY_BAD_TOKEN, "the token's secret is not of its form");
 	} else if (!pem || strlen(pem) >= PKI_PEM_MAX) {
 		e = ferry_fail(why, FERRY_BAD_REQUEST, "there is no certificate request");
+	} else if (!take_class(json_text(json_get(o, "class")), a->class)) {
+		e = ferry_fail(why, FERRY_BAD_REQUEST, "a device class is a name of up to %d letters, digits, - _ and .",
+			       DEVICE_CLASS_BYTES_MAX);
 	} else {
 		sha256_of(secret, sizeof(secret), a->secret_hash);
 		memcpy(a->request_pem, pem, strlen(pem) + 1);

@@ -2,7 +2,7 @@
  * server's certificate; the client has none yet).
  *
  *   GET  /v1/ca     the CA's certificate, PEM
- *   POST /v1/enrol  {"secret": base64url, "request": PEM} ->
+ *   POST /v1/enrol  {"secret": base64url, "request": PEM, "class": name} ->
  *                   200 {"device", "tenant", "name", "certificate", "hub_host", "hub_port"}
  *                   else {"error": {"code", "number", "sentence"}}
  *

@@ -83,6 +83,8 @@ static enum welcome_mode choose_mode(const struct hub_session *s, const struct s
 		code = FERRY_SCHEMA;
 	if (code == FERRY_OK && too_far)
 		code = FERRY_PRUNED;
+	if (code == FERRY_OK && s->hello.position >= 0 && s->hello.refill)
+		code = FERRY_MISMATCH;
 	*out_code = code;
 	if (!too_far && fill_can_go_on(s, schema))
 		return WELCOME_RESUME;
@@ -203,6 +205,7 @@ static void welcome(struct hub_session *s, const struct schema *schema)
 	if (mode == WELCOME_DELTA) {
 		s->position = s->cursor = s->bookmark = s->hello.position;
 		s->mark = s->cursor_mark = s->hello.mark;
+		s->applied_position = s->hello.position;
 	}
 	send_welcome(s, schema, mode, code);
 	join_ring(s);

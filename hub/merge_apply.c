@@ -78,15 +78,20 @@ static struct version deletion_version(const struct merge *m, const struct row *
 	return row->state.gone_stamp != NO_STAMP ? version_of_stamp(m, row->state.gone_stamp) : row->version;
 }
 
+static struct version birth_version(const struct merge *m, const struct row *row)
+{
+	if (row->state.born_stamp != NO_STAMP)
+		return version_of_stamp(m, row->state.born_stamp);
+	return (struct version){.position = row->born, .author = row->born_author, .number = row->born_number};
+}
+
 /* R4. Where the store could not name who began a life, the version that is
  * left from its beginning does. */
 static bool life_seen(const struct edit *e, int64_t base)
 {
 	const struct row *row = e->row;
-	struct version birth = {.position = row->born, .author = row->born_author, .number = row->born_number};
+	struct version birth = birth_version(e->m, row);
 
-	if (row->state.born_stamp != NO_STAMP)
-		birth = version_of_stamp(e->m, row->state.born_stamp);
 	if (seen(e, &birth, base))
 		return true;
 	if (row->state.born_stamp != NO_STAMP || !uuid_is_zero(&row->born_author))
@@ -112,7 +117,8 @@ static bool device_wins(const struct edit *e, const struct version *v)
 }
 
 static enum ferry_error keep_conflict(struct edit *e, uint16_t num, enum conflict_kind kind, bool device_won,
-				      const struct value *device_value, const struct value *hub_value)
+				      const struct value *device_value, const struct value *hub_value,
+				      const struct uuid *other)
 {
 	struct merge *m = e->m;
 
@@ -126,6 +132,7 @@ static enum ferry_error keep_conflict(struct edit *e, uint16_t num, enum conflic
 		.device_won = device_won,
 		.device_value = device_value == NULL ? value_null() : *device_value,
 		.hub_value = hub_value == NULL ? value_null() : *hub_value,
+		.other = *other,
 	};
 	if (!device_won)
 		e->lost = true;
@@ -226,7 +233,7 @@ static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
 	if (row_seen && seen(e, &v, base_of(e, num)))
 		return set_cell(e, c, device);
 	won = device_wins(e, &v);
-	error = keep_conflict(e, num, CONFLICT_UPDATE_UPDATE, won, device, &hub);
+	error = keep_conflict(e, num, CONFLICT_UPDATE_UPDATE, won, device, &hub, &v.author);
 	return error == FERRY_OK && won ? set_cell(e, c, device) : error;
 }
 
@@ -235,10 +242,11 @@ static enum ferry_error keep_cell(struct edit *e, uint16_t i)
 {
 	const struct value *device = cell_of(e, i);
 	const struct value *hub = e->row->state.exists ? &e->row->state.cells[e->columns[i]] : NULL;
+	struct version other = hub != NULL ? column_version(e->m, e->row, e->columns[i]) : deletion_version(e->m, e->row);
 
 	if (hub != NULL && value_equal(device, hub))
 		return FERRY_OK;
-	return keep_conflict(e, e->block->nums[i], CONFLICT_UPDATE_DELETE, false, device, hub);
+	return keep_conflict(e, e->block->nums[i], CONFLICT_UPDATE_DELETE, false, device, hub, &other.author);
 }
 
 static enum ferry_error apply_update(struct edit *e)
@@ -310,7 +318,7 @@ static enum ferry_error apply_insert(struct edit *e)
 		enum ferry_error error = FERRY_OK;
 
 		if (e->row->state.known && !seen(e, &gone, base_of(e, 0)))
-			error = keep_conflict(e, 0, CONFLICT_UPDATE_DELETE, true, NULL, NULL);
+			error = keep_conflict(e, 0, CONFLICT_UPDATE_DELETE, true, NULL, NULL, &gone.author);
 		return error == FERRY_OK ? new_row(e) : error;
 	}
 	row_seen = life_seen(e, base_of(e, 0));
@@ -352,7 +360,7 @@ static enum ferry_error keep_row(struct edit *e, int64_t base)
 
 		if (hub->kind == VALUE_NULL && seen(e, &v, base))
 			continue;
-		error = keep_conflict(e, e->table->columns[c].num, CONFLICT_DELETE_UPDATE, true, NULL, hub);
+		error = keep_conflict(e, e->table->columns[c].num, CONFLICT_DELETE_UPDATE, true, NULL, hub, &v.author);
 		if (error != FERRY_OK)
 			return error;
 	}
@@ -367,8 +375,11 @@ static enum ferry_error apply_delete(struct edit *e)
 
 	if (!state->exists)
 		return FERRY_OK;
-	if (!life_seen(e, base))
-		return keep_conflict(e, 0, CONFLICT_DELETE_UPDATE, false, NULL, NULL);
+	if (!life_seen(e, base)) {
+		struct version birth = birth_version(e->m, e->row);
+
+		return keep_conflict(e, 0, CONFLICT_DELETE_UPDATE, false, NULL, NULL, &birth.author);
+	}
 	if (!all_seen(e, base)) {
 		error = keep_row(e, base);
 		if (error != FERRY_OK)

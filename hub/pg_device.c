@@ -400,7 +400,8 @@ struct applied_op {
 static const char bookmark_sql[] =
 	"UPDATE ferry.device d SET bookmark = u.position, last_seen = now() "
 	"FROM unnest($2::uuid[], $3::bigint[]) AS u(id, position) "
-	"WHERE d.id = u.id AND d.tenant_id = $1 AND d.bookmark < u.position";
+	"WHERE d.id = u.id AND d.tenant_id = $1 "
+	"AND (d.bookmark < u.position OR d.last_seen < now() - interval '1 minute')";
 static const char forget_sql[] =
 	"DELETE FROM ferry.settled s USING unnest($2::uuid[], $3::bigint[]) AS u(id, position), ferry.commit c "
 	"WHERE s.tenant_id = $1 AND s.device_id = u.id AND s.verdict IN ('accepted', 'superseded') "

@@ -82,10 +82,10 @@ static const char settled_sql[] =
 enum { S_DEVICE, S_NUMBER, S_VERDICT, S_CODE, S_SENTENCE, S_POSITION };
 static const char conflicts_sql[] =
 	"SELECT x.device_id, x.number, x.tbl, x.key, x.num, x.kind, x.winner, x.device_value #>> '{}', "
-	"x.hub_value #>> '{}' FROM ferry.commit p JOIN ferry.conflict x ON x.tenant_id = p.tenant_id AND x.tx = p.tx "
+	"x.hub_value #>> '{}', x.other_device_id FROM ferry.commit p JOIN ferry.conflict x ON x.tenant_id = p.tenant_id AND x.tx = p.tx "
 	"WHERE p.tenant_id = $1 AND p.position > $2 AND ($3::uuid IS NULL OR x.device_id = $3) "
 	"ORDER BY x.device_id, x.number, x.tbl, x.key, x.num";
-enum { X_DEVICE, X_NUMBER, X_TBL, X_KEY, X_NUM, X_KIND, X_WINNER, X_DEVICE_VALUE, X_HUB_VALUE };
+enum { X_DEVICE, X_NUMBER, X_TBL, X_KEY, X_NUM, X_KIND, X_WINNER, X_DEVICE_VALUE, X_HUB_VALUE, X_OTHER };
 /* Of scopes with changes; with names, of all tables in these. */
 static const char sums_changed_sql[] =
 	"SELECT z.tbl, z.scope, z.sums, z.rows FROM (SELECT DISTINCT c.tenant_id, c.tbl, c.scope FROM ferry.commit p "
@@ -361,6 +361,8 @@ static void read_conflict(struct feed_op *f, uint32_t row, struct conflict *out)
 	*out = (struct conflict){.table = (uint32_t)pg_int(b, call, row, X_TBL), .key = pg_uuid(b, call, row, X_KEY),
 				 .num = num, .kind = conflict_from_name(pg_text(b, call, row, X_KIND)),
 				 .device_won = strcmp(pg_text(b, call, row, X_WINNER), "device") == 0};
+	if (!pg_is_null(b, call, row, X_OTHER))
+		out->other = pg_uuid(b, call, row, X_OTHER);
 	if (c >= 0) {
 		out->device_value = conflict_value(f, row, X_DEVICE_VALUE, t->columns[c].kind);
 		out->hub_value = conflict_value(f, row, X_HUB_VALUE, t->columns[c].kind);

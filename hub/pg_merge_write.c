@@ -405,6 +405,7 @@ static const char *conflict_name(enum conflict_kind kind)
 
 struct conflict_lists {
 	struct uuid *keys;
+	const char **others; /* uuid as text; NULL: the hub */
 	int32_t *tables, *nums;
 	const char **kinds, **winners, **device_values, **hub_values, **results;
 };
@@ -433,6 +434,12 @@ static void list_conflict(struct merge_op *m, struct conflict_lists *l, uint32_t
 	enum column_kind kind = column >= 0 ? t->columns[column].kind : KIND_TEXT;
 
 	l->keys[i] = c->key;
+	if (!uuid_is_zero(&c->other)) {
+		char text[UUID_TEXT];
+
+		uuid_format(&c->other, text);
+		l->others[i] = arena_text(&m->op.batch.arena, text, strlen(text));
+	}
 	l->tables[i] = (int32_t)c->table;
 	l->nums[i] = c->num;
 	l->kinds[i] = conflict_name(c->kind);
@@ -447,6 +454,7 @@ void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const s
 	struct pg_batch *b = &m->op.batch;
 	const uint32_t n = o->conflict_count;
 	struct conflict_lists l = {.keys = arena_array(&b->arena, n + 1u, sizeof(struct uuid)),
+				   .others = arena_array(&b->arena, n + 1u, sizeof(char *)),
 				   .tables = arena_array(&b->arena, n + 1u, sizeof(int32_t)),
 				   .nums = arena_array(&b->arena, n + 1u, sizeof(int32_t)),
 				   .kinds = arena_array(&b->arena, n + 1u, sizeof(char *)),
@@ -464,9 +472,10 @@ void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const s
 	for (uint32_t i = 0; i < n; i++)
 		list_conflict(m, &l, i, &o->conflicts[i]);
 	pg_call(b, "INSERT INTO ferry.conflict (tenant_id, tx, device_id, number, tbl, key, num, kind, winner, "
-		   "device_value, hub_value, result_value) SELECT $1, $2, $3, $4, u.tbl, u.key, u.num, u.kind, u.winner, "
-		   "u.dv::jsonb, u.hv::jsonb, u.rv::jsonb FROM unnest($5::int[], $6::uuid[], $7::int[], $8::text[], "
-		   "$9::text[], $10::text[], $11::text[], $12::text[]) AS u(tbl, key, num, kind, winner, dv, hv, rv)");
+		   "device_value, hub_value, result_value, other_device_id) SELECT $1, $2, $3, $4, u.tbl, u.key, u.num, u.kind, "
+		   "u.winner, u.dv::jsonb, u.hv::jsonb, u.rv::jsonb, u.other::uuid FROM unnest($5::int[], $6::uuid[], "
+		   "$7::int[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[]) "
+		   "AS u(tbl, key, num, kind, winner, dv, hv, rv, other)");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_int8(b, m->tx);
 	pg_arg_uuid(b, &e->item->device);
@@ -479,6 +488,7 @@ void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const s
 	pg_arg_texts(b, l.device_values, n);
 	pg_arg_texts(b, l.hub_values, n);
 	pg_arg_texts(b, l.results, n);
+	pg_arg_texts(b, l.others, n);
 }
 
 /* R11: what the model defers to the commit is checked here, where it can

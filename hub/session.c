@@ -141,6 +141,8 @@ static void note_applied(struct hub_session *s)
 {
 	if (s->applied_at_total == 0 || s->returned_total < s->applied_at_total)
 		return;
+	if (s->returned_total == s->sent_total && !s->in_state)
+		s->applied_position = s->bookmark;
 	s->applied_at_total = 0;
 	s->core->ops->applied(s->core->store, &s->tenant->id, &s->device, s->applied_position);
 }

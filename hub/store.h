@@ -137,8 +137,8 @@ struct hub_store_ops {
 	 * with the highest position of the tenant's; -1: not known yet. NULL:
 	 * what was polled holds for all tenants. */
 	int64_t (*position)(void *store, const struct uuid *tenant, int64_t polled);
-	/* The device has applied everything up to position; its settled
-	 * verdicts up to there need not be kept. Fire and forget. */
+	/* The device is there and has applied everything up to position; its
+	 * settled verdicts up to there need not be kept. Fire and forget. */
 	void (*applied)(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position);
 };
 

@@ -134,6 +134,7 @@ struct conflict { /* [P 7.3] */
 	bool device_won;        /* the pushing device's value stands */
 	struct value device_value; /* as pushed; NULL value for a delete */
 	struct value hub_value;    /* what it met */
+	struct uuid other;         /* device that wrote what it met; zero: the hub itself (SQL there, or a merge) */
 };
 
 struct settled {
@@ -202,6 +203,7 @@ struct message_hello {
 	uint32_t fill_table;
 	struct uuid fill_after;
 	const char *fill_scope;
+	bool refill; /* the checksums differ: the replica asks to be filled anew */
 };
 
 enum welcome_mode {

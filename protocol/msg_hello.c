@@ -12,7 +12,8 @@
  *              10: clock         microseconds since 1970
  *            ? 11: credit        bytes that the hub may send
  *            ? 12: position, ? 13: table, ? 14: key,
- *            ? 15: scope         where an unfinished fill stands }
+ *            ? 15: scope         where an unfinished fill stands
+ *            ? 16: refill        bool, the checksums differ: fill the replica anew }
  *
  *   welcome {   0: 2
  *               1: version       that both will speak
@@ -54,6 +55,7 @@ static const struct field hello_fields[] = {
 	OPTIONAL(13, U32, message_hello, fill_table),
 	OPTIONAL(14, UUID, message_hello, fill_after),
 	OPTIONAL(15, TEXT, message_hello, fill_scope),
+	OPTIONAL(16, BOOL, message_hello, refill),
 };
 
 const struct shape hello_shape = {

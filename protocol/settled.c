@@ -13,7 +13,8 @@
  *                4: kind          1 update/update, 2 update/delete, 3 delete/update
  *              ? 5: device won    bool
  *              ? 6: device value
- *              ? 7: hub value }
+ *              ? 7: hub value
+ *              ? 8: other         the device that wrote what was met; left out: the hub }
  */
 #include "protocol/fields.h"
 
@@ -25,6 +26,7 @@ static const struct field conflict_fields[] = {
 	OPTIONAL(5, BOOL, conflict, device_won),
 	OPTIONAL(6, VALUE, conflict, device_value),
 	OPTIONAL(7, VALUE, conflict, hub_value),
+	OPTIONAL(8, UUID, conflict, other),
 };
 
 static const struct shape conflict_shape = {.size = sizeof(struct conflict), FIELDS(conflict_fields)};

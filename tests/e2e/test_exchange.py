@@ -98,8 +98,10 @@ class Exchange(SiteCase):
         self.start(a, b)
         self.assertEqual(self.hub_unit(unit, "view"), "garden")
         self.assertEqual(self.conflicts(unit), {("update_update", "device", "garden", "sea")})
-        self.assertEqual(b.sql('SELECT "column", winner, device_value, hub_value FROM ferry_conflict'),
-                         [("view", "device", "garden", "sea")])
+        self.assertEqual(b.sql('SELECT "column", winner, device_value, hub_value, other_device FROM ferry_conflict'),
+                         [("view", "device", "garden", "sea", a.id)])
+        self.assertEqual(b.json("conflicts")[0]["other_device"], a.id)
+        self.assertEqual(str(self.site.value("SELECT other_device_id FROM ferry.conflict WHERE key = %s", unit)), a.id)
         self.assert_same()
 
     def test_concurrent_edits_the_earlier_comes_last_and_loses_but_is_kept(self):
@@ -131,6 +133,7 @@ class Exchange(SiteCase):
         self.start(a)
         self.assertEqual(self.hub_unit(unit, "status"), "reserved")
         self.assertEqual(self.conflicts(unit), {("update_update", "device", "reserved", "sold")})
+        self.assertEqual(a.sql("SELECT other_device FROM ferry_conflict"), [(None,)])  # the hub itself
         self.assert_same(a)
 
     def test_an_edit_that_has_seen_the_other_is_no_conflict(self):

@@ -222,6 +222,7 @@ static inline struct conflict *rng_conflicts(struct rng *r, struct arena *a, uin
 			.device_won = rng_bool(r),
 			.device_value = rng_value(r, a),
 			.hub_value = rng_value(r, a),
+			.other = rng_bool(r) ? rng_uuid(r) : (struct uuid){{0}},
 		};
 	return conflicts;
 }
@@ -329,6 +330,7 @@ static inline void rng_hello(struct rng *r, struct arena *a, struct message_hell
 	m->fill_table = rng_below(r, 3);
 	m->fill_after = rng_uuid(r);
 	m->fill_scope = rng_bool(r) ? rng_text(r, a) : NULL;
+	m->refill = rng_bool(r);
 }
 
 static inline void rng_welcome(struct rng *r, struct arena *a, struct message_welcome *m)

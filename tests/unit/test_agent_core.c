@@ -26,7 +26,7 @@ struct fake_store {
 	int cuts_left;     /* cut says `more` so often */
 	char order[200];   /* d, c, f, a: what was done, in order */
 	struct message_hello at; /* what hello says */
-	bool sums_wrong;
+	bool sums_wrong, heal_due;
 };
 
 struct bench {
@@ -181,10 +181,16 @@ static void fake_disconnected(void *store)
 	((struct fake_store *)store)->calls_disconnected++;
 }
 
+static bool fake_heal_due(void *store)
+{
+	return ((struct fake_store *)store)->heal_due;
+}
+
 static const struct agent_store_ops fake_ops = {
 	.hello = fake_hello, .welcome = fake_welcome, .schema = fake_schema, .cut = fake_cut,
 	.next_push = fake_next_push, .ack = fake_ack, .delta = fake_delta, .commit = fake_commit,
 	.fill = fake_fill, .status = fake_status, .disconnected = fake_disconnected,
+	.heal_due = fake_heal_due,
 };
 
 /* Fake shell. */
@@ -408,6 +414,40 @@ static void expect_backing_off(struct bench *b, int code)
 }
 
 /* States. */
+
+static void R21_a_mismatch_is_told_to_the_hub_and_the_link_begins_anew(void **state)
+{
+	struct bench *b = *state;
+	go_live(b);
+	b->store.sums_wrong = b->store.heal_due = true;
+	say_commit(b, 5, 0, false);
+	assert_int_equal(b->last[MESSAGE_ERROR].error.code, FERRY_MISMATCH);
+	expect_backing_off(b, FERRY_MISMATCH);
+}
+
+static void R21_a_mismatch_that_was_tried_lately_does_not_end_the_link(void **state)
+{
+	struct bench *b = *state;
+	go_live(b);
+	b->store.sums_wrong = true;
+	say_commit(b, 5, 0, false);
+	assert_int_equal(b->count[MESSAGE_ERROR], 0);
+	assert_int_equal(agent_core_state(b->core), AGENT_LIVE);
+}
+
+static void credit_comes_back_with_each_ping_and_at_the_end(void **state)
+{
+	struct bench *b = *state;
+	go_live(b);
+	say_commit(b, 5, 0, false);
+	assert_int_equal(b->credit_back, 0);
+	pass(b, 21 * (int64_t)SECOND);
+	assert_true(b->credit_back > 0);
+	uint64_t before = b->credit_back;
+	say_commit(b, 6, 0, false);
+	agent_core_stop(b->core);
+	assert_true(b->credit_back > before);
+}
 
 static void start_connects_and_greets_with_what_the_store_says(void **state)
 {
@@ -1099,6 +1139,9 @@ int main(void)
 		T(poke_while_live_cuts_and_pushes),
 		T(poke_while_offline_is_cut_at_once_and_pushed_once_live),
 		T(long_backlog_is_worked_off_in_bounded_steps),
+		T(R21_a_mismatch_is_told_to_the_hub_and_the_link_begins_anew),
+		T(R21_a_mismatch_that_was_tried_lately_does_not_end_the_link),
+		T(credit_comes_back_with_each_ping_and_at_the_end),
 		T(exhausted_credit_holds_the_push_until_more_comes),
 		T(control_messages_pass_while_a_push_waits_for_credit),
 		T(endless_credit_does_not_overflow),

@@ -83,6 +83,7 @@ static struct {
 	uint32_t merges, batch_sizes[256], feeds, fills, stages, polls;
 	int64_t batch_numbers[256][SETS];
 	int64_t applied;
+	uint32_t applied_calls;
 	uint32_t fill_chunks; /* of each table and scope */
 	uint32_t empty_table; /* has no rows, and the store knows so at once */
 	int fill_depth;
@@ -286,6 +287,7 @@ static void st_applied(void *store, const struct uuid *tenant, const struct uuid
 	(void)tenant;
 	(void)device;
 	w.applied = position;
+	w.applied_calls++;
 }
 
 static const struct hub_store_ops store_ops = {st_device, st_schema, st_merge, st_stage,
@@ -831,6 +833,33 @@ static void push_before_the_welcome_is_refused(void **state)
 	link_up(1);
 	push(1, 1);
 	assert_ended(1, FERRY_UNEXPECTED_MESSAGE);
+}
+
+static void R21_device_whose_checksums_differ_is_filled_when_it_asks(void **state)
+{
+	struct message m = hello_message(1, 100);
+
+	(void)state;
+	m.hello.refill = true;
+	link_up(1);
+	deliver(1, &m);
+	run();
+	assert_int_equal(next(1, MESSAGE_WELCOME)->welcome.mode, WELCOME_FILL);
+	assert_int_equal(w.links[1].messages[0].welcome.code, FERRY_MISMATCH);
+}
+
+static void ping_tells_the_store_now_and_then_where_the_device_stands(void **state)
+{
+	struct message m = {.type = MESSAGE_PING, .ping = {.id = 5, .sent = 123}};
+
+	(void)state;
+	connect_at(1, 100);
+	assert_int_equal(w.applied_calls, 0);
+	deliver(1, &m);
+	assert_int_equal(w.applied_calls, 1);
+	assert_int_equal(w.applied, 100);
+	deliver(1, &m);
+	assert_int_equal(w.applied_calls, 1); /* not with every one */
 }
 
 static void ping_is_answered_with_the_clock(void **state)
@@ -1533,6 +1562,8 @@ int main(void)
 		T(P9_garbage_ends_only_its_session),
 		T(push_before_the_welcome_is_refused),
 		T(ping_is_answered_with_the_clock),
+		T(ping_tells_the_store_now_and_then_where_the_device_stands),
+		T(R21_device_whose_checksums_differ_is_filled_when_it_asks),
 		T(change_set_is_acked_and_then_committed_to_all),
 		T(change_sets_that_come_during_a_merge_are_one_batch),
 		T(R6_dependant_waits_and_others_overtake_it),

@@ -209,6 +209,14 @@ static struct one *rename_unit(unsigned slot, uint8_t key, int64_t number, int64
 	return with(one(slot, ROW_UPDATE, key, number, base), NAME, text(name));
 }
 
+/* Who wrote what a conflict met. */
+static void assert_other(uint32_t conflict, uint8_t author)
+{
+	struct uuid expected = id(author);
+
+	assert_true(uuid_equal(&outcome.conflicts[conflict].other, &expected));
+}
+
 /* --- the table --- */
 
 static void insert_of_a_row_that_never_was_is_a_new_row(void **state)
@@ -250,6 +258,7 @@ static void insert_after_an_unseen_delete_stands_and_keeps_a_conflict(void **sta
 	assert_int_equal(outcome.conflicts[0].kind, CONFLICT_UPDATE_DELETE);
 	assert_int_equal(outcome.conflicts[0].num, 0);
 	assert_true(outcome.conflicts[0].device_won);
+	assert_other(0, 2);
 	assert_one_write(ROW_INSERT, 1);
 }
 
@@ -285,6 +294,15 @@ static void insert_over_anothers_row_merges_each_column_as_concurrent(void **sta
 	assert_text(outcome.conflicts[0].device_value, "mine");
 	assert_text(outcome.conflicts[0].hub_value, "old");
 	assert_no_writes();
+}
+
+static void conflict_with_the_hubs_own_edit_names_no_device(void **state)
+{
+	(void)state;
+	load(unit(1, version(9, 0, 0, 501)));
+	apply(1, rename_unit(0, 1, 1, 5, "new"));
+	assert_int_equal(outcome.conflict_count, 1);
+	assert_other(0, 0);
 }
 
 static void update_of_a_seen_column_stands(void **state)
@@ -345,6 +363,7 @@ static void earlier_of_two_concurrent_updates_is_kept_as_conflict(void **state)
 	apply(1, rename_unit(0, 1, 1, 5, "new"));
 	assert_int_equal(outcome.verdict, VERDICT_SUPERSEDED);
 	assert_int_equal(outcome.conflict_count, 1);
+	assert_other(0, 2);
 	assert_int_equal(outcome.conflicts[0].kind, CONFLICT_UPDATE_UPDATE);
 	assert_text(outcome.conflicts[0].device_value, "new");
 	assert_no_writes();
@@ -416,6 +435,7 @@ static void R4_update_of_a_deleted_row_is_kept_column_by_column(void **state)
 	assert_int_equal(outcome.verdict, VERDICT_SUPERSEDED);
 	assert_int_equal(outcome.conflict_count, 2);
 	assert_int_equal(outcome.conflicts[0].kind, CONFLICT_UPDATE_DELETE);
+	assert_other(0, 2);
 	assert_int_equal(outcome.conflicts[1].num, NOTE);
 	assert_text(outcome.conflicts[1].device_value, "n");
 	assert_int_equal(outcome.conflicts[1].hub_value.kind, VALUE_NULL);
@@ -932,6 +952,7 @@ int main(void)
 		T(concurrent_updates_of_different_columns_both_stand),
 		T(later_of_two_concurrent_updates_stands),
 		T(earlier_of_two_concurrent_updates_is_kept_as_conflict),
+		T(conflict_with_the_hubs_own_edit_names_no_device),
 		T(tie_of_clocks_is_broken_by_author),
 		T(R4_update_of_a_row_born_after_the_base_is_a_conflict),
 		T(R4_own_row_that_is_not_confirmed_yet_goes_on_being_edited),

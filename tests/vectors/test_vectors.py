@@ -263,7 +263,7 @@ CHANGE_SET = Map({1: ("author", 0, Uuid()), 2: ("number", 1, NUMBER), 3: ("base_
                  change_set_rule)
 CONFLICT = Map({1: ("table", 1, TABLE), 2: ("key", 1, Uuid()), 3: ("num", 0, Int(0, 65535)),
                 4: ("kind", 1, Int(1, 3)), 5: ("device_won", 0, Bool()), 6: ("device_value", 0, Cell()),
-                7: ("hub_value", 0, Cell())})
+                7: ("hub_value", 0, Cell()), 8: ("other", 0, Uuid())})
 SETTLED = Map({1: ("number", 1, NUMBER), 2: ("verdict", 1, Int(1, 4)), 3: ("position", 0, POSITION),
                4: ("code", 0, CODE), 5: ("sentence", 0, Text()), 6: ("conflicts", 0, List(CONFLICT, 4096))},
               settled_rule)
@@ -292,7 +292,7 @@ MESSAGES = {
                       6: ("schema_hash", 0, Hash()), 7: ("position", 1, Int(-1)), 8: ("mark", 0, Int()),
                       9: ("last_number", 0, POSITION), 10: ("clock", 1, Int()), 11: ("credit_bytes", 0, CREDIT),
                       12: ("fill_position", 0, POSITION), 13: ("fill_table", 0, Int(0, 2**32 - 1)),
-                      14: ("fill_after", 0, Uuid()), 15: ("fill_scope", 0, Text())}, hello_rule)),
+                      14: ("fill_after", 0, Uuid()), 15: ("fill_scope", 0, Text()), 16: ("refill", 0, Bool())}, hello_rule)),
     "welcome": (2, Map({1: ("version", 1, Int(1, 65535)), 2: ("hub_version", 1, Text()), 3: ("tenant", 1, Uuid()),
                         4: ("device", 1, Uuid()), 5: ("epoch", 1, Uuid()), 6: ("schema_hash", 0, Hash()),
                         7: ("mode", 1, Int(1, 3)), 8: ("code", 0, CODE), 9: ("settled", 0, Int(0, MAX - 1)),

@@ -1,0 +1,141 @@
+/* R21: what the checksums find is kept, shown, and healed by a fill. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "tests/unit/replica_fixture.h"
+
+#define HOUR_US INT64_C(3600000000)
+
+/* As a fault would: no trigger notes it. */
+static void corrupt(struct fixture *f, const char *sql)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 2000);
+	assert_int_equal(sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_changes(db), 1);
+	sqlite3_close(db);
+}
+
+static bool asks_for_a_fill(struct fixture *f)
+{
+	struct message_hello hello = {0};
+
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_true(hello.refill == replica_store_ops.heal_due(f->r));
+	return hello.refill;
+}
+
+static void fill_again_whole(struct fixture *f)
+{
+	fixture_welcome(f, WELCOME_FILL);
+	fill_rows(f, 0, f->row_count);
+	assert_ok(hub_commit(f, true, f->position));
+}
+
+/* The hub changes the cell that is wrong: the running sum parts from the hub's. */
+static void corrupt_and_change(struct fixture *f, const char *value)
+{
+	corrupt(f, "UPDATE units SET code = 'rot' WHERE code = (SELECT code FROM units ORDER BY id LIMIT 1) "
+		   "AND id = (SELECT id FROM units ORDER BY id LIMIT 1)");
+	hub_write(f, 1, "code", value);
+	assert_ok(hub_commit(f, false, f->applied));
+}
+
+static void R21_a_corrupt_value_is_noticed_and_a_fill_heals_it(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_false(asks_for_a_fill(f));
+	app(f, "UPDATE units SET floor = 4 WHERE id = '%s'", unit(2));
+	corrupt_and_change(f, "B");
+	assert_true(f->report.sums_checked);
+	assert_false(f->report.sums_match);
+	assert_says(f, "1", "SELECT mismatches FROM ferry_status");
+	assert_says(f, "column code", "SELECT what FROM ferry_mismatch WHERE \"table\" = 'units' AND healed_at IS NULL");
+	assert_true(asks_for_a_fill(f));
+	fill_again_whole(f);
+	assert_true(f->report.sums_match);
+	assert_says(f, "0", "SELECT mismatches FROM ferry_status");
+	assert_says(f, "1", "SELECT count(*) FROM ferry_mismatch WHERE healed_at IS NOT NULL");
+	assert_says(f, "B", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "4", "SELECT floor FROM units WHERE id = '%s'", unit(2)); /* unsent, and kept */
+	assert_false(asks_for_a_fill(f));
+	sync_all(f);
+	assert_proof(f);
+}
+
+static void R21_the_same_scope_is_filled_again_after_an_hour_at_the_earliest(void **state)
+{
+	struct fixture *f = *state;
+
+	corrupt_and_change(f, "B");
+	assert_true(asks_for_a_fill(f));
+	fixture_welcome(f, WELCOME_FILL); /* cut off: it is not asked for twice */
+	assert_false(asks_for_a_fill(f));
+	fill_again_whole(f);
+	corrupt_and_change(f, "C");
+	assert_says(f, "1", "SELECT mismatches FROM ferry_status"); /* never silent */
+	assert_false(asks_for_a_fill(f));
+	f->wall += HOUR_US - 1000000;
+	assert_false(asks_for_a_fill(f));
+	f->wall += 2000000;
+	assert_true(asks_for_a_fill(f));
+	f->wall -= 100 * HOUR_US; /* a clock that is set back does not put it off for ever */
+	assert_true(asks_for_a_fill(f));
+}
+
+static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
+{
+	struct fixture *f = *state;
+	char detail[160];
+	bool match = true;
+
+	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = (SELECT id FROM units ORDER BY id LIMIT 1)");
+	hub_delete(f, 5); /* of another row */
+	assert_ok(hub_commit(f, false, f->applied));
+	assert_true(f->report.sums_match);
+	assert_false(asks_for_a_fill(f));
+	assert_ok(replica_checksum_recompute(f->r, &match, detail, &fixture_why));
+	assert_false(match);
+	assert_string_equal(detail, "units: column code");
+	assert_says(f, "1", "SELECT mismatches FROM ferry_status");
+	assert_true(asks_for_a_fill(f));
+	fill_again_whole(f);
+	assert_says(f, "0", "SELECT mismatches FROM ferry_status");
+	assert_proof(f);
+}
+
+static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path,
+				"DROP VIEW ferry_status; DROP TABLE ferry_mismatch; ALTER TABLE ferry_conflict DROP COLUMN "
+				"other_device; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; PRAGMA user_version = 1",
+				false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT mismatches FROM ferry_status");
+	assert_says(f, "0", "SELECT count(other_device) FROM ferry_conflict");
+	corrupt_and_change(f, "B");
+	assert_true(asks_for_a_fill(f));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		replica_test(R21_a_corrupt_value_is_noticed_and_a_fill_heals_it),
+		replica_test(R21_the_same_scope_is_filled_again_after_an_hour_at_the_earliest),
+		replica_test(R21_the_proof_finds_what_no_running_sum_can_see),
+		replica_test(a_replica_of_the_first_layout_is_brought_up_to_date),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
