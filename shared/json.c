@@ -139,6 +139,25 @@ bool json_bool(const struct json *v, bool otherwise)
 	return v && json_is_boolean(theirs(v)) ? json_is_true(theirs(v)) : otherwise;
 }
 
+bool json_number(const struct json *v, double *out)
+{
+	if (!v || !json_is_number(theirs(v)))
+		return false;
+	*out = json_number_value(theirs(v));
+	return true;
+}
+
+bool json_is_bool(const struct json *v)
+{
+	return v && json_is_boolean(theirs(v));
+}
+
+#undef json_is_array
+bool json_is_array(const struct json *v)
+{
+	return v && json_typeof(theirs(v)) == JSON_ARRAY;
+}
+
 #undef json_is_null
 bool json_is_null(const struct json *v)
 {

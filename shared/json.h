@@ -39,7 +39,10 @@ const struct json *json_get(const struct json *object, const char *key); /* NULL
 const char *json_text(const struct json *v);                /* NULL: not a text */
 int64_t json_int(const struct json *v, int64_t otherwise);
 bool json_bool(const struct json *v, bool otherwise);
+bool json_number(const struct json *v, double *out); /* integers too; false: not a number */
 bool json_is_null(const struct json *v); /* also when absent */
+bool json_is_bool(const struct json *v);
+bool json_is_array(const struct json *v);
 bool json_is_object(const struct json *v);
 size_t json_count(const struct json *array);
 const struct json *json_at(const struct json *array, size_t i);
