@@ -103,6 +103,7 @@ enum ferry_error replica_end(struct replica *r, struct ferry_why *why)
 	state_save(r);
 	sums_save(r);
 	e = gate_end(&r->g, why);
+	r->commits++;
 	if (e != FERRY_OK)
 		reload(r);
 	return e;
@@ -271,6 +272,11 @@ bool replica_changed(struct replica *r)
 		return false;
 	r->data_version = version;
 	return true;
+}
+
+int64_t replica_commits(const struct replica *r)
+{
+	return r->commits;
 }
 
 const struct schema *replica_schema(const struct replica *r)

@@ -40,6 +40,8 @@ FERRY_CHECK enum ferry_error replica_enrol(struct replica *r, const struct uuid 
 /* Has another connection committed since the last call? (PRAGMA data_version:
  * no lock, no I/O when nothing happened.) The first call says yes. */
 bool replica_changed(struct replica *r);
+/* How often this connection has written. */
+int64_t replica_commits(const struct replica *r);
 
 /* The schema in force; table_count 0 before the first. Borrowed until the
  * next call that may apply a state. */

@@ -36,8 +36,18 @@ enum set_state {
 
 enum split_level { SPLIT_NOT = 0, SPLIT_PAUSES = 1, SPLIT_ROWS = 2 };
 
+/* Statements that set some of a table's columns, kept by which. A feed's rows
+ * mostly change the same few; one that sets all would rewrite every index. */
+#define UPDATES_KEPT 4
+struct update {
+	uint64_t mask;
+	sqlite3_stmt *statement;
+};
+
 struct side { /* a table as seen in one target */
-	sqlite3_stmt *select, *insert, *update, *remove;
+	sqlite3_stmt *select, *insert, *remove;
+	struct update updates[UPDATES_KEPT];
+	uint32_t update_next; /* the one to give way */
 	int64_t main_scope;    /* scope of the rows that ferry_member does not list; 0: none yet */
 	int explicit_members;  /* -1 unknown, 0 ferry_member lists no row of the table, 1 it may */
 };
@@ -110,6 +120,7 @@ struct replica {
 	bool frames_spilled;
 	struct number_list removed;            /* entries of these sets go at the next rebase */
 	int64_t data_version;
+	int64_t commits; /* our own, counted */
 	struct uuid welcome_epoch;
 	bool stray; /* a frame spoke of a row that is not there: the sums will tell */
 };

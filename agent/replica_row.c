@@ -12,7 +12,7 @@ static void append_names(sqlite3_str *s, const struct schema_table *t, const cha
 		sqlite3_str_appendf(s, format, t->columns[i].name, i + 2);
 }
 
-enum row_statement { ROW_SELECT_ONE, ROW_INSERT_ONE, ROW_UPDATE_ONE, ROW_DELETE_ONE };
+enum row_statement { ROW_SELECT_ONE, ROW_INSERT_ONE, ROW_DELETE_ONE };
 
 static char *row_sql(const struct schema_table *t, enum target target, enum row_statement which)
 {
@@ -33,11 +33,6 @@ static char *row_sql(const struct schema_table *t, enum target target, enum row_
 			sqlite3_str_appendf(s, ", ?%d", i + 2);
 		sqlite3_str_appendall(s, ")");
 		break;
-	case ROW_UPDATE_ONE:
-		sqlite3_str_appendf(s, "UPDATE \"%w%w\" SET \"%w\" = ?1", prefix, t->name, t->key);
-		append_names(s, t, ", \"%w\" = ?%u");
-		sqlite3_str_appendf(s, " WHERE \"%w\" = ?1", t->key);
-		break;
 	case ROW_DELETE_ONE:
 		sqlite3_str_appendf(s, "DELETE FROM \"%w%w\" WHERE \"%w\" = ?1", prefix, t->name, t->key);
 	}
@@ -47,7 +42,7 @@ static char *row_sql(const struct schema_table *t, enum target target, enum row_
 static sqlite3_stmt *row_statement(struct replica *r, enum target target, struct table *t, enum row_statement which)
 {
 	struct side *side = &t->side[target];
-	sqlite3_stmt **slots[] = {&side->select, &side->insert, &side->update, &side->remove};
+	sqlite3_stmt **slots[] = {&side->select, &side->insert, &side->remove};
 	char *sql;
 
 	if (*slots[which] != NULL)
@@ -59,6 +54,45 @@ static sqlite3_stmt *row_statement(struct replica *r, enum target target, struct
 		(void)gate_statement(&r->g, slots[which], sql);
 	sqlite3_free(sql);
 	return r->g.error == FERRY_OK ? *slots[which] : NULL;
+}
+
+static char *update_sql(const struct schema_table *t, enum target target, uint64_t mask)
+{
+	sqlite3_str *s = sqlite3_str_new(NULL);
+	const char *comma = "";
+
+	sqlite3_str_appendf(s, "UPDATE \"%w%w\" SET ", target == TARGET_FILL ? "ferry_fill_" : "", t->name);
+	for (int i = 0; i < t->column_count; i++) {
+		if ((mask >> i & 1) == 0)
+			continue;
+		sqlite3_str_appendf(s, "%s\"%w\" = ?%d", comma, t->columns[i].name, i + 2);
+		comma = ", ";
+	}
+	sqlite3_str_appendf(s, " WHERE \"%w\" = ?1", t->key);
+	return sqlite3_str_finish(s);
+}
+
+static sqlite3_stmt *update_statement(struct replica *r, enum target target, struct table *t, uint64_t mask)
+{
+	struct side *side = &t->side[target];
+	struct update *u;
+	char *sql;
+
+	for (int i = 0; i < UPDATES_KEPT; i++) {
+		u = &side->updates[i];
+		if (u->statement != NULL && u->mask == mask)
+			return gate_statement(&r->g, &u->statement, "");
+	}
+	u = &side->updates[side->update_next++ % UPDATES_KEPT];
+	gate_finalize(&u->statement);
+	sql = update_sql(t->t, target, mask);
+	if (sql == NULL)
+		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
+	else
+		(void)gate_statement(&r->g, &u->statement, sql);
+	sqlite3_free(sql);
+	u->mask = mask;
+	return u->statement;
 }
 
 /* log_width cells: as many as the widest table has columns. */
@@ -102,35 +136,46 @@ bool row_read(struct replica *r, enum target target, struct table *t, const char
 	return r->g.error == FERRY_OK;
 }
 
-static void run_row(struct replica *r, sqlite3_stmt *s, struct table *t, const char *key, const struct row *row)
+/* mask: of the columns that the statement names. */
+static void run_row(struct replica *r, sqlite3_stmt *s, struct table *t, const char *key, const struct row *row,
+		    uint64_t mask)
 {
 	if (s == NULL)
 		return;
-	for (int i = 0; row != NULL && i < t->t->column_count; i++)
-		cell_bind(s, i + 2, &row->cells[i]);
+	for (int i = 0; i < t->t->column_count; i++) {
+		if ((mask >> i & 1) != 0)
+			cell_bind(s, i + 2, &row->cells[i]);
+	}
 	gate_run(&r->g, s, "t", key);
 }
 
-static bool rows_equal(const struct table *t, const struct row *a, const struct row *b)
+static uint64_t columns_that_differ(const struct table *t, const struct row *a, const struct row *b)
 {
+	uint64_t mask = 0;
+
 	for (int i = 0; i < t->t->column_count; i++) {
 		if (!cell_equal(&a->cells[i], &b->cells[i]))
-			return false;
+			mask |= UINT64_C(1) << i;
 	}
-	return true;
+	return mask;
 }
 
 void row_write(struct replica *r, enum target target, struct table *t, const char *key, const struct row *before,
 	       const struct row *after)
 {
+	uint64_t mask;
+
 	if (r->g.error != FERRY_OK)
 		return;
-	if (!before->present && after->present)
-		run_row(r, row_statement(r, target, t, ROW_INSERT_ONE), t, key, after);
-	else if (before->present && !after->present)
-		run_row(r, row_statement(r, target, t, ROW_DELETE_ONE), t, key, NULL);
-	else if (after->present && !rows_equal(t, before, after))
-		run_row(r, row_statement(r, target, t, ROW_UPDATE_ONE), t, key, after);
+	if (!before->present && after->present) {
+		run_row(r, row_statement(r, target, t, ROW_INSERT_ONE), t, key, after, t->all);
+	} else if (before->present && !after->present) {
+		run_row(r, row_statement(r, target, t, ROW_DELETE_ONE), t, key, NULL, 0);
+	} else if (after->present) {
+		mask = columns_that_differ(t, before, after);
+		if (mask != 0)
+			run_row(r, update_statement(r, target, t, mask), t, key, after, mask);
+	}
 }
 
 /* ---- Entries ---- */

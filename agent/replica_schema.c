@@ -84,7 +84,8 @@ void model_finalize(struct model *m)
 		for (int side = 0; side < 2; side++) {
 			gate_finalize(&m->tables[i].side[side].select);
 			gate_finalize(&m->tables[i].side[side].insert);
-			gate_finalize(&m->tables[i].side[side].update);
+			for (int u = 0; u < UPDATES_KEPT; u++)
+				gate_finalize(&m->tables[i].side[side].updates[u].statement);
 			gate_finalize(&m->tables[i].side[side].remove);
 		}
 	}

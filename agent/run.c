@@ -349,6 +349,11 @@ static bool read_version(void *ctx, int64_t *out)
 	return true;
 }
 
+static int64_t own_commits(void *ctx)
+{
+	return replica_commits(((struct run *)ctx)->replica);
+}
+
 static void on_commit(void *ctx)
 {
 	agent_core_poke(((struct run *)ctx)->core);
@@ -426,7 +431,7 @@ static void loop_log(void *ctx, const char *line)
 
 static enum ferry_error watch_replica(struct run *r)
 {
-	static const struct wake_effects wake_effects = {read_version, on_commit};
+	static const struct wake_effects wake_effects = {read_version, own_commits, on_commit};
 	static const struct loop_watch_calls calls = {.on_readable = on_event};
 	enum ferry_error e = wake_open(r->paths.replica, &wake_effects, r, loop_now_us(), &r->wake, r->why);
 	if (e != FERRY_OK)

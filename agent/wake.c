@@ -21,6 +21,7 @@ struct wake {
 	const char *name;      /* within path */
 	int64_t version;
 	bool known;            /* version is valid */
+	int64_t own;           /* our own commits, at the last events */
 	int64_t pause_us;      /* between the last look and the next one of the ladder */
 	int64_t next_at;
 	struct wake_stats stats;
@@ -161,9 +162,12 @@ static bool take_events(struct wake *w)
 
 void wake_readable(struct wake *w, int64_t now_us)
 {
+	int64_t own = w->effects.own ? w->effects.own(w->ctx) : 0;
+
 	if (w->fd < 0 || !take_events(w))
 		return;
-	w->pause_us = WAKE_FIRST_US;
+	w->pause_us = own == w->own ? WAKE_FIRST_US : WAKE_OWN_US;
+	w->own = own;
 	look(w, now_us);
 }
 

@@ -11,7 +11,9 @@
  * a slow safety look, which also covers events that never come (a change of
  * the folder beneath us, a queue that overflowed).
  *
- *   event on db, db-wal, db-journal  -> ladder from the start
+ *   event on db, db-wal, db-journal  -> ladder from the start; when we wrote
+ *                                       meanwhile it is most likely our own:
+ *                                       then the ladder begins higher up
  *   look: version differs            -> changed() once
  *   ladder at its end                -> a look every WAKE_SAFETY_US
  *   no inotify to be had             -> a look every WAKE_POLL_US
@@ -27,6 +29,7 @@
 #include "protocol/errors.h"
 
 #define WAKE_FIRST_US  100
+#define WAKE_OWN_US    1600
 #define WAKE_GROWTH    4 /* each pause of the ladder is so many times the one before */
 #define WAKE_SAFETY_US 2000000
 #define WAKE_POLL_US   50000
@@ -35,6 +38,8 @@ struct wake_effects {
 	/* PRAGMA data_version on a connection kept open: changes when another
 	 * connection committed. False: cannot be read now (busy); asked again. */
 	bool (*version)(void *ctx, int64_t *out);
+	/* A number that grows when our own connection commits; NULL: it never does. */
+	int64_t (*own)(void *ctx);
 	void (*changed)(void *ctx); /* somebody committed since the last call */
 };
 

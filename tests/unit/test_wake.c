@@ -40,8 +40,14 @@ struct scene {
 	int changes;
 	bool fake;
 	bool busy;
+	int64_t own;
 	int64_t fake_version;
 };
+
+static int64_t own_commits(void *ctx)
+{
+	return ((struct scene *)ctx)->own;
+}
 
 static bool read_version(void *ctx, int64_t *out)
 {
@@ -63,7 +69,7 @@ static void on_changed(void *ctx)
 	((struct scene *)ctx)->changes++;
 }
 
-static const struct wake_effects effects = {read_version, on_changed};
+static const struct wake_effects effects = {read_version, own_commits, on_changed};
 
 static void run_sql(sqlite3 *db, const char *sql)
 {
@@ -300,6 +306,31 @@ static void commit_that_becomes_visible_late_is_found_by_the_ladder(void **state
 	}
 }
 
+/* What we write ourselves raises events, too. They cost one look at once and few later ones,
+ * and hide nobody else's commit. */
+static void events_of_our_own_commits_begin_the_ladder_higher_up(void **state)
+{
+	struct scene *s = *state;
+	int looks;
+	s->fake = true;
+	s->fake_version = 1;
+	open_wake(s, 0);
+	touch_wal(s);
+	s->own++;
+	read_events(s, 1000);
+	run_until(s, 1000, 1000 + WAKE_OWN_US - 1, &looks);
+	assert_int_equal(0, looks);
+	s->fake_version = 2;
+	int64_t seen = run_until(s, 1000 + WAKE_OWN_US - 1, 10000000, &looks);
+	assert_int_equal(1, s->changes);
+	assert_true(seen <= 1000 + WAKE_OWN_US);
+	s->changes = 0;
+	touch_wal(s); /* without a commit of ours: somebody else's */
+	read_events(s, 20000000);
+	run_until(s, 20000000, 20000000 + WAKE_OWN_US - 1, &looks);
+	assert_true(looks > 0);
+}
+
 static void second_commit_behind_the_same_event_is_found(void **state)
 {
 	struct scene *s = *state;
@@ -393,6 +424,7 @@ int main(int argc, char **argv)
 						teardown),
 		cmocka_unit_test_setup_teardown(commit_that_becomes_visible_late_is_found_by_the_ladder, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(events_of_our_own_commits_begin_the_ladder_higher_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(second_commit_behind_the_same_event_is_found, setup, teardown),
 		cmocka_unit_test_setup_teardown(change_without_any_event_is_found_by_the_safety_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(busy_database_is_looked_at_again_soon, setup, teardown),
