@@ -11,6 +11,7 @@
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
 #define LAYOUT_VERSION 2
 #define AGENT_CACHE_KIB 2000
+#define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
  * SQLite's 2 MiB a large transaction's statement journal goes to disk as soon
  * as triggers are involved, and capture costs twice as much. */
@@ -156,10 +157,12 @@ static enum ferry_error prepare_file(struct replica *r, const char *path, struct
 	enum ferry_error e;
 	int64_t id;
 
+	/* Replicas that live on one disk and get the same states must not all sync it at once. */
 	gate_execf(&r->g, "PRAGMA journal_mode = WAL; PRAGMA synchronous = %s; PRAGMA cache_size = -%d; "
-			  "PRAGMA ignore_check_constraints = ON; PRAGMA legacy_alter_table = ON; "
+			  "PRAGMA wal_autocheckpoint = %d; PRAGMA ignore_check_constraints = ON; PRAGMA legacy_alter_table = ON; "
 			  "PRAGMA secure_delete = FAST",
-		   r->options.full ? "FULL" : "NORMAL", AGENT_CACHE_KIB);
+		   r->options.full ? "FULL" : "NORMAL", AGENT_CACHE_KIB,
+		   CHECKPOINT_PAGES + (int)(random_u64() % CHECKPOINT_PAGES));
 	/* What the agent writes is not captured. Only this connection is
 	 * concerned, at no cost to anybody else's (REPLICA.md, Capture). */
 	sqlite3_db_config(r->g.db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
