@@ -61,6 +61,11 @@ static const struct cli_option limit_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option secret_options[] = {
+	{"mfa-of", "USER", "e-mail or uuid of the user whose second factor it is"},
+	{NULL, NULL, NULL},
+};
+
 const struct cli_command hub_commands[] = {
 	{"serve", "", 0, 0, "run the hub",
 	 "Makes the CA and the server's certificate at the first start. Refuses to start on a\n"
@@ -93,6 +98,15 @@ const struct cli_command hub_commands[] = {
 	{"tenant limit", "<tenant>", 1, 1, "show what it uses, and set how much it may", NULL,
 	 "ferry-hub tenant limit acme --max-users 50 --max-storage none", limit_options, cli_tenant_limit},
 	{"tenant list", "", 0, 0, "the tenants", NULL, "ferry-hub tenant list", NULL, cli_tenant_list},
+	{"secret set", "<tenant> <name>", 2, 2, "store a secret, encrypted; its value is read from stdin",
+	 "One newline at its end is left out. The key file is made when there is none.",
+	 "ferry-hub secret set acme smtp-password < password.txt", secret_options, cli_secret_set},
+	{"secret list", "<tenant>", 1, 1, "the names of a tenant's secrets and their keys", NULL, "ferry-hub secret list acme",
+	 NULL, cli_secret_list},
+	{"secret rotate", "", 0, 0, "encrypt all secrets with a new key",
+	 "One that was cut short is finished first. The old keys stay in the file: backups need them.",
+	 "ferry-hub secret rotate --dry-run", status_options, cli_secret_rotate},
+	{"secret check", "", 0, 0, "see whether every secret opens", NULL, "ferry-hub secret check --json", NULL, cli_secret_check},
 	{"status", "", 0, 0, "how the running hub is", NULL, "ferry-hub status --json", NULL, cli_status},
 	{"sessions", "", 0, 0, "the devices connected to it", NULL, "ferry-hub sessions", NULL, cli_sessions},
 	{"log-level", "<level>", 1, 1, "how much the running hub says: error, warning, info, debug", NULL,

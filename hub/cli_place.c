@@ -68,3 +68,45 @@ void cli_place_close(struct cli_place *p, const struct pg_admin *home)
 		pg_admin_close(p->db);
 	p->db = NULL;
 }
+
+static const char places_sql[] =
+	"SELECT coalesce(conninfo, ''), coalesce(schema_prefix, ''), CASE WHEN schema_prefix IS NOT NULL THEN min(tenant_id::text) END "
+	"FROM ferry.placement WHERE conninfo IS NOT NULL OR schema_prefix IS NOT NULL GROUP BY conninfo, schema_prefix ORDER BY 1, 2";
+
+static bool visit(const struct cli *c, const struct cli_setting *s, struct pg_admin *home, const struct pg_rows *rows, int row,
+		  cli_place_fn *each, void *ctx, int *out_exit)
+{
+	const char *conninfo = pg_rows_text(rows, row, 0), *prefix = pg_rows_text(rows, row, 1), *tenant = pg_rows_text(rows, row, 2);
+	struct ferry_why why = {0};
+	struct pg_admin *db = home;
+	if (*conninfo) {
+		enum ferry_error e = connect_to(s, conninfo, &db, &why);
+		if (e != FERRY_OK) {
+			*out_exit = cli_fail(c, e, why.text, "A tenant lives there: check that this database runs");
+			return false;
+		}
+	}
+	bool good = each(ctx, db, conninfo, prefix, tenant, out_exit);
+	if (db != home)
+		pg_admin_close(db);
+	return good;
+}
+
+bool cli_each_place(const struct cli *c, const struct cli_setting *s, struct pg_admin *home, cli_place_fn *each, void *ctx,
+		    int *out_exit)
+{
+	struct ferry_why why = {0};
+	struct pg_rows *rows;
+	if (!each(ctx, home, "", "", NULL, out_exit))
+		return false;
+	enum ferry_error e = pg_admin_query(home, places_sql, NULL, 0, &rows, &why);
+	if (e != FERRY_OK) {
+		*out_exit = cli_fail_database(c, home, e, &why);
+		return false;
+	}
+	bool good = true;
+	for (int i = 0; good && i < pg_rows_count(rows); i++)
+		good = visit(c, s, home, rows, i, each, ctx, out_exit);
+	pg_rows_free(rows);
+	return good;
+}

@@ -19,4 +19,12 @@ FERRY_CHECK enum ferry_error cli_place_conninfo(const struct cli_setting *s, con
 						struct ferry_why *why);
 #define CLI_CONNINFO_MAX 4096
 
+/* A database, or a set of schemas in one. tenant: whose set; NULL: the shared one. */
+typedef bool cli_place_fn(void *ctx, struct pg_admin *db, const char *conninfo, const char *prefix, const char *tenant,
+			  int *out_exit);
+/* Each place once: the home database's shared schemas first. False, with
+ * *out_exit: one could not be reached, or `each` ended it. */
+bool cli_each_place(const struct cli *c, const struct cli_setting *s, struct pg_admin *home, cli_place_fn *each, void *ctx,
+		    int *out_exit);
+
 #endif

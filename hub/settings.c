@@ -17,6 +17,8 @@ static const struct config_key keys[] = {
 	 .text = "How to connect to PostgreSQL as the role ferry_hub (a libpq connection string)."},
 	{KEY("admin_database", TEXT, admin_database, ""), .max = 1000,
 	 .text = "The same for migrate, tenant, token and device commands, as a role that may do that. Empty: as database."},
+	{KEY("secret_keys", TEXT, secret_keys, ""), .max = 1000,
+	 .text = "File of the keys that secrets are encrypted with. Empty: secret.keys in the state folder."},
 	{KEY("sql_dir", TEXT, sql_dir, ""), .max = 1000, .text = "Folder of the migrations. Empty: beside the program."},
 	{KEY("device.address", TEXT, device_address, "127.0.0.1"), .max = 253, .text = "Address to listen on for devices."},
 	{KEY("device.port", INT, device_port, "7443"), .max = 65535, .text = "Port for devices; 0: any free one."},

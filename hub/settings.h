@@ -12,6 +12,7 @@ struct hub_settings {
 	const char *state_dir;
 	const char *database;       /* as the role ferry_hub */
 	const char *admin_database; /* "": as database */
+	const char *secret_keys;    /* "": in the state folder */
 	const char *sql_dir;        /* "": found by itself */
 	const char *device_address, *enrol_address;
 	int64_t device_port, enrol_port;
