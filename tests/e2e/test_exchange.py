@@ -339,7 +339,8 @@ class Exchange(SiteCase):
         self.assertEqual(b.value("SELECT c.name FROM contacts k JOIN companies c ON c.id = k.company_id WHERE k.full_name = 'Zoë'"),
                          "Foreign & Sons")
         # What a trigger of the hub's did is at the devices, too.
-        self.assertEqual(b.sql("SELECT price_minor FROM unit_price_history WHERE unit_id = ?", unit), [(101,)])
+        self.assertEqual(b.sql("SELECT price_minor FROM unit_price_history WHERE unit_id = ? ORDER BY effective_at", unit),
+                         [(100,), (101,)])
         self.assert_same()
 
     def test_psql_in_a_long_transaction_holds_up_nothing_but_its_rows(self):

@@ -326,9 +326,9 @@ class Merge(HubCase):
         v = self.version("units", unit)
         self.assertEqual(self.author(v, "price_minor"), (self.device, 1))
         self.assertEqual(self.author(v, "updated_at"), "hub")
-        history = self.sql("SELECT id, price_minor FROM inventory.unit_price_history WHERE unit_id = %s", unit)
-        self.assertEqual([row[1] for row in history], [777])
-        self.assertEqual(self.author(self.version("unit_price_history", history[0][0]), "price_minor"), "hub")
+        history = self.sql("SELECT id, price_minor FROM inventory.unit_price_history WHERE unit_id = %s ORDER BY effective_at", unit)
+        self.assertEqual([row[1] for row in history], [100, 777])
+        self.assertEqual(self.author(self.version("unit_price_history", history[1][0]), "price_minor"), "hub")
         self.assert_sound()
 
     def test_R8_value_that_the_database_altered_belongs_to_hub(self):

@@ -114,7 +114,8 @@ class Model(HubCase):
         run(conn, "UPDATE inventory.units SET price_minor = 5")
         run(conn, "UPDATE inventory.units SET price_minor = NULL")
         conn.commit()
-        self.assertEqual(self.sql("SELECT unit_id, price_minor, changed_by_user_id FROM inventory.unit_price_history"), [(unit, 5, user)])
+        self.assertEqual(self.sql("SELECT unit_id, price_minor, changed_by_user_id FROM inventory.unit_price_history "
+                                  "ORDER BY effective_at"), [(unit, 100, None), (unit, 5, user)])
         self.assert_sound()
 
     def test_deleting_a_tenant_leaves_tombstones_alone(self):
