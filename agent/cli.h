@@ -15,6 +15,7 @@ int cli_status(struct cli *c);
 int cli_outbox(struct cli *c);
 int cli_conflicts(struct cli *c);
 int cli_rejected(struct cli *c);
+int cli_flags(struct cli *c);
 int cli_sql(struct cli *c);
 int cli_verify(struct cli *c);
 int cli_config(struct cli *c);

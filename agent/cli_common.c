@@ -5,6 +5,7 @@
 #include "agent/cli.h"
 #include "agent/identity.h"
 #include "agent/replica.h"
+#include "shared/flags_command.h"
 
 #define SETTINGS_BYTES_MAX (1u << 20)
 
@@ -34,6 +35,12 @@ static const struct cli_option sql_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option flag_options[] = {
+	{"user", "UUID", "ask for this user instead of this device's"},
+	FLAG_OPTIONS,
+	{NULL, NULL, NULL},
+};
+
 const struct cli_command agent_commands[] = {
 	{"enrol", "<token>", 1, 1, "make this device known to a hub",
 	 "The key pair is made on this device and never leaves it. The token comes from\n"
@@ -51,6 +58,8 @@ const struct cli_command agent_commands[] = {
 	{"conflicts", "", 0, 0, "edits of one value that had not seen each other", NULL, "ferry-agent conflicts --json",
 	 NULL, cli_conflicts},
 	{"rejected", "", 0, 0, "changes the hub refused, with the reason", NULL, "ferry-agent rejected", NULL, cli_rejected},
+	{"flags", "[name]", 0, 1, "which feature flags are on here; also offline",
+	 "The same answer as the hub's: both ask one function.", "ferry-agent flags new-map --json", flag_options, cli_flags},
 	{"sql", "[statement]", 0, 1, "run SQL on the replica, as any app would",
 	 "What it writes is captured and goes to the hub. Without a statement it is read from\n"
 	 "standard input.",

@@ -27,6 +27,8 @@ int cli_secret_set(struct cli *c);
 int cli_secret_list(struct cli *c);
 int cli_secret_rotate(struct cli *c);
 int cli_secret_check(struct cli *c);
+int cli_flags(struct cli *c);
+int cli_audit_verify(struct cli *c);
 int cli_status(struct cli *c);
 int cli_sessions(struct cli *c);
 int cli_log_level(struct cli *c);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hub/cli.h"
+#include "shared/flags_command.h"
 #include "shared/link_http.h"
 
 #define SETTINGS_BYTES_MAX (1u << 20)
@@ -66,6 +67,13 @@ static const struct cli_option secret_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option flag_options[] = {
+	{"tenant", "TENANT", "slug or uuid of the tenant (required)"},
+	{"user", "USER", "e-mail or uuid of the user (default: nobody in particular)"},
+	FLAG_OPTIONS,
+	{NULL, NULL, NULL},
+};
+
 const struct cli_command hub_commands[] = {
 	{"serve", "", 0, 0, "run the hub",
 	 "Makes the CA and the server's certificate at the first start. Refuses to start on a\n"
@@ -107,6 +115,13 @@ const struct cli_command hub_commands[] = {
 	 "One that was cut short is finished first. The old keys stay in the file: backups need them.",
 	 "ferry-hub secret rotate --dry-run", status_options, cli_secret_rotate},
 	{"secret check", "", 0, 0, "see whether every secret opens", NULL, "ferry-hub secret check --json", NULL, cli_secret_check},
+	{"flags", "[name]", 0, 1, "which feature flags are on for a tenant or one of its users",
+	 "The same answer as ferry-agent flags gives on a device: both ask one function.",
+	 "ferry-hub flags --tenant acme --user ann@acme.com", flag_options, cli_flags},
+	{"audit verify", "", 0, 0, "recompute the audit log's chains of hashes and name the first broken entry",
+	 "Ends with 1 when a chain is broken. The last hash, noted elsewhere, shows later that\n"
+	 "nothing was cut off the end.",
+	 "ferry-hub audit verify --tenant acme", list_options, cli_audit_verify},
 	{"status", "", 0, 0, "how the running hub is", NULL, "ferry-hub status --json", NULL, cli_status},
 	{"sessions", "", 0, 0, "the devices connected to it", NULL, "ferry-hub sessions", NULL, cli_sessions},
 	{"log-level", "<level>", 1, 1, "how much the running hub says: error, warning, info, debug", NULL,
