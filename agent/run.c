@@ -1,5 +1,6 @@
 #include "agent/run.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +21,9 @@
 /* Between two writings of the status file. A change of state is written at once; a bookmark
  * moves all the time beside a busy fleet, and each writing makes a file. */
 #define STATUS_PAUSE_US	  1000000
+/* The file is filled up with blanks to this, so that it can be written over where it stands:
+ * on a full disk there is no room for another one. */
+#define STATUS_BYTES	  4096
 #define QUEUE_BYTES_MAX	  (8u << 20)
 #define GOODBYE_US	  1000000 /* for the close frame, at the end */
 /* once: a hub looks for devices enrolled at others every second or so */
@@ -117,10 +121,16 @@ static struct json *status_json(struct run *r)
 static void write_status(struct run *r)
 {
 	struct json *o = status_json(r);
-	char *text = json_write_text(o, false);
+	char *text = json_write_text(o, false), padded[STATUS_BYTES + 1];
 	struct ferry_why why = {0};
 	r->status_at = loop_now_us();
-	if (files_replace(r->paths.status, text, strlen(text), 0644, true, &why) != FERRY_OK)
+	/* Two sentences of FERRY_WHY_MAX and a host's name fit by far. */
+	int n = snprintf(padded, sizeof(padded), "%-*s", STATUS_BYTES, text);
+	assert(n == STATUS_BYTES);
+	enum ferry_error e = files_replace(r->paths.status, padded, STATUS_BYTES, 0644, true, &why);
+	if (e == FERRY_NO_SPACE)
+		e = files_overwrite(r->paths.status, padded, STATUS_BYTES, &why);
+	if (e != FERRY_OK)
 		LOG(LEVEL_WARNING, &r->log, "status_not_written", LOG_TEXT("why", why.text));
 	free(text);
 	json_release(o);

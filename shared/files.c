@@ -94,6 +94,18 @@ enum ferry_error files_replace(const char *path, const void *bytes, size_t n, mo
 	return files_sync_folder(folder, why);
 }
 
+enum ferry_error files_overwrite(const char *path, const void *bytes, size_t n, struct ferry_why *why)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return io_error(why, path, "opened");
+	bool good = write_all(fd, bytes, n);
+	int saved = errno;
+	good = close(fd) == 0 && good;
+	errno = saved;
+	return good ? FERRY_OK : io_error(why, path, "written");
+}
+
 enum ferry_error files_read(const char *path, char **out_text, size_t *out_n, struct ferry_why *why)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

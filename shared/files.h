@@ -20,6 +20,8 @@ bool files_exists(const char *path);
 /* Replaces the file whole. Durable when it returns, unless quick (status files). */
 FERRY_CHECK enum ferry_error files_replace(const char *path, const void *bytes, size_t n, mode_t mode, bool quick,
 					   struct ferry_why *why);
+/* Writes over the beginning of a file that is there: on a full disk, too, as far as it is long. */
+FERRY_CHECK enum ferry_error files_overwrite(const char *path, const void *bytes, size_t n, struct ferry_why *why);
 /* Reads a small file; the text is NUL-terminated and owned by the caller (free). */
 FERRY_CHECK enum ferry_error files_read(const char *path, char **out_text, size_t *out_n, struct ferry_why *why);
 /* The same into the caller's memory; FERRY_CORRUPT when it doesn't fit or holds a NUL. */
