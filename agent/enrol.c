@@ -93,6 +93,17 @@ static enum ferry_error take_answer(const struct json *answer, struct identity *
 	return e;
 }
 
+enum ferry_error enrol_read_answer(unsigned status, const char *text, size_t n, struct identity *id,
+				   struct ferry_why *why)
+{
+	struct json *answer = NULL;
+	if (json_read_text(text, n, &answer, NULL) != FERRY_OK)
+		answer = NULL;
+	enum ferry_error e = status == 200 ? take_answer(answer, id, why) : refused(status, answer, why);
+	json_release(answer);
+	return e;
+}
+
 static char *request_body(const struct token *token, const char *request_pem, const char *device_class)
 {
 	char secret[2 * TOKEN_SECRET_BYTES];
@@ -127,12 +138,8 @@ static enum ferry_error ask(const struct place *at, const struct token *token, c
 	free(body);
 	if (e != FERRY_OK)
 		return e;
-	struct json *answer = NULL;
-	if (json_read_text(answer_text, n, &answer, NULL) != FERRY_OK)
-		answer = NULL;
+	e = enrol_read_answer(status, answer_text, n, id, why);
 	free(answer_text);
-	e = status == 200 ? take_answer(answer, id, why) : refused(status, answer, why);
-	json_release(answer);
 	return e;
 }
 
@@ -209,6 +216,8 @@ static enum ferry_error enrol_locked(const struct agent_settings *settings, cons
 		return e;
 	struct place at = {request->host ? request->host : token.host, request->port ? request->port : token.port};
 	memset(out, 0, sizeof(*out));
+	snprintf(out->enrol_host, sizeof(out->enrol_host), "%s", at.host);
+	out->enrol_port = at.port;
 	e = fetch_ca(&at, &token, out->ca_pem, why);
 	if (e == FERRY_OK)
 		e = ask(&at, &token, settings->device_class, out, why);

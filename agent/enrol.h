@@ -16,6 +16,7 @@
 
 #define ENROL_CA_PATH	 "/v1/ca"
 #define ENROL_POST_PATH	 "/v1/enrol"
+#define ENROL_RENEW_PATH "/v1/renew"
 
 struct enrol_request {
 	const char *token;
@@ -29,5 +30,10 @@ struct enrol_request {
  * "" when there was none. */
 FERRY_CHECK enum ferry_error enrol(const struct agent_settings *settings, const struct enrol_request *request,
 				   struct identity *out, char set_aside[FILES_PATH_MAX], struct ferry_why *why);
+
+/* What the hub answered to either request: its refusal, or device, tenant, name,
+ * address of the hub and certificate, which belongs to id->key_pem. */
+FERRY_CHECK enum ferry_error enrol_read_answer(unsigned status, const char *text, size_t n, struct identity *id,
+					       struct ferry_why *why);
 
 #endif

@@ -57,6 +57,11 @@ static enum ferry_error read_enrolment(const char *folder, struct identity *out,
 		    copy_text(out->name, sizeof(out->name), json_get(o, "name")) &&
 		    copy_text(out->hub_host, sizeof(out->hub_host), json_get(o, "hub_host")) && port > 0 && port < 65536;
 	out->hub_port = (int)port;
+	/* Missing in what earlier versions wrote. */
+	int64_t enrol_port = json_int(json_get(o, "enrol_port"), 0);
+	if (enrol_port > 0 && enrol_port < 65536 &&
+	    copy_text(out->enrol_host, sizeof(out->enrol_host), json_get(o, "enrol_host")))
+		out->enrol_port = (int)enrol_port;
 	json_release(o);
 	return good ? FERRY_OK : ferry_fail(why, FERRY_CORRUPT, "%s lacks a field", path);
 }
@@ -97,6 +102,10 @@ static char *enrolment_text(const struct identity *id)
 	json_put_text(o, "name", id->name);
 	json_put_text(o, "hub_host", id->hub_host);
 	json_put_int(o, "hub_port", id->hub_port);
+	if (id->enrol_port > 0) {
+		json_put_text(o, "enrol_host", id->enrol_host);
+		json_put_int(o, "enrol_port", id->enrol_port);
+	}
 	if (timestamp_to_text(&now, at))
 		json_put_text(o, "enrolled_at", at);
 	char *written = json_write_text(o, false);

@@ -3,7 +3,7 @@
  *   identity/device.key      private key, mode 0600; made here, never leaves
  *   identity/device.crt      certificate
  *   identity/ca.crt          the only CA that is trusted
- *   identity/enrolment.json  device, tenant, name, hub's host and port, time
+ *   identity/enrolment.json  device, tenant, name, hub's host and ports, time
  */
 #ifndef FERRY_AGENT_IDENTITY_H
 #define FERRY_AGENT_IDENTITY_H
@@ -19,6 +19,8 @@ struct identity {
 	char name[128];
 	char hub_host[254];
 	int hub_port;
+	char enrol_host[254]; /* where it enrolled, and renews its certificate; "" and 0: not known */
+	int enrol_port;
 };
 
 bool identity_exists(const char *folder);

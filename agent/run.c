@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/core.h"
+#include "agent/renew.h"
 #include "agent/replica.h"
 #include "agent/wake.h"
 #include "agent/wipe.h"
@@ -43,6 +44,7 @@ struct run {
 	struct agent_core *core;
 	struct loop_timer *core_timer, *wake_timer, *status_timer, *once_timer, *retry_timer;
 	struct wake *wake;
+	struct renewal *renewal;
 	struct loop_watch *wake_watch;
 	int64_t versions;            /* of the replica, counted */
 	struct link *link;
@@ -312,6 +314,8 @@ static void check_once(struct run *r)
 {
 	if (!r->options->once)
 		return;
+	if (renewal_is_busy(r->renewal))
+		return; /* its end is looked for again */
 	if (agent_core_idle(r->core))
 		end(r, FERRY_OK, "");
 	else if (agent_core_held(r->core) || tenant_is_shut(r))
@@ -454,6 +458,32 @@ static enum ferry_error watch_replica(struct run *r)
 	return e;
 }
 
+/* ---- its certificate ---- */
+
+/* The hub takes the former one until it has seen the new one: shown at once. */
+static void on_renewed(void *ctx)
+{
+	struct run *r = ctx;
+	LOG(LEVEL_INFO, &r->log, "certificate_renewed");
+	if (r->link)
+		link_close(r->link, LINK_CLOSE_NORMAL, "the certificate was renewed");
+}
+
+static void on_renewal_failed(void *ctx, const char *text)
+{
+	struct run *r = ctx;
+	LOG(LEVEL_WARNING, &r->log, "certificate_not_renewed", LOG_TEXT("why", text));
+}
+
+static enum ferry_error watch_certificate(struct run *r)
+{
+	static const struct renewal_effects renewal_effects = {on_renewed, on_renewal_failed};
+	struct renewal_config config = {.loop = r->loop, .folder = r->paths.identity,
+					.host = *r->settings->hub_host ? r->settings->hub_host : NULL,
+					.port = (int)r->settings->hub_enrol_port};
+	return renewal_open(&config, &r->identity, &renewal_effects, r, &r->renewal, r->why);
+}
+
 static enum ferry_error start_core(struct run *r)
 {
 	struct agent_limits limits = agent_limits_default;
@@ -490,6 +520,8 @@ static enum ferry_error begin(struct run *r)
 	if (e == FERRY_OK)
 		e = start_core(r);
 	if (e == FERRY_OK)
+		e = watch_certificate(r);
+	if (e == FERRY_OK)
 		e = watch_replica(r);
 	return e;
 }
@@ -497,7 +529,7 @@ static enum ferry_error begin(struct run *r)
 static bool all_closed(void *ctx)
 {
 	struct run *r = ctx;
-	return r->closing == 0;
+	return r->closing == 0 && !renewal_is_busy(r->renewal);
 }
 
 /* The hub's order (P 9.9): the tenant is deleted. When what was not sent cannot
@@ -534,6 +566,7 @@ static void finish(struct run *r)
 		r->state = agent_core_state(r->core);
 		write_status(r);
 	}
+	renewal_close(r->renewal);
 	loop_watch_free(r->wake_watch);
 	wake_close(r->wake);
 	agent_core_free(r->core);

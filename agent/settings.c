@@ -15,6 +15,8 @@ static const struct config_key keys[] = {
 	 .text = "What kind of device this is; told to the hub at enrolment."},
 	{KEY("hub.host", TEXT, hub_host, ""), .max = 253, .text = "Name or address of the hub. Empty: as enrolled."},
 	{KEY("hub.port", INT, hub_port, "0"), .max = 65535, .text = "Port of the hub for devices. 0: as enrolled."},
+	{KEY("hub.enrol_port", INT, hub_enrol_port, "0"), .max = 65535,
+	 .text = "Port of the hub for enrolment, where the certificate renews itself. 0: as enrolled."},
 	{KEY("log_level", CHOICE, log_level, "info"), .choices = levels, .text = "How much to say."},
 	{KEY("replica.durable", BOOL, durable, "no"),
 	 .text = "Sync every commit of the agent to the disk (synchronous=FULL) rather than in order (NORMAL). Apps "

@@ -14,7 +14,7 @@ struct agent_settings {
 	const char *state_dir;
 	const char *device_class;
 	const char *hub_host; /* "": as enrolled */
-	int64_t hub_port;     /* 0: as enrolled */
+	int64_t hub_port, hub_enrol_port; /* 0: as enrolled */
 	int log_level;
 	bool durable;
 	int64_t busy_timeout_us;

@@ -17,10 +17,12 @@
 struct applicant {
 	struct http_request *request;
 	struct applicant *next;
-	uint8_t secret_hash[SHA256_BYTES];
+	bool renews;
+	uint8_t secret_hash[SHA256_BYTES];        /* of a token */
+	uint8_t used[PKI_FINGERPRINT_BYTES];      /* renews: the certificate that it has */
 	char request_pem[PKI_PEM_MAX];
 	char class[DEVICE_CLASS_BYTES_MAX + 1]; /* as the device calls its own; "": it does not say */
-	/* once the token is spent */
+	/* once it is known who it is */
 	struct uuid device, tenant;
 	char name[128];
 	char certificate[PKI_PEM_MAX];
@@ -49,6 +51,9 @@ static unsigned status_of(enum ferry_error e)
 	case FERRY_OK:
 		return 200;
 	case FERRY_BAD_TOKEN:
+	case FERRY_REVOKED:
+	case FERRY_UNKNOWN_DEVICE:
+	case FERRY_NO_CERTIFICATE:
 		return 403;
 	case FERRY_BAD_REQUEST:
 	case FERRY_MALFORMED:
@@ -101,7 +106,10 @@ static void admit(struct enrol_desk *d, struct applicant *a)
 	json_put_text(o, "certificate", a->certificate);
 	json_put_text(o, "hub_host", d->config.hub_host);
 	json_put_int(o, "hub_port", d->config.hub_port);
-	d->effects.enrolled(d->ctx, &a->tenant, &a->device, a->name, a->fingerprint);
+	if (a->renews)
+		d->effects.renewed(d->ctx, &a->tenant, &a->device, a->fingerprint);
+	else
+		d->effects.enrolled(d->ctx, &a->tenant, &a->device, a->name, a->fingerprint);
 	answer_json(a->request, 200, o);
 	leave(d, a);
 }
@@ -135,7 +143,7 @@ static bool failed(struct enrol_desk *d)
 	if (f->class == PG_FINE)
 		return false;
 	if (strncmp(f->sqlstate, "28", 2) == 0) {
-		give_up(d, FERRY_BAD_TOKEN, f->message);
+		give_up(d, d->first->renews ? FERRY_UNKNOWN_DEVICE : FERRY_BAD_TOKEN, f->message);
 	} else {
 		d->effects.log(d->ctx, f->message);
 		if (f->class == PG_STALE)
@@ -173,13 +181,47 @@ static enum ferry_error issue(struct enrol_desk *d, struct applicant *a, int64_t
 	return FERRY_OK;
 }
 
-static void redeemed(void *ctx)
+static void record_new_device(struct enrol_desk *d, const struct applicant *a, int64_t not_after_s)
+{
+	pg_call(&d->batch, "SELECT ferry.certify($1, $2, timestamptz 'epoch' + $3 * interval '1 second')");
+	pg_arg_uuid(&d->batch, &a->device);
+	pg_arg_bytes(&d->batch, a->fingerprint, sizeof(a->fingerprint));
+	pg_arg_int8(&d->batch, not_after_s);
+	/* A class that was given with the token counts more than what the device says. */
+	pg_call(&d->batch, "UPDATE ferry.device SET class = $2 WHERE id = $1 AND class = 'generic' AND $2 <> ''");
+	pg_arg_uuid(&d->batch, &a->device);
+	pg_arg_text(&d->batch, a->class);
+}
+
+static void record_renewed(struct enrol_desk *d, const struct applicant *a, int64_t not_after_s)
+{
+	pg_call(&d->batch, "SELECT ferry.renew_certificate($1, $2, $3, timestamptz 'epoch' + $4 * interval '1 second')");
+	pg_arg_uuid(&d->batch, &a->device);
+	pg_arg_bytes(&d->batch, a->used, sizeof(a->used));
+	pg_arg_bytes(&d->batch, a->fingerprint, sizeof(a->fingerprint));
+	pg_arg_int8(&d->batch, not_after_s);
+}
+
+/* A certificate that may not be renewed. */
+static bool is_refused(struct enrol_desk *d)
+{
+	enum ferry_error e = FERRY_OK;
+	if (pg_rows(&d->batch, 1) == 0)
+		e = FERRY_UNKNOWN_DEVICE;
+	else if (d->first->renews && strcmp(pg_text(&d->batch, 1, 0, 3), "active") != 0)
+		e = FERRY_REVOKED;
+	if (e != FERRY_OK)
+		give_up(d, e, ferry_error_text((int)e));
+	return e != FERRY_OK;
+}
+
+static void identified(void *ctx)
 {
 	struct enrol_desk *d = ctx;
 	struct applicant *a = d->first;
 	struct ferry_why why = {0};
 	int64_t not_after_s = 0;
-	if (failed(d))
+	if (failed(d) || is_refused(d))
 		return;
 	a->device = pg_uuid(&d->batch, 1, 0, 0);
 	a->tenant = pg_uuid(&d->batch, 1, 0, 1);
@@ -190,14 +232,10 @@ static void redeemed(void *ctx)
 		return;
 	}
 	pg_batch_reset(&d->batch);
-	pg_call(&d->batch, "SELECT ferry.certify($1, $2, timestamptz 'epoch' + $3 * interval '1 second')");
-	pg_arg_uuid(&d->batch, &a->device);
-	pg_arg_bytes(&d->batch, a->fingerprint, sizeof(a->fingerprint));
-	pg_arg_int8(&d->batch, not_after_s);
-	/* A class that was given with the token counts more than what the device says. */
-	pg_call(&d->batch, "UPDATE ferry.device SET class = $2 WHERE id = $1 AND class = 'generic' AND $2 <> ''");
-	pg_arg_uuid(&d->batch, &a->device);
-	pg_arg_text(&d->batch, a->class);
+	if (a->renews)
+		record_renewed(d, a, not_after_s);
+	else
+		record_new_device(d, a, not_after_s);
 	pg_call(&d->batch, "COMMIT");
 	pg_link_submit(d->link, &d->batch, certified, d);
 }
@@ -209,9 +247,14 @@ static void next(struct enrol_desk *d)
 	d->busy = true;
 	pg_batch_reset(&d->batch);
 	pg_call(&d->batch, "BEGIN");
-	pg_call(&d->batch, "SELECT device_id, tenant_id, name FROM ferry.redeem_token($1)");
-	pg_arg_bytes(&d->batch, d->first->secret_hash, SHA256_BYTES);
-	pg_link_submit(d->link, &d->batch, redeemed, d);
+	if (d->first->renews) {
+		pg_call(&d->batch, "SELECT device_id, tenant_id, name, status FROM ferry.renewing_device($1)");
+		pg_arg_bytes(&d->batch, d->first->used, sizeof(d->first->used));
+	} else {
+		pg_call(&d->batch, "SELECT device_id, tenant_id, name FROM ferry.redeem_token($1)");
+		pg_arg_bytes(&d->batch, d->first->secret_hash, SHA256_BYTES);
+	}
+	pg_link_submit(d->link, &d->batch, identified, d);
 }
 
 /* ---- requests ---- */
@@ -254,7 +297,50 @@ static enum ferry_error read_application(const uint8_t *body, size_t n, struct a
 	return e;
 }
 
-static void apply(struct enrol_desk *d, struct http_request *request)
+/* Only who has the certificate's key can have signed this. */
+static enum ferry_error check_renewal(const struct enrol_desk *d, const char *certificate, const struct json *signature,
+				      struct applicant *a, struct ferry_why *why)
+{
+	char said[sizeof(PKI_RENEW_PREFIX) + PKI_PEM_MAX];
+	uint8_t bytes[PKI_SIGNATURE_MAX];
+	size_t n = 0;
+	struct pki_certificate read;
+	const char *text = json_text(signature);
+	if (!text || !base64url_read(text, strlen(text), bytes, sizeof(bytes), &n))
+		return ferry_fail(why, FERRY_BAD_REQUEST, "there is no signature");
+	snprintf(said, sizeof(said), "%s%s", PKI_RENEW_PREFIX, a->request_pem);
+	enum ferry_error e = pki_ca_issued(d->config.authority->ca, certificate, why);
+	if (e == FERRY_OK)
+		e = pki_verify(certificate, said, strlen(said), bytes, n, why);
+	if (e == FERRY_OK)
+		e = pki_certificate_read_pem(certificate, &read, why);
+	if (e == FERRY_OK)
+		memcpy(a->used, read.fingerprint, sizeof(a->used));
+	return e;
+}
+
+static enum ferry_error read_renewal(const struct enrol_desk *d, const uint8_t *body, size_t n, struct applicant *a,
+				     struct ferry_why *why)
+{
+	struct json *o;
+	enum ferry_error e = json_read_text((const char *)body, n, &o, why);
+	if (e != FERRY_OK)
+		return e;
+	const char *certificate = json_text(json_get(o, "certificate")), *pem = json_text(json_get(o, "request"));
+	a->renews = true;
+	if (!certificate || strlen(certificate) >= PKI_PEM_MAX || !pem || strlen(pem) >= PKI_PEM_MAX) {
+		e = ferry_fail(why, FERRY_BAD_REQUEST, "the certificate or the request for a new one is missing");
+	} else {
+		memcpy(a->request_pem, pem, strlen(pem) + 1);
+		e = pki_request_check(pem, why);
+		if (e == FERRY_OK)
+			e = check_renewal(d, certificate, json_get(o, "signature"), a, why);
+	}
+	json_release(o);
+	return e == FERRY_CORRUPT ? FERRY_BAD_REQUEST : e;
+}
+
+static void apply(struct enrol_desk *d, struct http_request *request, bool renews)
 {
 	struct ferry_why why = {0};
 	size_t n;
@@ -264,7 +350,7 @@ static void apply(struct enrol_desk *d, struct http_request *request)
 		refuse(d, request, FERRY_OVERLOADED, "too many devices enrol at this moment");
 		return;
 	}
-	enum ferry_error e = read_application(body, n, a, &why);
+	enum ferry_error e = renews ? read_renewal(d, body, n, a, &why) : read_application(body, n, a, &why);
 	if (e != FERRY_OK) {
 		free(a);
 		refuse(d, request, e, why.text);
@@ -285,7 +371,9 @@ void enrol_desk_request(struct http_request *request, void *context)
 		const char *pem = d->config.authority->ca_pem;
 		http_respond(request, 200, "application/x-pem-file", pem, strlen(pem));
 	} else if (strcmp(path, "/v1/enrol") == 0 && strcmp(method, "POST") == 0) {
-		apply(d, request);
+		apply(d, request, false);
+	} else if (strcmp(path, "/v1/renew") == 0 && strcmp(method, "POST") == 0) {
+		apply(d, request, true);
 	} else {
 		refuse(d, request, FERRY_NOT_FOUND, "there is no such address here");
 	}

@@ -127,7 +127,7 @@ static void device_found(struct pg_op *op)
 	struct device_op *d = (struct device_op *)op;
 	const struct pg_batch *b = &op->batch;
 	struct hub_device *v = &d->device;
-	const uint32_t call = 2;
+	const uint32_t call = 3;
 	size_t n;
 	const uint8_t *p;
 
@@ -160,6 +160,8 @@ static void device_ask(struct pg_op *op)
 	struct device_op *d = (struct device_op *)op;
 
 	pg_batch_reset(&op->batch);
+	pg_call(&op->batch, "SELECT ferry.seen_certificate($1)");
+	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_call(&op->batch, contact_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	if (uuid_is_zero(&d->incarnation))

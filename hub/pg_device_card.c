@@ -23,6 +23,8 @@ static void card_ask(struct pg_op *op)
 	struct card_op *c = (struct card_op *)op;
 
 	pg_batch_reset(&op->batch);
+	pg_call(&op->batch, "SELECT ferry.seen_certificate($1)");
+	pg_arg_bytes(&op->batch, c->fingerprint, sizeof(c->fingerprint));
 	pg_call(&op->batch, "SELECT ferry.device_card($1)::text");
 	pg_arg_bytes(&op->batch, c->fingerprint, sizeof(c->fingerprint));
 	pg_op_run(op, card_done);
@@ -31,9 +33,9 @@ static void card_ask(struct pg_op *op)
 static void card_answer(struct pg_op *op, enum ferry_error e)
 {
 	const struct card_op *c = (const struct card_op *)op;
-	bool found = e == FERRY_OK && pg_rows(&op->batch, 0) == 1 && !pg_is_null(&op->batch, 0, 0, 0);
+	bool found = e == FERRY_OK && pg_rows(&op->batch, 1) == 1 && !pg_is_null(&op->batch, 1, 0, 0);
 
-	c->came(c->ctx, e, found ? pg_text(&op->batch, 0, 0, 0) : NULL);
+	c->came(c->ctx, e, found ? pg_text(&op->batch, 1, 0, 0) : NULL);
 }
 
 void pg_store_card(struct pg_store *s, const uint8_t fingerprint[32],

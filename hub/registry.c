@@ -50,11 +50,14 @@ struct registry {
 };
 
 static const char look_sql[] =
-	"SELECT count(*), coalesce(bit_xor(hashtextextended(id::text || status || encode(fingerprint, 'hex'), 0)), 0), "
+	"SELECT count(*), coalesce(bit_xor(hashtextextended(id::text || status || encode(fingerprint, 'hex') || "
+	"coalesce(encode(next_fingerprint, 'hex'), ''), 0)), 0), "
 	"(SELECT coalesce(bit_xor(hashtextextended(t::text, 0)), 0) FROM ferry.tenancy t) "
 	"FROM ferry.device WHERE fingerprint IS NOT NULL";
-static const char load_sql[] = "SELECT id, fingerprint, status = 'revoked', tenant_id FROM ferry.device "
-			       "WHERE fingerprint IS NOT NULL ORDER BY fingerprint";
+/* A device that renews its certificate has two (ferry.seen_certificate). */
+static const char load_sql[] =
+	"SELECT d.id, p.print, d.status = 'revoked', d.tenant_id FROM ferry.device d "
+	"CROSS JOIN LATERAL (VALUES (d.fingerprint), (d.next_fingerprint)) AS p(print) WHERE p.print IS NOT NULL ORDER BY p.print";
 static const char tenants_sql[] = "SELECT tenant_id, conninfo, own_schema, shut, held FROM ferry.tenancy ORDER BY tenant_id";
 enum { T_ID, T_CONNINFO, T_OWN_SCHEMA, T_SHUT, T_HELD };
 static const char calls_sql[] = "SELECT ferry.count_calls($1, $2)";
@@ -240,7 +243,16 @@ static void replace_tenants(struct registry *r, const struct tenants *now)
 	arena_deinit(&old.arena);
 }
 
-/* Takes the new list; tells of those that were good and are not any more. */
+static bool has_good(const struct registry *r, const struct uuid *device)
+{
+	for (uint32_t i = 0; i < r->entry_count; i++)
+		if (!r->entries[i].revoked && uuid_equal(&r->entries[i].device, device))
+			return true;
+	return false;
+}
+
+/* Takes the new list; tells of those that were good and are not any more. A
+ * certificate that was renewed goes, its device stays. */
 static void replace(struct registry *r, struct entry *entries, uint32_t count)
 {
 	struct entry *old = r->entries;
@@ -249,7 +261,7 @@ static void replace(struct registry *r, struct entry *entries, uint32_t count)
 	r->entry_count = count;
 	for (uint32_t i = 0; i < old_count; i++) {
 		const struct entry *now = find(r, old[i].fingerprint);
-		if (!old[i].revoked && (!now || now->revoked))
+		if (!old[i].revoked && (!now || now->revoked) && !has_good(r, &old[i].device))
 			r->effects.revoked(r->ctx, &old[i].device);
 	}
 	free(old);

@@ -234,6 +234,16 @@ static void on_enrolled(void *ctx, const struct uuid *tenant, const struct uuid 
 	LOG(LEVEL_INFO, &log, "device_enrolled", LOG_TEXT("name", name));
 }
 
+static void on_renewed(void *ctx, const struct uuid *tenant, const struct uuid *device, const uint8_t fingerprint[32])
+{
+	struct serve *s = ctx;
+	struct log_context log = {0};
+	uuid_format(tenant, log.tenant);
+	uuid_format(device, log.device);
+	registry_add(s->registry, tenant, device, fingerprint);
+	LOG(LEVEL_INFO, &log, "certificate_renewed");
+}
+
 static void on_enrol_refused(void *ctx, const char *address, enum ferry_error code, const char *sentence)
 {
 	struct serve *s = ctx;
@@ -364,7 +374,7 @@ static enum ferry_error listen_devices(struct serve *s, struct ferry_why *why)
 
 static enum ferry_error listen_enrolment(struct serve *s, struct ferry_why *why)
 {
-	static const struct enrol_effects enrol_effects = {on_enrolled, on_enrol_refused, on_enrol_log};
+	static const struct enrol_effects enrol_effects = {on_enrolled, on_renewed, on_enrol_refused, on_enrol_log};
 	const struct hub_settings *t = s->settings;
 	struct enrol_config desk = {
 		.conninfo = t->database,

@@ -615,3 +615,69 @@ enum ferry_error pki_pem_to_der(const char *pem, uint8_t out_der[PKI_DER_MAX], s
 	mbedtls_x509_crt_free(&crt);
 	return rc;
 }
+
+/* --- signatures ------------------------------------------------------------------------ */
+
+enum ferry_error pki_sign(const char *key_pem, const void *bytes, size_t n, uint8_t out_signature[PKI_SIGNATURE_MAX],
+			  size_t *out_bytes, struct ferry_why *why)
+{
+	unsigned char digest[SHA256_BYTES], signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
+	mbedtls_pk_context key;
+	enum ferry_error rc;
+	size_t length = 0;
+	int number;
+
+	mbedtls_pk_init(&key);
+	rc = key_parse(key_pem, &key, why);
+	if (rc != FERRY_OK)
+		goto out;
+	sha256_of(bytes, n, digest);
+	number = mbedtls_pk_sign(&key, MBEDTLS_MD_SHA256, digest, sizeof digest, signature, sizeof signature, &length, rng,
+				 NULL);
+	if (number != 0 || length > PKI_SIGNATURE_MAX) {
+		rc = failed(why, FERRY_INTERNAL, "nothing can be signed", number);
+		goto out;
+	}
+	memcpy(out_signature, signature, length);
+	*out_bytes = length;
+out:
+	mbedtls_pk_free(&key);
+	return rc;
+}
+
+enum ferry_error pki_verify(const char *certificate_pem, const void *bytes, size_t n, const uint8_t *signature,
+			    size_t signature_bytes, struct ferry_why *why)
+{
+	unsigned char digest[SHA256_BYTES];
+	mbedtls_x509_crt crt;
+	enum ferry_error rc;
+
+	mbedtls_x509_crt_init(&crt);
+	rc = certificate_parse_pem(certificate_pem, &crt, why);
+	sha256_of(bytes, n, digest);
+	if (rc == FERRY_OK && !key_is_p256(&crt.pk))
+		rc = ferry_fail(why, FERRY_BAD_REQUEST, "the certificate's key is not of the kind that devices have");
+	if (rc == FERRY_OK &&
+	    mbedtls_pk_verify(&crt.pk, MBEDTLS_MD_SHA256, digest, sizeof digest, signature, signature_bytes) != 0)
+		rc = ferry_fail(why, FERRY_BAD_REQUEST, "the signature is not one of the certificate's key");
+	mbedtls_x509_crt_free(&crt);
+	return rc;
+}
+
+enum ferry_error pki_ca_issued(const struct pki_ca *ca, const char *certificate_pem, struct ferry_why *why)
+{
+	mbedtls_x509_crt crt;
+	enum ferry_error rc;
+	uint32_t flags = 0;
+
+	mbedtls_x509_crt_init(&crt);
+	rc = certificate_parse_pem(certificate_pem, &crt, why);
+	if (rc == FERRY_OK &&
+	    (mbedtls_x509_crt_verify(&crt, (mbedtls_x509_crt *)&ca->certificate, NULL, NULL, &flags, NULL, NULL) != 0 ||
+	     mbedtls_x509_crt_check_extended_key_usage(&crt, MBEDTLS_OID_CLIENT_AUTH,
+						       MBEDTLS_OID_SIZE(MBEDTLS_OID_CLIENT_AUTH)) != 0))
+		rc = ferry_fail(why, FERRY_NO_CERTIFICATE, flags & MBEDTLS_X509_BADCERT_EXPIRED
+				? "the certificate has expired" : "the certificate is not one of this hub's devices");
+	mbedtls_x509_crt_free(&crt);
+	return rc;
+}

@@ -86,6 +86,21 @@ FERRY_CHECK enum ferry_error pki_certificate_read_pem(const char *pem, struct pk
 /* Does the key (PEM) belong to the certificate (PEM)? FERRY_CORRUPT if not. */
 FERRY_CHECK enum ferry_error pki_key_matches(const char *key_pem, const char *certificate_pem, struct ferry_why *why);
 
+/* A request to renew a certificate is signed as this text and the request, one after the other. */
+#define PKI_RENEW_PREFIX "ferry.v1 renew\n"
+
+/* Proof of having a key: an ECDSA signature of bytes (SHA-256), DER. */
+#define PKI_SIGNATURE_MAX 80
+FERRY_CHECK enum ferry_error pki_sign(const char *key_pem, const void *bytes, size_t n,
+				      uint8_t out_signature[PKI_SIGNATURE_MAX], size_t *out_bytes,
+				      struct ferry_why *why);
+/* Was it made with the key of this certificate? FERRY_BAD_REQUEST if not. */
+FERRY_CHECK enum ferry_error pki_verify(const char *certificate_pem, const void *bytes, size_t n,
+					const uint8_t *signature, size_t signature_bytes, struct ferry_why *why);
+/* Did this CA issue the certificate, and is it in force now (of the machine's clock), for a
+ * client? FERRY_NO_CERTIFICATE if not. */
+FERRY_CHECK enum ferry_error pki_ca_issued(const struct pki_ca *ca, const char *certificate_pem, struct ferry_why *why);
+
 /* The DER of a certificate that is given as PEM, and its length. */
 FERRY_CHECK enum ferry_error pki_pem_to_der(const char *pem, uint8_t out_der[PKI_DER_MAX], size_t *out_bytes,
 					    struct ferry_why *why);

@@ -54,6 +54,8 @@ static void make(const char *name)
 	snprintf(id.name, sizeof(id.name), "%s", name);
 	snprintf(id.hub_host, sizeof(id.hub_host), "hub.example");
 	id.hub_port = 7443;
+	snprintf(id.enrol_host, sizeof(id.enrol_host), "enrol.example.org");
+	id.enrol_port = 7444;
 	id.device.b[0] = 1;
 	id.tenant.b[0] = 2;
 }

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "shared/pki.h"
 #include "shared/random.h"
@@ -113,6 +114,54 @@ static void server_certificate_is_for_servers_only(void **state)
 	assert_int_equal(pki_issue_server(ca, key, names, 0, T0, T0 + DAY, pem, &why), FERRY_BAD_VALUE);
 	assert_int_equal(pki_issue_server(ca, key, names, PKI_SERVER_NAMES_MAX + 1, T0, T0 + DAY, pem, &why),
 			 FERRY_BAD_VALUE);
+}
+
+static void a_signature_is_of_one_key_and_one_text(void **state)
+{
+	uint8_t signature[PKI_SIGNATURE_MAX];
+	char pem[PKI_PEM_MAX], other[PKI_PEM_MAX], other_request[PKI_PEM_MAX], other_pem[PKI_PEM_MAX];
+	size_t n = 0;
+
+	(void)state;
+	must(pki_issue_device(ca, request, DEVICE, T0, T0 + DAY, pem, &why));
+	must(pki_sign(device_key, "text", 4, signature, &n, &why));
+	must(pki_verify(pem, "text", 4, signature, n, &why));
+	assert_int_equal(pki_verify(pem, "tex", 3, signature, n, &why), FERRY_BAD_REQUEST);
+	assert_int_equal(pki_verify(pem, "text", 4, signature, n - 1, &why), FERRY_BAD_REQUEST);
+	must(pki_key_create(other, &why));
+	must(pki_request_create(other, DEVICE, other_request, &why));
+	must(pki_issue_device(ca, other_request, DEVICE, T0, T0 + DAY, other_pem, &why));
+	assert_int_equal(pki_verify(other_pem, "text", 4, signature, n, &why), FERRY_BAD_REQUEST);
+}
+
+/* A CA of its own: this is judged by the machine's clock. */
+static struct pki_ca *ca_of_today(int64_t now)
+{
+	char own_key[PKI_PEM_MAX], own_pem[PKI_PEM_MAX];
+	struct pki_ca *made = NULL;
+
+	must(pki_ca_create("Ferry CA", now - 3 * DAY, now + DAY, own_key, own_pem, &why));
+	must(pki_ca_load(own_key, own_pem, &made, &why));
+	return made;
+}
+
+static void only_a_ca_s_own_device_certificates_in_force_count_as_issued(void **state)
+{
+	char pem[PKI_PEM_MAX];
+	const char *names[] = {"hub.example.org"};
+	int64_t now = (int64_t)time(NULL);
+	struct pki_ca *own = ca_of_today(now), *foreign = ca_of_today(now);
+
+	(void)state;
+	must(pki_issue_device(own, request, DEVICE, now, now + DAY, pem, &why));
+	must(pki_ca_issued(own, pem, &why));
+	assert_int_equal(pki_ca_issued(foreign, pem, &why), FERRY_NO_CERTIFICATE); /* though of the same name */
+	must(pki_issue_device(own, request, DEVICE, now - 2 * DAY, now - DAY, pem, &why));
+	assert_int_equal(pki_ca_issued(own, pem, &why), FERRY_NO_CERTIFICATE);
+	must(pki_issue_server(own, device_key, names, 1, now, now + DAY, pem, &why));
+	assert_int_equal(pki_ca_issued(own, pem, &why), FERRY_NO_CERTIFICATE); /* a server's is no device's */
+	pki_ca_free(own);
+	pki_ca_free(foreign);
 }
 
 static void a_certificate_ends_where_its_der_ends(void **state)
@@ -263,6 +312,8 @@ int main(void)
 		cmocka_unit_test(device_certificate_has_the_name_that_the_hub_chose),
 		cmocka_unit_test(serials_and_fingerprints_differ),
 		cmocka_unit_test(server_certificate_is_for_servers_only),
+		cmocka_unit_test(a_signature_is_of_one_key_and_one_text),
+		cmocka_unit_test(only_a_ca_s_own_device_certificates_in_force_count_as_issued),
 		cmocka_unit_test(a_certificate_ends_where_its_der_ends),
 		cmocka_unit_test(request_signature_is_checked),
 		cmocka_unit_test(bad_requests_are_refused_with_a_sentence),
