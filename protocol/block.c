@@ -7,7 +7,8 @@
  *   ? 5: [[cell ...] ...]     a list for each num: a cell for each row, or one
  *                             cell that all rows have
  *   ? 6: [difference ...]     of each row's time to the row before (first: to 0)
- *   ? 7: [row, num, position, row, num, position ...]  exceptional bases }
+ *   ? 7: [row, num, position, row, num, position ...]  exceptional bases
+ *   ? 8: goes on            bool: the last cell goes on in the next message }
  */
 #include <assert.h>
 #include <string.h>
@@ -23,6 +24,7 @@ enum block_key {
 	BLOCK_COLUMNS = 5,
 	BLOCK_AT = 6,
 	BLOCK_BASES = 7,
+	BLOCK_GOES_ON = 8,
 };
 
 static void fail(struct decoder *d, const char *complaint)
@@ -196,6 +198,13 @@ static const char *check_bases(const struct block *b)
 	return NULL;
 }
 
+static bool may_go_on(const struct block *b)
+{
+	const struct value *last = b->column_count > 0 ? &b->cells[b->column_count - 1] : NULL;
+
+	return b->row_count == 1 && last != NULL && (last->kind == VALUE_TEXT || last->kind == VALUE_BYTES);
+}
+
 /* No rows: only at the end of a fill, and then no columns either. */
 static const char *check_block(const struct block *b)
 {
@@ -204,13 +213,15 @@ static const char *check_block(const struct block *b)
 	if (b->table == 0 || b->keys == NULL)
 		return "a block without table or keys";
 	if (b->row_count == 0)
-		return b->column_count + b->base_count > 0 ? "columns or bases of no rows" : NULL;
+		return b->column_count + b->base_count > 0 || b->goes_on ? "columns or bases of no rows" : NULL;
 	if (whole && b->column_count > 0)
 		return "a deletion with columns";
 	if (b->op == ROW_UPDATE && b->column_count == 0)
 		return "an update without columns";
 	if (b->column_count > 0 && b->cells == NULL)
 		return "column numbers without columns";
+	if (b->goes_on && !may_go_on(b))
+		return "only one row's last text or bytes can go on";
 	return check_bases(b);
 }
 
@@ -237,6 +248,9 @@ static void decode_member(struct decoder *d, uint64_t key, struct block *b)
 		break;
 	case BLOCK_BASES:
 		decode_bases(d, b);
+		break;
+	case BLOCK_GOES_ON:
+		b->goes_on = reader_bool(&d->reader);
 		break;
 	default:
 		reader_skip(&d->reader);
@@ -334,7 +348,7 @@ static void block_encode(const void *p, struct buffer *out)
 	bool times = has_times(b), columns = b->column_count > 0 && b->row_count > 0;
 
 	assert(b->row_count == 0 || check_block(b) == NULL);
-	writer_map(out, 3u + 2u * columns + times + (b->base_count > 0));
+	writer_map(out, 3u + 2u * columns + times + (b->base_count > 0) + b->goes_on);
 	writer_uint(out, BLOCK_TABLE);
 	writer_uint(out, b->table);
 	writer_uint(out, BLOCK_OP);
@@ -349,6 +363,10 @@ static void block_encode(const void *p, struct buffer *out)
 		encode_at(b, out);
 	if (b->base_count > 0)
 		encode_bases(b, out);
+	if (b->goes_on) {
+		writer_uint(out, BLOCK_GOES_ON);
+		writer_bool(out, true);
+	}
 }
 
 static void describe_cells(const struct block *b, struct buffer *out)
@@ -412,7 +430,7 @@ static void block_describe(const void *p, struct buffer *out)
 		describe_cells(b, out);
 	describe_times(b, out);
 	describe_bases(b, out);
-	describe_text(out, "}");
+	describe_text(out, b->goes_on ? ", \"goes_on\": true}" : "}");
 }
 
 const struct shape block_shape = {

@@ -23,6 +23,8 @@ static const char *check_change_set(const void *p)
 			return "a change-set cannot make a row leave";
 		if (b->row_count == 0)
 			return "a block without rows";
+		if (b->goes_on && (i + 1 < s->block_count || !s->more))
+			return "a row that goes on where nothing follows";
 	}
 	return check_ascending(s->depends, s->depends_count, 1, s->number - 1);
 }

@@ -27,6 +27,7 @@
 
 /* [P 10] Limits of a message. A sender splits its work by them, as it does by
  * FERRY_MESSAGE_BYTES_MAX; a receiver answers more with MESSAGE_TOO_LARGE. */
+#define FERRY_ROW_BYTES_MAX (64u << 20) /* text and bytes of a row over all the messages it goes through [P 6.6] */
 #define FERRY_CELLS_MAX 131072u         /* cells in all blocks together */
 #define FERRY_BLOCKS_MAX 4096           /* blocks */
 #define FERRY_BASES_MAX 16384u          /* exceptional bases */
@@ -96,6 +97,7 @@ struct block {
 	const int64_t *at;        /* push: microseconds after the change-set's `at`, per row; NULL = all 0 */
 	const struct row_base *bases; /* push: exceptions, ordered by (row, num) */
 	uint32_t base_count;
+	bool goes_on;             /* [P 6.6] of one row: its last cell goes on in the next message's first block */
 };
 
 /* [P 7.1] A change-set. Rows are net changes: one entry per row at most. */

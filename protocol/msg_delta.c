@@ -37,6 +37,8 @@ static const char *check_delta(const void *p)
 			return "times or bases in a delta";
 		if (m->blocks[i].row_count == 0)
 			return "a block without rows";
+		if (m->blocks[i].goes_on && i + 1 < m->block_count)
+			return "a row that goes on is not the last of its message";
 	}
 	return NULL;
 }

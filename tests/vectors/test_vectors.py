@@ -161,6 +161,8 @@ class Block:
             out[6] = [t - s for s, t in zip([0] + b["at"], b["at"])]
         if "bases" in b:
             out[7] = [x for base in b["bases"] for x in (base["row"], base["num"], base["position"])]
+        if b.get("goes_on"):
+            out[8] = True
         return out
 
     def check(self, b):
@@ -175,6 +177,9 @@ class Block:
         need(nums or not rows or b[2] != 2, "an update without columns")
         self.check_columns(b, rows, nums)
         self.check_authorship(b, rows, nums)
+        need(isinstance(b.get(8, False), bool), "goes on")
+        if b.get(8):
+            need(rows == 1 and nums and isinstance(b[5][-1][0], (str, bytes)), "what cannot go on goes on")
 
     @staticmethod
     def check_columns(b, rows, nums):
@@ -208,9 +213,15 @@ def ascending(numbers, low, high):
         need(isinstance(number, int) and before < number <= high, "numbers are not ascending")
 
 
+def goes_on_last(blocks):
+    need(not any(b.get(8) for b in blocks[:-1]), "a row that goes on is not the last of its message")
+
+
 def change_set_rule(s):
     ascending(s.get(8, []), 1, s[2] - 1)
     need(all(b[2] != 4 and b[4] for b in s.get(9, [])), "a row that leaves, or no rows")
+    goes_on_last(s.get(9, []))
+    need(not any(b.get(8) for b in s.get(9, [])) or s.get(7), "a row that goes on where nothing follows")
 
 
 def push_rule(m):
@@ -229,6 +240,7 @@ def settled_rule(s):
 def delta_rule(m):
     need(m[3] >= m[2], "backwards")
     need(all(6 not in b and 7 not in b and b[4] for b in m.get(4, [])), "authorship in a delta, or no rows")
+    goes_on_last(m.get(4, []))
 
 
 def commit_rule(m):
