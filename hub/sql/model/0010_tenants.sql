@@ -89,6 +89,29 @@ END $$;
 CREATE TRIGGER timezone BEFORE INSERT OR UPDATE OF timezone ON identity.tenants
     FOR EACH ROW WHEN (NEW.timezone IS NOT NULL) EXECUTE FUNCTION identity.check_timezone();
 
+-- The same as before, with a key of version 7.
+CREATE OR REPLACE FUNCTION identity.create_tenant(name text, slug text, id uuid DEFAULT identity.uuid7()) RETURNS uuid
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    outside text := coalesce(current_setting('app.tenant_id', true), '');
+BEGIN
+    INSERT INTO identity.tenants (id, name, slug) VALUES (create_tenant.id, create_tenant.name, create_tenant.slug);
+    PERFORM set_config('app.tenant_id', create_tenant.id::text, true);
+    INSERT INTO identity.roles (tenant_id, code, name) VALUES
+        (create_tenant.id, 'admin', 'Administrator'),
+        (create_tenant.id, 'sales_exec', 'Sales Executive'),
+        (create_tenant.id, 'inventory_mgr', 'Inventory Manager');
+    INSERT INTO identity.role_permissions (tenant_id, role_id, permission)
+    SELECT r.tenant_id, r.id, p.perm
+    FROM identity.roles r
+    CROSS JOIN (VALUES ('leads.view'), ('leads.create'), ('deals.view'), ('inventory.view'), ('reports.view')) AS p(perm)
+    WHERE r.tenant_id = create_tenant.id AND r.code IN ('admin', 'sales_exec', 'inventory_mgr');
+    PERFORM set_config('app.tenant_id', outside, true);
+    RETURN create_tenant.id;
+END $$;
+
 CREATE TABLE identity.tenant_settings (
     tenant_id                     uuid NOT NULL REFERENCES identity.tenants ON DELETE CASCADE,
     id                            uuid NOT NULL DEFAULT identity.uuid7(),

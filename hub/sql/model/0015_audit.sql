@@ -466,6 +466,8 @@ SELECT governance.audit('approvals.approvals');
 SELECT governance.audit('billing.subscriptions');
 SELECT governance.audit('billing.billing_accounts');
 SELECT governance.audit('governance.feature_flags');
+SELECT governance.audit('billing.invoices');
+SELECT governance.audit('inventory.projects');
 
 -- The history asks whether a user is still there, whoever changed the price.
 CREATE POLICY owner_reads ON identity.users FOR SELECT TO ferry_owner USING (true);

@@ -25,6 +25,10 @@ BEGIN
     NEW.stream_position := 1 + coalesce((SELECT max(e.stream_position) FROM events.tenant_events e
                                          WHERE e.tenant_id = NEW.tenant_id AND e.stream_id = NEW.stream_id), 0);
     NEW.payload_hash := governance.sha256_hex(NEW.payload::text);
+    IF NEW.payload_schema IS NOT NULL THEN
+        PERFORM integration.check_payload(NEW.tenant_id, split_part(NEW.payload_schema, '@', 1), NEW.payload,
+                                          nullif(split_part(NEW.payload_schema, '@', 2), '')::int);
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER place BEFORE INSERT ON events.tenant_events FOR EACH ROW EXECUTE FUNCTION events.place();
@@ -54,9 +58,11 @@ CREATE TRIGGER no_truncate BEFORE TRUNCATE ON events.tenant_events FOR EACH STAT
 
 -- Appends an event and answers with its row. expected_version: the sequence that the caller
 -- last read, 0 for a new aggregate; NULL: whatever it is. Another version is FE322.
+-- payload_schema: subject, or subject@version, of a JSON schema that the payload has to fit.
 CREATE FUNCTION events.append(tenant uuid, aggregate_type text, aggregate_id uuid, event_type events.event_type, event_name text,
                               payload jsonb, expected_version int DEFAULT NULL, stream_id uuid DEFAULT NULL,
-                              causation_id uuid DEFAULT NULL, correlation_id uuid DEFAULT NULL, metadata jsonb DEFAULT NULL)
+                              causation_id uuid DEFAULT NULL, correlation_id uuid DEFAULT NULL, metadata jsonb DEFAULT NULL,
+                              payload_schema text DEFAULT NULL)
 RETURNS events.tenant_events
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -65,9 +71,10 @@ DECLARE
     e events.tenant_events;
 BEGIN
     INSERT INTO events.tenant_events (tenant_id, aggregate_type, aggregate_id, event_type, event_name, payload, expected_version,
-        stream_id, causation_id, correlation_id, metadata, actor_id, actor_type)
+        stream_id, causation_id, correlation_id, metadata, payload_schema, actor_id, actor_type)
     VALUES (tenant, append.aggregate_type, append.aggregate_id, append.event_type, append.event_name, append.payload,
         append.expected_version, append.stream_id, append.causation_id, append.correlation_id, append.metadata,
+        append.payload_schema,
         nullif(current_setting('app.user_id', true), '')::uuid,
         CASE WHEN nullif(current_setting('app.user_id', true), '') IS NULL THEN 'SYSTEM' ELSE 'USER' END)
     RETURNING * INTO e;
@@ -77,7 +84,7 @@ EXCEPTION WHEN unique_violation THEN
     RAISE EXCEPTION '% % has newer events than this transaction can see', append.aggregate_type, append.aggregate_id
         USING ERRCODE = 'FE322', HINT = 'Begin the transaction again.';
 END $$;
-COMMENT ON FUNCTION events.append(uuid, text, uuid, events.event_type, text, jsonb, int, uuid, uuid, uuid, jsonb) IS
+COMMENT ON FUNCTION events.append(uuid, text, uuid, events.event_type, text, jsonb, int, uuid, uuid, uuid, jsonb, text) IS
     'Appends an event to an aggregate; FE322 if the aggregate is at another version than expected';
 
 -- ---------------------------------------------------------------- states made from events
