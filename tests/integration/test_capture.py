@@ -2,6 +2,7 @@
 """Whatever writes to a tracked table is captured, whole and once."""
 
 import io
+import random
 import unittest
 import uuid
 
@@ -125,6 +126,33 @@ class Capture(HubCase):
         self.sql("DELETE FROM inventory.units WHERE price_minor > 450")
         bulk = self.sql("SELECT cardinality(over), count(*) FROM ferry.version WHERE tbl = %s GROUP BY 1 ORDER BY 1", self.tbl("units"))
         self.assertEqual(bulk, [(2, 199), (3, 201), (None, 100)])
+        self.assert_sound()
+
+    def test_newer_overrides_take_the_place_of_their_columns_in_any_mixture(self):
+        seed = random.randrange(1 << 30)
+        print("seed", seed)
+        rnd = random.Random(seed)
+        for _ in range(300):
+            old = {n: rnd.randrange(1, 1 << 40) for n in rnd.sample(range(1, 12), rnd.randrange(0, 8))}
+            new = {n: rnd.randrange(1, 1 << 40) for n in rnd.sample(range(1, 12), rnd.randrange(1, 8))}
+            packed = [[n << 48 | t for n, t in sorted(x.items())] for x in (old, new, {**old, **new})]
+            self.assertEqual(self.value("SELECT ferry.over_merge(%s::bigint[], %s::bigint[])", packed[0], packed[1]), packed[2])
+
+    def test_overrides_are_the_same_for_a_row_alone_and_among_many(self):
+        updates = ["floor = 1", "view = 'sea'", "floor = 2", "bedrooms = 2, view = 'city'", "code = code || 'x'", "price_minor = 7"]
+        alone = self.unit(self.t, self.p)
+        self.units(self.t, self.p, 100)
+        many = self.value("SELECT id FROM inventory.units WHERE id <> %s LIMIT 1", alone)
+        for update in updates:
+            self.sql("UPDATE inventory.units SET %s WHERE id = %%s" % update, alone)
+            self.sql("UPDATE inventory.units SET %s WHERE id <> %%s" % update, alone)
+        over = [self.version("units", key)["over"] for key in (alone, many)]
+        self.assertEqual(set(over[0]), {"floor", "view", "bedrooms", "code", "price_minor", "updated_at"})
+        ranks = [{column: sorted(set(o.values())).index(tx) for column, tx in o.items()} for o in over]
+        self.assertEqual(ranks[0], ranks[1])
+        self.assertEqual(ranks[0], {"floor": 0, "view": 1, "bedrooms": 1, "code": 2, "price_minor": 3, "updated_at": 3})
+        packed = self.value("SELECT over FROM ferry.version WHERE key = %s", many)
+        self.assertEqual(packed, sorted(packed))
         self.assert_sound()
 
     def test_row_by_row_statements_in_one_long_transaction_are_one_change(self):
@@ -398,6 +426,22 @@ class Merge(HubCase):
             self.assertEqual((v["born"], self.author(v, "unit_type_code"), self.author(v, "status")),
                              (s, (self.device, 1), "hub"))
         self.assert_sound()
+
+    def test_join_declared_makes_one_row_of_several_in_which_the_later_stamp_wins_a_cell(self):
+        conn, tx = self.conn(), 1 << 40
+        twice, once, gone = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+        rows = [(twice, 30, [3, 5], [330, 350]), (twice, 10, [2, 3], [120, 130]), (twice, 20, [5, 9], [250, 290]),
+                (once, 10, [3], [1]), (gone, 10, [3], [7]), (gone, 20, [], [])]
+        for key, stamp, nums, hashes in rows:
+            run(conn, "INSERT INTO ferry.declared (tx, tbl, key, stamp, nums, hashes) VALUES (%s, 1, %s, %s, %s::int[], %s::bigint[])",
+                tx, key, stamp, nums, hashes)
+        run(conn, "INSERT INTO ferry.declared (tx, tbl, key, stamp, nums, hashes) VALUES (%s, 1, %s, 40, '{3}', '{0}')", tx + 1, twice)
+        run(conn, "SELECT ferry.join_declared(%s)", tx)
+        joined = {r[0]: r[1:] for r in run(conn, "SELECT key, stamp, nums, hashes, stamps FROM ferry.declared WHERE tx = %s", tx)}
+        self.assertEqual(joined, {twice: (10, [2, 3, 5, 9], [120, 330, 350, 290], [10, 30, 30, 20]),
+                                  once: (10, [3], [1], None), gone: (10, [3], [7], [10])})
+        self.assertEqual(run(conn, "SELECT count(*) FROM ferry.declared WHERE tx = %s", tx + 1), [(1,)])
+        conn.rollback()
 
     def test_declared_deletion_is_the_device_s(self):
         unit = self.unit(self.t, self.p)

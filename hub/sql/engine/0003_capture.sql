@@ -79,18 +79,22 @@ AS $$
     FROM ROWS FROM (unnest(a), unnest(b)) WITH ORDINALITY AS u(x, y, n)
 $$;
 
--- Overrides of a row (in order of columns) with newer ones on top.
+-- Overrides of a row (in order of columns) with newer ones on top. Each takes the place of
+-- its column's, or stands behind those of lower columns: surrogates are above 0, so
+-- width_bucket() counts the overrides of lower columns.
 CREATE FUNCTION ferry.over_merge(old bigint[], new bigint[]) RETURNS bigint[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT ARRAY(
-        SELECT y FROM (
-            SELECT x AS y FROM unnest(old) x
-            WHERE NOT EXISTS (SELECT FROM unnest(new) z WHERE z >> 48 = x >> 48)
-            UNION ALL
-            SELECT unnest(new)) u
-        ORDER BY y)
-$$;
+DECLARE
+    x bigint;
+    p int;
+BEGIN
+    FOREACH x IN ARRAY new LOOP
+        p := width_bucket(x >> 48 << 48, old);
+        old := old[:p] || x || old[p + 1 + coalesce((old[p + 1] >> 48 = x >> 48)::int, 0):];
+    END LOOP;
+    RETURN old;
+END $$;
 
 -- Both are replaced by ferry.generate_dispatch() with one branch for each tracked table.
 CREATE FUNCTION ferry.finish_few(of_tbl int, t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int

@@ -112,17 +112,20 @@ BEGIN
     END IF;
 END $$;
 
--- The overrides of a row, whose columns in c.f changed now. An update mostly repeats the
--- last one's columns: then the new overrides simply replace the old.
+-- The overrides of a row, whose columns in c.f changed now. Most updates change one column,
+-- or repeat the last one's: neither needs a function's call.
 CREATE FUNCTION ferry.over_sql() RETURNS text
     LANGUAGE sql IMMUTABLE
 AS $$
     SELECT 'CASE WHEN NOT c.alive OR c.whole THEN NULL
                  WHEN NOT c.was OR c.over IS NULL THEN nullif(c.f, ''{}'')
                  WHEN cardinality(c.f) = 0 THEN c.over
+                 WHEN cardinality(c.f) = 1
+                 THEN c.over[:c.lower] || c.f
+                      || c.over[c.lower + 1 + coalesce((c.over[c.lower + 1] >> 48 = c.f[1] >> 48)::int, 0):]
                  WHEN cardinality(c.over) = cardinality(c.f) AND cardinality(c.f) <= 4
                       AND c.over[1] >> 48 = c.f[1] >> 48
-                      AND (c.over[2] >> 48 = c.f[2] >> 48) IS NOT FALSE
+                      AND c.over[2] >> 48 = c.f[2] >> 48
                       AND (c.over[3] >> 48 = c.f[3] >> 48) IS NOT FALSE
                       AND (c.over[4] >> 48 = c.f[4] >> 48) IS NOT FALSE THEN c.f
                  ELSE ferry.over_merge(c.over, c.f) END'
@@ -198,7 +201,8 @@ WITH cur AS MATERIALIZED (
         base_tx = CASE WHEN c.alive AND NOT c.was THEN c.author
                        WHEN c.whole THEN c.f[1] & 281474976710655 ELSE c.base_tx END,
         over = %18$s
-    FROM (SELECT f.*, (f.was AND cardinality(f.f) = %13$s%14$s) IS TRUE AS whole
+    FROM (SELECT f.*, (f.was AND cardinality(f.f) = %13$s%14$s) IS TRUE AS whole,
+                 width_bucket(f.f[1] >> 48 << 48, f.over) AS lower
           FROM (SELECT c.*, %11$s AS author, CASE WHEN c.alive AND c.was THEN array_remove(ARRAY[
             %8$s], NULL)%12$s END AS f
           FROM cur c WHERE c.vid IS NOT NULL OFFSET 0) f OFFSET 0) c
@@ -457,13 +461,11 @@ DECLARE
             ELSIF v_over IS NULL THEN
                 v_over := nullif(f, '{}');
             ELSE
-                -- An update mostly repeats the last one's columns: the new overrides replace the old.
-                same := cardinality(v_over) = cardinality(f);
-                FOR i IN 1 .. cardinality(f) LOOP
-                    EXIT WHEN NOT same;
-                    same := v_over[i] >> 48 = f[i] >> 48;
+                -- As ferry.over_merge(), whose call would cost more than it does.
+                FOREACH cell IN ARRAY f LOOP
+                    p := width_bucket(cell >> 48 << 48, v_over);
+                    v_over := v_over[:p] || cell || v_over[p + 1 + coalesce((v_over[p + 1] >> 48 = cell >> 48)::int, 0):];
                 END LOOP;
-                v_over := CASE WHEN same THEN f ELSE ferry.over_merge(v_over, f) END;
             END IF;
             IF now_scope = old_scope THEN
                 -- The most common end, in one statement.
