@@ -111,6 +111,15 @@ class Events(HubCase):
         self.assertIn("no projection x", self.refused("P0002", "SELECT events.project(%s, 'x')", self.t).diag.message_primary)
         self.assertIn("no reducer", self.refused("42883", "SELECT events.state_of(%s, 'p', %s, 'none')", self.t, self.a).diag.message_primary)
 
+    def test_payload_that_does_not_fit_the_schema_it_names_is_refused(self):
+        self.sql("INSERT INTO integration.schema_definitions (tenant_id, subject, version, json_schema) VALUES "
+                 "(%s, 'made', 1, '{\"type\": \"object\", \"required\": [\"n\"]}')", self.t)
+        append = ("SELECT sequence FROM events.append(%s, 'p', %s, 'PROJECT_CREATED', 'n', %s, payload_schema => %s)")
+        self.assertEqual(self.value(append, self.t, self.a, '{"n": 1}', "made@1"), 1)
+        self.refused("FE320", append, self.t, self.a, '{"m": 1}', "made@1")
+        self.refused("FE320", append, self.t, self.a, '{"m": 1}', "made")
+        self.refused("FE320", append, self.t, self.a, '{"n": 1}', "made@2")
+
     def test_other_tenants_events_are_not_seen(self):
         self.append()
         conn = self.conn(tenant=self.tenant("other"))
