@@ -29,6 +29,8 @@ int cli_secret_rotate(struct cli *c);
 int cli_secret_check(struct cli *c);
 int cli_flags(struct cli *c);
 int cli_audit_verify(struct cli *c);
+int cli_model(struct cli *c);
+int cli_webhooks_deliver(struct cli *c);
 int cli_status(struct cli *c);
 int cli_sessions(struct cli *c);
 int cli_log_level(struct cli *c);

@@ -74,6 +74,19 @@ static const struct cli_option flag_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option model_options[] = {
+	{"counts", NULL, "count the rows of each table instead"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option webhook_options[] = {
+	{"once", NULL, "end when nothing is due any more, instead of waiting for more"},
+	{"ca-file", "FILE", "the CAs that are trusted for https, PEM (default: the system's)"},
+	{"allow-http", NULL, "send to other machines without TLS, too; payload and signature can be read on the way"},
+	{"timeout", "SECONDS", "for one attempt (default 10)"},
+	{NULL, NULL, NULL},
+};
+
 const struct cli_command hub_commands[] = {
 	{"serve", "", 0, 0, "run the hub",
 	 "Makes the CA and the server's certificate at the first start. Refuses to start on a\n"
@@ -122,6 +135,13 @@ const struct cli_command hub_commands[] = {
 	 "Ends with 1 when a chain is broken. The last hash, noted elsewhere, shows later that\n"
 	 "nothing was cut off the end.",
 	 "ferry-hub audit verify --tenant acme", list_options, cli_audit_verify},
+	{"model", "[table]", 0, 1, "the tenant model: domains, tables, and what devices get of them",
+	 "With a table: its columns, what they mean, and how each syncs.", "ferry-hub model inventory.units", model_options,
+	 cli_model},
+	{"webhooks deliver", "", 0, 0, "send the webhooks that are due, signed, and try again what failed",
+	 "Runs until it is ended, and several may run side by side. Targets must be https, but for\n"
+	 "this machine.",
+	 "ferry-hub webhooks deliver --once --json", webhook_options, cli_webhooks_deliver},
 	{"status", "", 0, 0, "how the running hub is", NULL, "ferry-hub status --json", NULL, cli_status},
 	{"sessions", "", 0, 0, "the devices connected to it", NULL, "ferry-hub sessions", NULL, cli_sessions},
 	{"log-level", "<level>", 1, 1, "how much the running hub says: error, warning, info, debug", NULL,

@@ -4,6 +4,7 @@
 #ifndef FERRY_SHARED_LINK_HTTP_H
 #define FERRY_SHARED_LINK_HTTP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,8 @@
 
 #define HTTP_BODY_BYTES_MAX ((size_t)1 << 20)
 #define HTTP_PATH_MAX	    256
+#define HTTP_HEADERS_MAX    32   /* that a client adds to a request */
+#define HTTP_HEADERS_BYTES_MAX 2048 /* names and values of all of them */
 
 struct http_server;
 struct http_request;
@@ -45,10 +48,16 @@ const char *http_request_address(const struct http_request *request);
 /* Frees the request. When the client has gone meanwhile, that is all it does. */
 void http_respond(struct http_request *request, unsigned status, const char *content_type, const void *body, size_t n);
 
+struct http_header {
+	const char *name; /* letters, digits and '-' */
+	const char *value; /* printable ASCII */
+};
+
 struct http_client_config {
 	const char *unix_path; /* or host, port and ca_pem */
 	const char *host;
 	int port;
+	bool plain; /* without TLS: for addresses that somebody has allowed on purpose */
 	/* The only CAs that are trusted. NULL: the server is not verified at all; for reading a CA
 	 * whose fingerprint is known, nothing else. Never send a secret that way. */
 	const char *ca_pem;
@@ -56,6 +65,9 @@ struct http_client_config {
 	const char *path;
 	const void *body;
 	size_t body_bytes;
+	const char *content_type; /* of the body; NULL: application/octet-stream */
+	const struct http_header *headers;
+	size_t header_count;
 	int64_t timeout_us;	   /* for the whole; 0: 15 s */
 	size_t response_bytes_max; /* 0: HTTP_BODY_BYTES_MAX */
 };
@@ -64,7 +76,8 @@ struct http_client_config {
 typedef void http_response_fn(void *context, enum ferry_error code, const char *text, unsigned status,
 			      const uint8_t *body, size_t n);
 
-/* Everything in config is copied. on_response is called exactly once, from the loop. */
+/* Everything in config is copied. on_response is called exactly once, from the loop.
+ * FERRY_USAGE: a header is not of its form, or they are too many. */
 FERRY_CHECK enum ferry_error http_fetch(struct loop *loop, const struct http_client_config *config,
 					http_response_fn *on_response, void *context, struct ferry_why *why);
 

@@ -18,6 +18,9 @@ struct fetch {
 	void *context;
 	unsigned char *body; /* LWS_PRE free bytes first */
 	size_t body_bytes;
+	char content_type[64];
+	char headers[HTTP_HEADERS_BYTES_MAX + 3 * HTTP_HEADERS_MAX]; /* "name:", NUL, value, NUL, and so on */
+	size_t headers_bytes;
 	uint8_t *answer;
 	size_t answer_bytes;
 	size_t answer_room;
@@ -65,18 +68,75 @@ static void finish(struct fetch *fetch, enum ferry_error code, const char *text)
 	loop_timer_set(fetch->timer, 0);
 }
 
+/* Room for one that could forge a second header or a request is not given. */
+static bool header_is_valid(const struct http_header *header)
+{
+	if (!*header->name)
+		return false;
+	for (const char *p = header->name; *p; p++)
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '-'))
+			return false;
+	for (const char *p = header->value; *p; p++)
+		if (*p < ' ' || *p > '~')
+			return false;
+	return true;
+}
+
+static bool headers_fit(const struct http_client_config *config)
+{
+	size_t n = 0;
+
+	if (config->header_count > HTTP_HEADERS_MAX || (config->content_type && strlen(config->content_type) > 63))
+		return false;
+	for (size_t i = 0; i < config->header_count; i++) {
+		if (!header_is_valid(&config->headers[i]))
+			return false;
+		n += strlen(config->headers[i].name) + strlen(config->headers[i].value);
+	}
+	return n <= HTTP_HEADERS_BYTES_MAX;
+}
+
+static void copy_headers(struct fetch *fetch, const struct http_client_config *config)
+{
+	snprintf(fetch->content_type, sizeof fetch->content_type, "%s",
+		 config->content_type ? config->content_type : "application/octet-stream");
+	for (size_t i = 0; i < config->header_count; i++) {
+		char *at = fetch->headers + fetch->headers_bytes;
+		size_t room = sizeof fetch->headers - fetch->headers_bytes;
+		int n = snprintf(at, room, "%s:", config->headers[i].name);
+		int m = snprintf(at + n + 1, room - (size_t)n - 1, "%s", config->headers[i].value);
+
+		fetch->headers_bytes += (size_t)n + (size_t)m + 2;
+	}
+}
+
+static int append_own(struct fetch *fetch, struct lws *wsi, unsigned char **at, unsigned char *end)
+{
+	for (const char *p = fetch->headers; p < fetch->headers + fetch->headers_bytes;) {
+		const char *value = p + strlen(p) + 1;
+
+		if (lws_add_http_header_by_name(wsi, (const unsigned char *)p, (const unsigned char *)value,
+						(int)strlen(value), at, end))
+			return -1;
+		p = value + strlen(value) + 1;
+	}
+	return 0;
+}
+
 static int append_headers(struct fetch *fetch, struct lws *wsi, unsigned char **at, size_t room)
 {
 	unsigned char *end = *at + room - 1;
 	char length[24];
 	int n;
 
+	if (append_own(fetch, wsi, at, end) != 0)
+		return -1;
 	if (fetch->body_bytes == 0)
 		return 0;
 	n = snprintf(length, sizeof length, "%zu", fetch->body_bytes);
 	if (lws_add_http_header_by_token(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, (const unsigned char *)length, n, at, end) ||
-	    lws_add_http_header_by_token(wsi, WSI_TOKEN_HTTP_CONTENT_TYPE,
-					 (const unsigned char *)"application/octet-stream", 24, at, end))
+	    lws_add_http_header_by_token(wsi, WSI_TOKEN_HTTP_CONTENT_TYPE, (const unsigned char *)fetch->content_type,
+					 (int)strlen(fetch->content_type), at, end))
 		return -1;
 	lws_client_http_body_pending(wsi, 1);
 	lws_callback_on_writable(wsi);
@@ -202,6 +262,7 @@ static struct fetch *fetch_new(struct loop *loop, const struct http_client_confi
 	fetch->context = context;
 	fetch->body_bytes = config->body_bytes;
 	fetch->answer_bytes_max = config->response_bytes_max ? config->response_bytes_max : HTTP_BODY_BYTES_MAX;
+	copy_headers(fetch, config);
 	fetch->body = malloc(LWS_PRE + config->body_bytes + 1);
 	fetch->vhost = fetch_vhost(loop, config);
 	if (!fetch->body || !fetch->vhost || loop_timer_new(loop, fetch_ends, fetch, &fetch->timer) != FERRY_OK) {
@@ -239,8 +300,8 @@ static void fetch_start(struct fetch *fetch, const struct http_client_config *co
 		info.host = config->host;
 		info.origin = config->host;
 		info.port = config->port;
-		info.ssl_connection = LCCSCF_USE_SSL;
-		if (!config->ca_pem)
+		info.ssl_connection = config->plain ? 0 : LCCSCF_USE_SSL;
+		if (!config->plain && !config->ca_pem)
 			info.ssl_connection |= LCCSCF_ALLOW_INSECURE | LCCSCF_ALLOW_SELFSIGNED | LCCSCF_ALLOW_EXPIRED |
 					       LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK;
 	}
@@ -261,6 +322,8 @@ enum ferry_error http_fetch(struct loop *loop, const struct http_client_config *
 		return ferry_fail(why, FERRY_CONFIG, "the socket's path %s is too long", config->unix_path);
 	if (config->unix_path && access(config->unix_path, F_OK) != 0)
 		return ferry_fail(why, FERRY_LINK_CLOSED, "nothing listens on %s", config->unix_path);
+	if (!headers_fit(config))
+		return ferry_fail(why, FERRY_USAGE, "a header is not of its form, or there are too many");
 	if (config->ca_pem) {
 		rc = pki_certificate_read_pem(config->ca_pem, &checked, why);
 		if (rc != FERRY_OK)

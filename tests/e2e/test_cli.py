@@ -19,6 +19,7 @@ AGENT_COMMANDS = ["enrol", "run", "sync", "status", "outbox", "conflicts", "reje
 HUB_COMMANDS = ["serve", "init", "migrate", "token create", "device list", "device revoke", "tenant create", "tenant list",
                 "tenant suspend", "tenant resume", "tenant archive", "tenant delete", "tenant limit",
                 "secret set", "secret list", "secret rotate", "secret check",
+                "model", "webhooks deliver",
                 "status", "sessions", "log-level"]
 
 

@@ -201,6 +201,35 @@ static void body_over_the_limit_is_answered_413(void **state)
 	assert_int_equal(answer.status, 201);
 }
 
+static void headers_that_could_forge_a_request_are_refused(void **state)
+{
+	static const struct http_header bad[] = {{"A", "x\r\nB: y"}, {"A:", "x"}, {"A b", "x"}, {"", "x"}, {"A", "\x7f"}};
+	struct http_header many[HTTP_HEADERS_MAX + 1];
+	static char large[HTTP_HEADERS_BYTES_MAX + 1];
+	struct http_client_config config = serve_tls(0);
+
+	(void)state;
+	config.header_count = 1;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		config.headers = &bad[i];
+		assert_int_equal(http_fetch(loop, &config, on_response, NULL, &why), FERRY_USAGE);
+	}
+	for (size_t i = 0; i <= HTTP_HEADERS_MAX; i++)
+		many[i] = (struct http_header){"A", "x"};
+	config.headers = many;
+	config.header_count = HTTP_HEADERS_MAX + 1;
+	assert_int_equal(http_fetch(loop, &config, on_response, NULL, &why), FERRY_USAGE);
+	memset(large, 'x', sizeof large - 1);
+	many[0].value = large;
+	config.header_count = 1;
+	assert_int_equal(http_fetch(loop, &config, on_response, NULL, &why), FERRY_USAGE);
+	config.header_count = HTTP_HEADERS_MAX;
+	many[0].value = "x";
+	ask(&config);
+	assert_int_equal(answer.status, 201);
+	assert_int_equal(requests, 1);
+}
+
 static void server_of_another_ca_gets_no_request(void **state)
 {
 	struct http_client_config config = serve_tls(0);
@@ -282,6 +311,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(requests_are_answered_over_https), TEST(body_over_the_limit_is_answered_413),
+		TEST(headers_that_could_forge_a_request_are_refused),
 		TEST(server_of_another_ca_gets_no_request), TEST(answer_may_come_later_or_too_late),
 		TEST(unix_socket_is_the_owners_alone), TEST(a_file_in_the_way_stays),
 	};

@@ -6,6 +6,19 @@ SET LOCAL ROLE ferry_owner;
 
 ALTER TABLE integration.webhook_subscriptions
     ADD COLUMN retry_delay interval NOT NULL DEFAULT '30 seconds' CHECK (retry_delay BETWEEN interval '1 millisecond' AND interval '1 hour');
+
+-- Headers that a subscriber wants besides, such as a token of its own: plain names and values,
+-- none that would change the request itself.
+CREATE FUNCTION integration.headers_fit(headers jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE STRICT
+AS $$
+    SELECT count(*) <= 16 AND coalesce(sum(octet_length(h.key) + octet_length(h.value #>> '{}')), 0) <= 1024
+           AND coalesce(bool_and(jsonb_typeof(h.value) = 'string' AND h.key ~ '^[A-Za-z0-9-]{1,64}$' AND h.value #>> '{}' ~ '^[ -~]*$'
+                                 AND lower(h.key) !~ '^(host|connection|content-.*|transfer-encoding|expect|upgrade|idempotency-key|ferry-.*)$'), true)
+    FROM jsonb_each(CASE jsonb_typeof(headers) WHEN 'object' THEN headers ELSE '{}' END) h
+$$;
+ALTER TABLE integration.webhook_subscriptions ADD CONSTRAINT webhook_subscriptions_headers_fit CHECK (integration.headers_fit(headers));
+COMMENT ON COLUMN integration.webhook_subscriptions.headers IS 'Further headers of each request: up to 16, {"Authorization": "Bearer ..."}';
 COMMENT ON COLUMN integration.webhook_subscriptions.retry_delay IS 'Pause after the first failure; it doubles with each further one, up to 6 hours';
 
 CREATE FUNCTION integration.hmac_sha256(key bytea, message bytea) RETURNS bytea
@@ -64,10 +77,18 @@ RETURNS TABLE (tenant_id uuid, id uuid, attempt int, event text, target_url text
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH due AS (
+    -- Their sender ended with the last attempt under way.
+    WITH lost AS (
+        UPDATE integration.webhook_deliveries d SET status = 'failed', response_code = NULL,
+            error_message = 'the sender ended before the last attempt was answered'
+        FROM integration.webhook_subscriptions s
+        WHERE s.tenant_id = d.tenant_id AND s.id = d.subscription_id AND d.status = 'sending'
+          AND d.next_attempt_at <= clock_timestamp() AND d.attempt >= s.max_attempts
+    ), due AS (
         SELECT d.tenant_id, d.id FROM integration.webhook_deliveries d
         JOIN integration.webhook_subscriptions s ON s.tenant_id = d.tenant_id AND s.id = d.subscription_id
         WHERE d.status IN ('pending', 'sending') AND d.next_attempt_at <= clock_timestamp() AND s.enabled
+          AND d.attempt < s.max_attempts
         ORDER BY d.next_attempt_at LIMIT most FOR UPDATE OF d SKIP LOCKED
     ), taken AS (
         UPDATE integration.webhook_deliveries d SET status = 'sending', attempt = d.attempt + 1,
