@@ -50,6 +50,7 @@ struct merge_entry { /* an item of the run */
 	struct merge_device *device;
 	enum item_state state;
 	bool forced; /* its rejection is certain from an earlier attempt */
+	bool deletes_first; /* alone in its group, and a unique value was taken: what it deletes may free it */
 	enum verdict verdict;
 	int code;
 	const char *sentence;
@@ -181,7 +182,8 @@ int64_t pg_load_row(const struct merge_table *t, const struct uuid *key); /* -1:
 
 /* pg_merge_write.c */
 void pg_write_savepoint(struct merge_op *m);
-bool pg_write_group(struct merge_op *m, const struct merge_writes *w); /* false: no memory */
+/* deletes_first: not in the order of merge.h, for unique values. false: no memory */
+bool pg_write_group(struct merge_op *m, const struct merge_writes *w, bool deletes_first);
 void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
 /* Deferred constraints are checked; the savepoint goes, unless scopes have
  * to be looked at first: then it stays open (m->savepoint). */

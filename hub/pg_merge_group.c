@@ -197,11 +197,22 @@ static enum ferry_error apply_group(struct merge_op *m, uint32_t *out_applied)
 	return FERRY_OK;
 }
 
+static bool wants_deletes_first(const struct merge_op *m)
+{
+	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
+		const struct merge_entry *e = &m->entries[m->order[i]];
+
+		if (e->state == ITEM_APPLIED && e->deletes_first)
+			return true;
+	}
+	return false;
+}
+
 static bool write_entries(struct merge_op *m)
 {
 	struct merge_writes w;
 
-	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w))
+	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w, wants_deletes_first(m)))
 		return false;
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
 		uint32_t n = m->order[i];
@@ -357,6 +368,24 @@ static bool is_key_clash(const struct merge_op *m, const struct pg_failure *f)
 	return false;
 }
 
+/* Deletions come last, so that what refers to a row can be moved away before.
+ * A change-set that frees a unique value by one and uses it again in another
+ * row is written once more, with its deletions first. */
+static bool try_deletes_first(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
+{
+	bool deletes = false;
+
+	if (e->deletes_first || pg_code_of_failure(f) != FERRY_UNIQUE)
+		return false;
+	for (uint32_t i = 0; i < e->item->set->block_count; i++)
+		deletes |= e->item->set->blocks[i].op == ROW_DELETE;
+	if (!deletes)
+		return false;
+	e->deletes_first = true;
+	m->stack[m->stack_count++] = m->group;
+	return true;
+}
+
 void pg_group_refused(struct merge_op *m)
 {
 	struct pg_failure f = m->op.batch.failure;
@@ -371,7 +400,7 @@ void pg_group_refused(struct merge_op *m)
 			return;
 		}
 		pg_run_reject(m, e, FERRY_FOREIGN_TENANT, "a row with this key exists already and is not visible here");
-	} else if (e) {
+	} else if (e && !try_deletes_first(m, e, &f)) {
 		pg_run_refuse(m, e, &f);
 	}
 	pg_run_undo(m, group_undone);

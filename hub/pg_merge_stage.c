@@ -203,7 +203,7 @@ static void part_write(struct merge_op *m)
 	if (!m->savepoint)
 		pg_write_savepoint(m);
 	m->savepoint = true;
-	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w)) {
+	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w, false)) {
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}

@@ -371,7 +371,18 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 	return !needs_check(&x) || check_scopes(m, &x, all);
 }
 
-bool pg_write_group(struct merge_op *m, const struct merge_writes *w)
+static bool write_some(struct merge_op *m, const struct merge_writes *w, bool deletes, bool others)
+{
+	for (uint32_t i = 0; i < w->write_count; i++) {
+		bool wanted = w->writes[i].op == ROW_DELETE ? deletes : others;
+
+		if (wanted && !write_one(m, &w->writes[i], w))
+			return false;
+	}
+	return true;
+}
+
+bool pg_write_group(struct merge_op *m, const struct merge_writes *w, bool deletes_first)
 {
 	m->check_count = 0;
 	m->group_stamps = w->stamp_count;
@@ -382,11 +393,9 @@ bool pg_write_group(struct merge_op *m, const struct merge_writes *w)
 	m->checks = arena_array(&m->load_arena, w->write_count, sizeof(*m->checks));
 	if (!m->checks || !write_stamps(m, w))
 		return false;
-	for (uint32_t i = 0; i < w->write_count; i++) {
-		if (!write_one(m, &w->writes[i], w))
-			return false;
-	}
-	return true;
+	if (deletes_first)
+		return write_some(m, w, true, false) && write_some(m, w, false, true);
+	return write_some(m, w, true, true);
 }
 
 /* --------------------------------------------------------------- conflicts */

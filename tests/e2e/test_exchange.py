@@ -277,6 +277,18 @@ class Exchange(SiteCase):
         self.assertEqual(rejected, [("UNIQUE", bad)])
         self.assert_same()
 
+    def test_a_unique_value_may_be_freed_and_used_again_in_one_change_set(self):
+        a, b, unit = self.two(code="U-1")
+        fresh = str(uuid.uuid4())
+        with a.transaction() as db:
+            db.execute("DELETE FROM units WHERE id = ?", (unit,))
+            db.execute("INSERT INTO units (id, project_id, code, unit_type_code) VALUES (?, ?, 'U-1', 'APT_1BR')", (fresh, self.project))
+        self.start(a, b)
+        self.assertEqual(a.sql("SELECT sentence FROM ferry_rejected"), [])
+        self.assertIsNone(b.row("units", unit))
+        self.assertEqual(b.row("units", fresh)["code"], "U-1")
+        self.assert_same()
+
     # ---- direct writers
 
     def test_writers_on_both_sides_at_once_lose_nothing(self):
