@@ -20,6 +20,7 @@ const struct cli_option hub_options[] = {
 
 static const struct cli_option migrate_options[] = {
 	{"dry-run", NULL, "only show what would be done"},
+	{"all-placements", NULL, "also the databases and sets of schemas that tenants have to themselves"},
 	{"sql", "DIR", "folder of the migrations"},
 	{NULL, NULL, NULL},
 };
@@ -41,6 +42,9 @@ static const struct cli_option list_options[] = {
 
 static const struct cli_option tenant_options[] = {
 	{"slug", "SLUG", "short name for the command line (default: made from the name)"},
+	{"isolation", "LEVEL", "shared-database (default), dedicated-schema, dedicated-database, dedicated-instance"},
+	{"conninfo", "CONNINFO", "where its database differs from the home one: host, port, dbname, passfile; no user, no password"},
+	{"sql", "DIR", "folder of the migrations"},
 	{NULL, NULL, NULL},
 };
 

@@ -49,61 +49,6 @@ int cli_tenant_list(struct cli *c)
 		    NULL, columns, "There are no tenants yet: ferry-hub tenant create makes one.");
 }
 
-static void slug_of(const char *name, char out[64])
-{
-	size_t n = 0;
-	for (; *name && n < 60; name++) {
-		char k = *name >= 'A' && *name <= 'Z' ? (char)(*name - 'A' + 'a') : *name;
-		bool plain = (k >= 'a' && k <= 'z') || (k >= '0' && k <= '9');
-		if (plain)
-			out[n++] = k;
-		else if (n && out[n - 1] != '-')
-			out[n++] = '-';
-	}
-	while (n && out[n - 1] == '-')
-		n--;
-	out[n] = '\0';
-}
-
-static int tenant_create(struct cli *c, struct pg_admin *db, const char *name, const char *slug)
-{
-	struct ferry_why why = {0};
-	struct pg_rows *rows;
-	const char *params[] = {name, slug};
-	enum ferry_error e = pg_admin_query(db, "SELECT identity.create_tenant($1, $2)",
-					    params, 2, &rows, &why);
-	if (e != FERRY_OK && strcmp(pg_admin_sqlstate(db), "23505") == 0) {
-		snprintf(why.text, sizeof(why.text), "there is a tenant with the slug %.60s already", slug);
-		return cli_fail(c, FERRY_EXISTS, why.text, "Choose another with --slug");
-	}
-	if (e != FERRY_OK)
-		return cli_fail_database(c, db, e, &why);
-	char id[UUID_TEXT];
-	struct json *o = json_new_object();
-	snprintf(id, sizeof(id), "%s", pg_rows_text(rows, 0, 0));
-	pg_rows_free(rows);
-	json_put_text(o, "id", id);
-	json_put_text(o, "name", name);
-	json_put_text(o, "slug", slug);
-	return cli_print_done(c, o, "Tenant %s is %s", slug, id);
-}
-
-int cli_tenant_create(struct cli *c)
-{
-	struct cli_setting s;
-	struct pg_admin *db = NULL;
-	char slug[64];
-	int exit_code = CLI_OK;
-	slug_of(cli_value(c, "slug") ? cli_value(c, "slug") : cli_argument(c, 0), slug);
-	if (!*slug)
-		return cli_fail(c, FERRY_USAGE, "the slug would be empty", "Give one of letters and digits with --slug");
-	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &db, &exit_code))
-		exit_code = tenant_create(c, db, cli_argument(c, 0), slug);
-	pg_admin_close(db);
-	cli_setting_deinit(&s);
-	return exit_code;
-}
-
 /* ---- tokens ---- */
 
 static bool parse_ttl(const char *text, int64_t *out_s)

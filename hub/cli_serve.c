@@ -4,7 +4,6 @@
 
 #include "hub/authority.h"
 #include "hub/cli.h"
-#include "hub/migrate.h"
 #include "hub/serve.h"
 #include "shared/clock.h"
 #include "shared/log.h"
@@ -59,81 +58,6 @@ int cli_init(struct cli *c)
 			authority_close(&a);
 		}
 	}
-	cli_setting_deinit(&s);
-	return exit_code;
-}
-
-/* ---- migrate ---- */
-
-static const char *const state_names[] = {"pending", "applied", "changed", "missing"};
-
-static int show_plan(const struct cli *c, const struct migrations *m)
-{
-	static const struct cli_column columns[] = {{"part", NULL}, {"number", NULL}, {"name", NULL}, {"state", NULL},
-						    {NULL, NULL}};
-	struct json *rows = json_new_array();
-	for (int i = 0; i < m->count; i++) {
-		struct json *o = json_new_object();
-		json_put_text(o, "part", m->list[i].part);
-		json_put_int(o, "number", m->list[i].number);
-		json_put_text(o, "name", m->list[i].name);
-		json_put_text(o, "state", state_names[m->list[i].state]);
-		json_add(rows, o);
-	}
-	return cli_print_rows(c, rows, columns, "There are no migrations.");
-}
-
-static void say_applied(void *ctx, const struct migration *m)
-{
-	if (!cli_json(ctx))
-		printf("applied %s/%s\n", m->part, m->name);
-	fflush(stdout);
-}
-
-static int apply(struct cli *c, struct pg_admin *db, const char *folder)
-{
-	struct ferry_why why = {0};
-	int count;
-	enum ferry_error e = migrate_apply(db, folder, say_applied, c, &count, &why);
-	if (e == FERRY_USAGE) /* the file's own error: its sentence names file and line */
-		return cli_fail(c, FERRY_CORRUPT, why.text, "The files before it are applied; this one left no trace");
-	if (e != FERRY_OK)
-		return cli_fail(c, e, why.text, NULL);
-	struct json *o = json_new_object();
-	json_put_int(o, "applied", count);
-	return cli_print_done(c, o, count ? "%d migrations applied" : "The database is up to date", count);
-}
-
-static int migrate(struct cli *c, struct pg_admin *db, const char *folder)
-{
-	struct ferry_why why = {0};
-	struct migrations m;
-	if (!cli_flag(c, "dry-run"))
-		return apply(c, db, folder);
-	enum ferry_error e = migrate_plan(db, folder, &m, &why);
-	if (e != FERRY_OK)
-		return cli_fail(c, e, why.text, NULL);
-	int exit_code = show_plan(c, &m);
-	migrations_free(&m);
-	return exit_code;
-}
-
-int cli_migrate(struct cli *c)
-{
-	struct cli_setting s;
-	struct pg_admin *db = NULL;
-	struct ferry_why why = {0};
-	char folder[FILES_PATH_MAX];
-	int exit_code = CLI_OK;
-	if (cli_setting_init(c, &s, &exit_code)) {
-		const char *wanted = cli_value(c, "sql") ? cli_value(c, "sql") : *s.settings.sql_dir ? s.settings.sql_dir : NULL;
-		enum ferry_error e = migrate_find(wanted, folder, &why);
-		if (e != FERRY_OK)
-			exit_code = cli_fail(c, e, why.text, NULL);
-		else if (cli_database(c, &s, &db, &exit_code))
-			exit_code = migrate(c, db, folder);
-	}
-	pg_admin_close(db);
 	cli_setting_deinit(&s);
 	return exit_code;
 }

@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hub/migrate_rewrite.h"
 #include "shared/sha256.h"
 
+#define REWRITTEN_BYTES_MAX ((size_t)16 << 20)
 #define LOCK_KEY "5062315540174721" /* any constant; the same in every version */
 
 static const char *const parts[] = {"engine", "model"};
@@ -157,8 +159,19 @@ static enum ferry_error compare_with_ledger(struct migrations *m, const struct p
 	return e;
 }
 
-static enum ferry_error read_ledger(struct pg_admin *db, struct pg_rows **out, struct ferry_why *why)
+/* The ledger's name of a set's part. */
+static void set_part(const struct migrate_set *set, char out[64])
 {
+	snprintf(out, 64, "model:%s", set->prefix);
+}
+
+static enum ferry_error read_ledger(struct pg_admin *db, const struct migrate_set *set, struct pg_rows **out,
+				    struct ferry_why *why)
+{
+	char part[64] = "";
+	const char *params[] = {part};
+	if (set)
+		set_part(set, part);
 	struct pg_rows *there;
 	enum ferry_error e = pg_admin_query(db, "SELECT 1 WHERE to_regclass('ferry.migration') IS NOT NULL", NULL, 0,
 					    &there, why);
@@ -168,20 +181,37 @@ static enum ferry_error read_ledger(struct pg_admin *db, struct pg_rows **out, s
 	pg_rows_free(there);
 	return pg_admin_query(db,
 			      is_there ? "SELECT part, number, name, encode(sha256, 'hex') FROM ferry.migration "
+					 "WHERE CASE WHEN $1 = '' THEN part IN ('engine', 'model') ELSE part = $1 END "
 					 "ORDER BY part, number"
-				       : "SELECT '', 0, '', '' WHERE false",
-			      NULL, 0, out, why);
+				       : "SELECT '', 0, '', $1 WHERE false",
+			      params, 1, out, why);
 }
 
-enum ferry_error migrate_plan(struct pg_admin *db, const char *folder, struct migrations *out, struct ferry_why *why)
+static enum ferry_error read_parts(struct migrations *m, const char *folder, const struct migrate_set *set,
+				   struct ferry_why *why)
+{
+	enum ferry_error e = FERRY_OK;
+	if (!set) {
+		for (size_t i = 0; i < sizeof(parts) / sizeof(*parts) && e == FERRY_OK; i++)
+			e = read_part(m, folder, parts[i], why);
+		return e;
+	}
+	e = read_part(m, folder, "model", why);
+	for (int i = 0; i < m->count; i++)
+		set_part(set, m->list[i].part);
+	return e;
+}
+
+enum ferry_error migrate_plan(struct pg_admin *db, const char *folder, const struct migrate_set *set,
+			      struct migrations *out, struct ferry_why *why)
 {
 	struct migrations m = {.list = calloc(MIGRATIONS_MAX, sizeof(struct migration))};
 	struct pg_rows *ledger = NULL;
 	enum ferry_error e = m.list ? FERRY_OK : FERRY_NO_MEMORY;
-	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts) && e == FERRY_OK; i++)
-		e = read_part(&m, folder, parts[i], why);
 	if (e == FERRY_OK)
-		e = read_ledger(db, &ledger, why);
+		e = read_parts(&m, folder, set, why);
+	if (e == FERRY_OK)
+		e = read_ledger(db, set, &ledger, why);
 	if (e == FERRY_OK)
 		e = compare_with_ledger(&m, ledger, why);
 	pg_rows_free(ledger);
@@ -210,14 +240,60 @@ static enum ferry_error refuse_changed(const struct migrations *m, struct ferry_
 	return FERRY_OK;
 }
 
-static enum ferry_error apply_one(struct pg_admin *db, const struct migration *one, struct ferry_why *why)
+/* ---- a set of schemas ---- */
+
+static enum ferry_error gather(struct rewrite_names *names, const struct migrations *m, struct ferry_why *why)
+{
+	enum ferry_error e = FERRY_OK;
+	for (int i = 0; i < 2 * m->count && e == FERRY_OK; i++) {
+		char *text;
+		size_t n;
+		if (m->list[i % m->count].state == MIGRATION_MISSING)
+			continue;
+		e = files_read(m->list[i % m->count].path, &text, &n, why);
+		if (e != FERRY_OK)
+			break;
+		e = i < m->count ? rewrite_gather_schemas(names, text) : rewrite_gather_objects(names, text);
+		free(text);
+	}
+	rewrite_sort(names);
+	return e;
+}
+
+static enum ferry_error exec_rewritten(struct pg_admin *db, const struct migration *one, const struct migrate_set *set,
+				       const struct rewrite_names *names, struct ferry_why *why)
+{
+	struct buffer sql;
+	char *text;
+	size_t n;
+	const char *params[] = {set->tenant};
+	enum ferry_error e = files_read(one->path, &text, &n, why);
+	if (e != FERRY_OK)
+		return e;
+	buffer_init(&sql, REWRITTEN_BYTES_MAX);
+	e = rewrite_text(names, set->prefix, text, &sql);
+	free(text);
+	if (e == FERRY_OK)
+		e = pg_admin_query(db, "SELECT set_config('ferry.placing', $1, true)", params, 1, NULL, why);
+	if (e == FERRY_OK)
+		e = pg_admin_exec(db, (const char *)sql.p, why);
+	buffer_deinit(&sql);
+	if (e == FERRY_USAGE) {
+		struct ferry_why cause = *why;
+		ferry_why_set(why, "%s for %s: %.250s", one->name, set->prefix, cause.text);
+	}
+	return e;
+}
+
+static enum ferry_error apply_one(struct pg_admin *db, const struct migration *one, const struct migrate_set *set,
+				  const struct rewrite_names *names, struct ferry_why *why)
 {
 	char number[16];
 	snprintf(number, sizeof(number), "%d", one->number);
 	const char *params[] = {one->part, number, one->name, one->sha256};
 	enum ferry_error e = pg_admin_exec(db, "BEGIN", why);
 	if (e == FERRY_OK)
-		e = pg_admin_exec_file(db, one->path, why);
+		e = set ? exec_rewritten(db, one, set, names, why) : pg_admin_exec_file(db, one->path, why);
 	if (e == FERRY_OK)
 		e = pg_admin_query(db,
 				   "INSERT INTO ferry.migration (part, number, name, sha256) "
@@ -230,20 +306,25 @@ static enum ferry_error apply_one(struct pg_admin *db, const struct migration *o
 	return e;
 }
 
-static enum ferry_error apply_all(struct pg_admin *db, const char *folder,
+static enum ferry_error apply_all(struct pg_admin *db, const char *folder, const struct migrate_set *set,
 				  void (*each)(void *ctx, const struct migration *m), void *ctx, int *out_count,
 				  struct ferry_why *why)
 {
 	struct migrations m;
+	struct rewrite_names *names = NULL;
 	int done = 0;
-	enum ferry_error e = migrate_plan(db, folder, &m, why);
+	enum ferry_error e = migrate_plan(db, folder, set, &m, why);
 	if (e != FERRY_OK)
 		return e;
 	e = refuse_changed(&m, why);
+	if (e == FERRY_OK && set && m.pending) {
+		names = calloc(1, sizeof(*names));
+		e = names ? gather(names, &m, why) : FERRY_NO_MEMORY;
+	}
 	for (int i = 0; i < m.count && e == FERRY_OK; i++) {
 		if (m.list[i].state != MIGRATION_PENDING)
 			continue;
-		e = apply_one(db, &m.list[i], why);
+		e = apply_one(db, &m.list[i], set, names, why);
 		if (e != FERRY_OK)
 			break;
 		m.list[i].state = MIGRATION_APPLIED;
@@ -251,13 +332,14 @@ static enum ferry_error apply_all(struct pg_admin *db, const char *folder,
 		if (each)
 			each(ctx, &m.list[i]);
 	}
+	free(names);
 	migrations_free(&m);
 	if (e == FERRY_OK)
 		*out_count = done;
 	return e;
 }
 
-enum ferry_error migrate_apply(struct pg_admin *db, const char *folder,
+enum ferry_error migrate_apply(struct pg_admin *db, const char *folder, const struct migrate_set *set,
 			       void (*each)(void *ctx, const struct migration *m), void *ctx, int *out_count,
 			       struct ferry_why *why)
 {
@@ -265,7 +347,7 @@ enum ferry_error migrate_apply(struct pg_admin *db, const char *folder,
 	enum ferry_error e = pg_admin_exec(db, "SELECT pg_advisory_lock(" LOCK_KEY ")", why);
 	if (e != FERRY_OK)
 		return e;
-	e = apply_all(db, folder, each, ctx, out_count, why);
+	e = apply_all(db, folder, set, each, ctx, out_count, why);
 	(void)!pg_admin_exec(db, "SELECT pg_advisory_unlock(" LOCK_KEY ")", &ignored);
 	return e;
 }
@@ -273,7 +355,7 @@ enum ferry_error migrate_apply(struct pg_admin *db, const char *folder,
 enum ferry_error migrate_check(struct pg_admin *db, const char *folder, struct ferry_why *why)
 {
 	struct migrations m;
-	enum ferry_error e = migrate_plan(db, folder, &m, why);
+	enum ferry_error e = migrate_plan(db, folder, NULL, &m, why);
 	if (e != FERRY_OK)
 		return e;
 	e = refuse_changed(&m, why);

@@ -17,7 +17,7 @@
 enum migration_state { MIGRATION_PENDING, MIGRATION_APPLIED, MIGRATION_CHANGED, MIGRATION_MISSING };
 
 struct migration {
-	char part[16]; /* "engine", "model" */
+	char part[64]; /* "engine", "model", "model:<prefix>" */
 	int number;
 	char name[260];
 	char path[FILES_PATH_MAX];
@@ -34,14 +34,21 @@ struct migrations {
  * program, else in the source tree of the build. */
 FERRY_CHECK enum ferry_error migrate_find(const char *wanted, char out[FILES_PATH_MAX], struct ferry_why *why);
 
-/* Compares files and ledger. migrations_free() later. */
-FERRY_CHECK enum ferry_error migrate_plan(struct pg_admin *db, const char *folder, struct migrations *out,
-					  struct ferry_why *why);
+/* A tenant's own set of schemas: the model once more, with a prefix before the
+ * names of its schemas (hub/migrate_rewrite.h). */
+struct migrate_set {
+	const char *prefix, *tenant;
+};
+
+/* Compares files and ledger. set NULL: engine and shared model.
+ * migrations_free() later. */
+FERRY_CHECK enum ferry_error migrate_plan(struct pg_admin *db, const char *folder, const struct migrate_set *set,
+					  struct migrations *out, struct ferry_why *why);
 void migrations_free(struct migrations *m);
 
 /* Applies what is pending; `each` (may be NULL) is told of every one done.
  * Refuses (FERRY_CORRUPT) when an applied file changed. */
-FERRY_CHECK enum ferry_error migrate_apply(struct pg_admin *db, const char *folder,
+FERRY_CHECK enum ferry_error migrate_apply(struct pg_admin *db, const char *folder, const struct migrate_set *set,
 					   void (*each)(void *ctx, const struct migration *m), void *ctx,
 					   int *out_count, struct ferry_why *why);
 

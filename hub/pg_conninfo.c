@@ -96,3 +96,20 @@ enum ferry_error pg_conninfo_check(const char *over, struct ferry_why *why)
 	PQconninfoFree(list);
 	return e;
 }
+
+enum ferry_error pg_conninfo_database(const char *conninfo, char *out, size_t max, struct ferry_why *why)
+{
+	PQconninfoOption *list;
+	enum ferry_error e = parse(conninfo, &list, why);
+	const char *name;
+
+	if (e != FERRY_OK)
+		return e;
+	name = value_of(list, "dbname");
+	if (!name || strlen(name) >= max)
+		e = ferry_fail(why, FERRY_CONFIG, "the connection string names no database");
+	else
+		memcpy(out, name, strlen(name) + 1);
+	PQconninfoFree(list);
+	return e;
+}

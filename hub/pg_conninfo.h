@@ -14,5 +14,6 @@ FERRY_CHECK enum ferry_error pg_conninfo_merge(const char *base, const char *ove
 /* FERRY_USAGE with a sentence when it is not of its form, or holds what
  * belongs to the configuration (user) or to a file (password). */
 FERRY_CHECK enum ferry_error pg_conninfo_check(const char *over, struct ferry_why *why);
+FERRY_CHECK enum ferry_error pg_conninfo_database(const char *conninfo, char *out, size_t max, struct ferry_why *why);
 
 #endif

@@ -70,6 +70,7 @@ FROM ferry.placement p
 LEFT JOIN ferry.usage u ON u.tenant_id = p.tenant_id AND u.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date;
 COMMENT ON VIEW ferry.tenancy IS 'Tenants as the hub works by them';
 GRANT SELECT ON ferry.placement, ferry.usage, ferry.tenancy TO ferry_hub, ferry_owner;
+GRANT INSERT, UPDATE, DELETE ON ferry.placement, ferry.usage TO ferry_owner;
 
 CREATE FUNCTION ferry.count_calls(tenants uuid[], calls bigint[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER
