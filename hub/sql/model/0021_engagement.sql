@@ -227,6 +227,8 @@ ALTER TABLE crm.leads
 COMMENT ON COLUMN crm.leads.deleted_at IS 'Set: archived, not shown unless asked for';
 COMMENT ON COLUMN crm.leads.deleted_by IS 'The user; no reference: the note outlives the user';
 
+-- As the superuser: row-level security would hide from the check what it has to check.
+RESET ROLE;
 ALTER TABLE billing.invoices
     ADD COLUMN number        text,
     ADD COLUMN customer_id   uuid,
@@ -245,6 +247,7 @@ ALTER TABLE billing.invoices
     ADD FOREIGN KEY (tenant_id, user_id) REFERENCES identity.users ON DELETE SET NULL (user_id),
     ADD FOREIGN KEY (tenant_id, engagement_id) REFERENCES engagement.engagements ON DELETE SET NULL (engagement_id),
     ADD FOREIGN KEY (tenant_id, document_group_id) REFERENCES documents.document_groups ON DELETE SET NULL (document_group_id);
+SET LOCAL ROLE ferry_owner;
 CREATE UNIQUE INDEX invoices_number_uq ON billing.invoices (tenant_id, number) WHERE number IS NOT NULL;
 CREATE UNIQUE INDEX invoices_external_uq ON billing.invoices (tenant_id, provider, provider_invoice_id)
     WHERE provider IS NOT NULL AND provider_invoice_id IS NOT NULL;
@@ -255,10 +258,13 @@ COMMENT ON COLUMN billing.invoices.provider_invoice_id IS 'The key that provider
 COMMENT ON COLUMN billing.invoices.deleted_at IS 'Set: archived, not shown unless asked for';
 COMMENT ON COLUMN billing.invoices.deleted_by IS 'The user; no reference: the note outlives the user';
 
+-- As the superuser: row-level security would hide from the check what it has to check.
+RESET ROLE;
 ALTER TABLE billing.invoice_lines
     ADD COLUMN service_id uuid,
     ADD COLUMN position   int NOT NULL DEFAULT 1,
     ADD FOREIGN KEY (tenant_id, service_id) REFERENCES engagement.services ON DELETE SET NULL (service_id);
+SET LOCAL ROLE ferry_owner;
 CREATE INDEX invoice_lines_invoice_ix ON billing.invoice_lines (tenant_id, invoice_id, position);
 
 CREATE TABLE billing.payments (

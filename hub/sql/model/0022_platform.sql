@@ -70,7 +70,10 @@ COMMENT ON TABLE governance.secrets IS 'Encrypted secrets; they never leave the 
 COMMENT ON COLUMN governance.secrets.ciphertext IS 'At least a nonce of 12 bytes and a tag of 16; the back office may not read it';
 COMMENT ON COLUMN governance.secrets.kms_key_alias IS 'The key''s alias when this was encrypted';
 
+-- As the superuser: row-level security would hide from the check what it has to check.
+RESET ROLE;
 ALTER TABLE identity.users ADD FOREIGN KEY (tenant_id, mfa_secret_id) REFERENCES governance.secrets ON DELETE SET NULL (mfa_secret_id);
+SET LOCAL ROLE ferry_owner;
 CREATE INDEX users_mfa_secret_ix ON identity.users (tenant_id, mfa_secret_id) WHERE mfa_secret_id IS NOT NULL;
 
 CREATE TABLE governance.policies (
