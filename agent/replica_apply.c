@@ -111,6 +111,7 @@ struct frame { /* what a block's rows have in common */
 	const struct block *b;
 	int64_t scope;
 	int columns[FERRY_COLUMNS_MAX]; /* of the block's columns, the table's; -1: unknown to us */
+	uint64_t mask;                  /* those known */
 };
 
 static void change_cells(struct frame *f, uint32_t row, struct row *to)
@@ -191,6 +192,24 @@ static bool same_scopes(const struct scopes *a, const struct scopes *b)
 	return true;
 }
 
+/* The row beneath, and its scopes. Where a row stays in the one scope it is in,
+ * only what changes has to be read. False after a failure. */
+static bool read_before(struct frame *f, const struct uuid *key, const char *text, struct row *before,
+			struct scopes *scopes)
+{
+	struct replica *r = f->r;
+	bool some = f->b->op == ROW_UPDATE && f->mask != 0;
+
+	if (some ? !row_read_some(r, f->target, f->t, text, f->mask, before) : !row_read(r, f->target, f->t, text, before))
+		return false;
+	if (!before->present)
+		return true;
+	scopes_get(r, f->target, f->t, key, scopes);
+	if (some && !(scopes->count == 1 && scopes->ids[0] == f->scope))
+		return row_read(r, f->target, f->t, text, before);
+	return r->g.error == FERRY_OK;
+}
+
 static void apply_row(struct frame *f, uint32_t index)
 {
 	struct replica *r = f->r;
@@ -205,13 +224,13 @@ static void apply_row(struct frame *f, uint32_t index)
 	if (f->target == TARGET_LIVE && pending_exists(r, f->t, text)) {
 		stack_load(r, f->t, text, &s);
 		before = s.confirmed;
-	} else if (!row_read(r, f->target, f->t, text, &before)) {
+		if (before.present)
+			scopes_get(r, f->target, f->t, key, &before_scopes);
+	} else if (!read_before(f, key, text, &before, &before_scopes)) {
 		return;
 	}
 	if (r->g.error != FERRY_OK)
 		return;
-	if (before.present)
-		scopes_get(r, f->target, f->t, key, &before_scopes);
 	if (!change_row(f, index, &before, &before_scopes, &after, &after_scopes))
 		return;
 	sums_change(r, f->target, f->t, key, &before, &before_scopes, &after, &after_scopes);
@@ -238,8 +257,11 @@ static void apply_block(struct replica *r, enum target target, int64_t scope, co
 		gate_fail(&r->g, FERRY_SCHEMA, "The hub sent rows of table %u, which the schema does not hold.", b->table);
 		return;
 	}
-	for (uint32_t c = 0; c < b->column_count; c++)
+	for (uint32_t c = 0; c < b->column_count; c++) {
 		f.columns[c] = table_column(f.t, b->nums[c]);
+		if (f.columns[c] >= 0)
+			f.mask |= UINT64_C(1) << f.columns[c];
+	}
 	for (uint32_t i = 0; i < b->row_count && r->g.error == FERRY_OK; i++)
 		apply_row(&f, i);
 	report->rows_applied += b->row_count;

@@ -36,18 +36,18 @@ enum set_state {
 
 enum split_level { SPLIT_NOT = 0, SPLIT_PAUSES = 1, SPLIT_ROWS = 2 };
 
-/* Statements that set some of a table's columns, kept by which. A feed's rows
- * mostly change the same few; one that sets all would rewrite every index. */
-#define UPDATES_KEPT 4
-struct update {
+/* Statements that read and set some of a table's columns, kept by which. A
+ * feed's rows mostly change the same few; setting all rewrites every index. */
+#define COLUMN_SETS_KEPT 4
+struct column_set {
 	uint64_t mask;
-	sqlite3_stmt *statement;
+	sqlite3_stmt *select, *update;
 };
 
 struct side { /* a table as seen in one target */
 	sqlite3_stmt *select, *insert, *remove;
-	struct update updates[UPDATES_KEPT];
-	uint32_t update_next; /* the one to give way */
+	struct column_set sets[COLUMN_SETS_KEPT];
+	uint32_t set_next; /* the one to give way */
 	int64_t main_scope;    /* scope of the rows that ferry_member does not list; 0: none yet */
 	int explicit_members;  /* -1 unknown, 0 ferry_member lists no row of the table, 1 it may */
 };
@@ -188,6 +188,9 @@ bool key_to_uuid(const struct cell *c, struct uuid *out);
 
 /* replica_row.c */
 bool row_read(struct replica *r, enum target target, struct table *t, const char *key, struct row *out);
+/* Only the columns of mask; the other cells are NULL. */
+bool row_read_some(struct replica *r, enum target target, struct table *t, const char *key, uint64_t mask,
+		   struct row *out);
 void row_write(struct replica *r, enum target target, struct table *t, const char *key, const struct row *before,
 	       const struct row *after);
 void stack_load(struct replica *r, struct table *t, const char *key, struct stack *out);

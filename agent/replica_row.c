@@ -56,43 +56,58 @@ static sqlite3_stmt *row_statement(struct replica *r, enum target target, struct
 	return r->g.error == FERRY_OK ? *slots[which] : NULL;
 }
 
-static char *update_sql(const struct schema_table *t, enum target target, uint64_t mask)
+static char *some_sql(const struct schema_table *t, enum target target, uint64_t mask, bool update)
 {
+	const char *prefix = target == TARGET_FILL ? "ferry_fill_" : "";
 	sqlite3_str *s = sqlite3_str_new(NULL);
 	const char *comma = "";
 
-	sqlite3_str_appendf(s, "UPDATE \"%w%w\" SET ", target == TARGET_FILL ? "ferry_fill_" : "", t->name);
+	if (update)
+		sqlite3_str_appendf(s, "UPDATE \"%w%w\" SET ", prefix, t->name);
+	else
+		sqlite3_str_appendall(s, "SELECT ");
 	for (int i = 0; i < t->column_count; i++) {
 		if ((mask >> i & 1) == 0)
 			continue;
-		sqlite3_str_appendf(s, "%s\"%w\" = ?%d", comma, t->columns[i].name, i + 2);
+		sqlite3_str_appendf(s, update ? "%s\"%w\" = ?%d" : "%s\"%w\"", comma, t->columns[i].name, i + 2);
 		comma = ", ";
 	}
+	if (!update)
+		sqlite3_str_appendf(s, " FROM \"%w%w\"", prefix, t->name);
 	sqlite3_str_appendf(s, " WHERE \"%w\" = ?1", t->key);
 	return sqlite3_str_finish(s);
 }
 
-static sqlite3_stmt *update_statement(struct replica *r, enum target target, struct table *t, uint64_t mask)
+static struct column_set *column_set(struct side *side, uint64_t mask)
 {
-	struct side *side = &t->side[target];
-	struct update *u;
+	struct column_set *c;
+
+	for (int i = 0; i < COLUMN_SETS_KEPT; i++) {
+		if (side->sets[i].mask == mask)
+			return &side->sets[i];
+	}
+	c = &side->sets[side->set_next++ % COLUMN_SETS_KEPT];
+	gate_finalize(&c->select);
+	gate_finalize(&c->update);
+	c->mask = mask;
+	return c;
+}
+
+static sqlite3_stmt *some_statement(struct replica *r, enum target target, struct table *t, uint64_t mask, bool update)
+{
+	struct column_set *c = column_set(&t->side[target], mask);
+	sqlite3_stmt **slot = update ? &c->update : &c->select;
 	char *sql;
 
-	for (int i = 0; i < UPDATES_KEPT; i++) {
-		u = &side->updates[i];
-		if (u->statement != NULL && u->mask == mask)
-			return gate_statement(&r->g, &u->statement, "");
-	}
-	u = &side->updates[side->update_next++ % UPDATES_KEPT];
-	gate_finalize(&u->statement);
-	sql = update_sql(t->t, target, mask);
+	if (*slot != NULL)
+		return gate_statement(&r->g, slot, "");
+	sql = some_sql(t->t, target, mask, update);
 	if (sql == NULL)
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
 	else
-		(void)gate_statement(&r->g, &u->statement, sql);
+		(void)gate_statement(&r->g, slot, sql);
 	sqlite3_free(sql);
-	u->mask = mask;
-	return u->statement;
+	return r->g.error == FERRY_OK ? *slot : NULL;
 }
 
 /* log_width cells: as many as the widest table has columns. */
@@ -136,6 +151,26 @@ bool row_read(struct replica *r, enum target target, struct table *t, const char
 	return r->g.error == FERRY_OK;
 }
 
+bool row_read_some(struct replica *r, enum target target, struct table *t, const char *key, uint64_t mask,
+		   struct row *out)
+{
+	sqlite3_stmt *s = some_statement(r, target, t, mask, false);
+	int at = 0;
+
+	*out = (struct row){.present = gate_step(&r->g, s, "t", key), .cells = cells_new(r)};
+	if (r->g.error != FERRY_OK || out->cells == NULL)
+		return false;
+	for (int i = 0; out->present && i < t->t->column_count; i++) {
+		if ((mask >> i & 1) != 0)
+			out->cells[i] = cell_keep(&r->work, s, at++);
+	}
+	if (out->present)
+		sqlite3_reset(s);
+	if (r->work.full)
+		gate_fail(&r->g, FERRY_LIMIT, "A row of %s is too large to be handled.", t->t->name);
+	return r->g.error == FERRY_OK;
+}
+
 /* mask: of the columns that the statement names. */
 static void run_row(struct replica *r, sqlite3_stmt *s, struct table *t, const char *key, const struct row *row,
 		    uint64_t mask)
@@ -174,7 +209,7 @@ void row_write(struct replica *r, enum target target, struct table *t, const cha
 	} else if (after->present) {
 		mask = columns_that_differ(t, before, after);
 		if (mask != 0)
-			run_row(r, update_statement(r, target, t, mask), t, key, after, mask);
+			run_row(r, some_statement(r, target, t, mask, true), t, key, after, mask);
 	}
 }
 

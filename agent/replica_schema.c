@@ -84,8 +84,10 @@ void model_finalize(struct model *m)
 		for (int side = 0; side < 2; side++) {
 			gate_finalize(&m->tables[i].side[side].select);
 			gate_finalize(&m->tables[i].side[side].insert);
-			for (int u = 0; u < UPDATES_KEPT; u++)
-				gate_finalize(&m->tables[i].side[side].updates[u].statement);
+			for (int k = 0; k < COLUMN_SETS_KEPT; k++) {
+				gate_finalize(&m->tables[i].side[side].sets[k].select);
+				gate_finalize(&m->tables[i].side[side].sets[k].update);
+			}
 			gate_finalize(&m->tables[i].side[side].remove);
 		}
 	}

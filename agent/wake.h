@@ -29,7 +29,7 @@
 #include "protocol/errors.h"
 
 #define WAKE_FIRST_US  100
-#define WAKE_OWN_US    1600
+#define WAKE_OWN_US    6400
 #define WAKE_GROWTH    4 /* each pause of the ladder is so many times the one before */
 #define WAKE_SAFETY_US 2000000
 #define WAKE_POLL_US   50000
