@@ -15,8 +15,8 @@
 #include "hub/core_internal.h"
 
 #define MERGE_PACE_SESSIONS 8u            /* with more sessions merges keep a distance, */
-#define MERGE_PACE_US_EACH INT64_C(100)   /* so long for each of them, */
-#define MERGE_PACE_MAX_US INT64_C(10000)  /* and at most this, */
+#define MERGE_PACE_US_EACH INT64_C(500)   /* so long for each of them, */
+#define MERGE_PACE_MAX_US INT64_C(60000)  /* and at most this, */
 #define MERGE_PACE_ROWS 500u              /* unless so many rows are waiting */
 
 struct batch {
