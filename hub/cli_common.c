@@ -66,6 +66,12 @@ static const struct cli_option limit_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option maintain_options[] = {
+	{"dry-run", NULL, "only say what would be done"},
+	{"tenant", "TENANT", "only for this tenant (slug or uuid)"},
+	{NULL, NULL, NULL},
+};
+
 static const struct cli_option secret_options[] = {
 	{"mfa-of", "USER", "e-mail or uuid of the user whose second factor it is"},
 	{NULL, NULL, NULL},
@@ -123,6 +129,10 @@ const struct cli_command hub_commands[] = {
 	{"tenant limit", "<tenant>", 1, 1, "show what it uses, and set how much it may", NULL,
 	 "ferry-hub tenant limit acme --max-users 50 --max-storage none", limit_options, cli_tenant_limit},
 	{"tenant list", "", 0, 0, "the tenants", NULL, "ferry-hub tenant list", NULL, cli_tenant_list},
+	{"maintain", "", 0, 0, "purge and archive what policies say, forget old changes, count storage",
+	 "Once a day, in all places of tenants, as a role that row-level security does not hold.\n"
+	 "Nothing else deletes rows by their age.",
+	 "ferry-hub maintain --dry-run", maintain_options, cli_maintain},
 	{"secret set", "<tenant> <name>", 2, 2, "store a secret, encrypted; its value is read from stdin",
 	 "One newline at its end is left out. The key file is made when there is none.",
 	 "ferry-hub secret set acme smtp-password < password.txt", secret_options, cli_secret_set},

@@ -18,7 +18,7 @@ HUB = ferry_run.program("ferry-hub")
 AGENT_COMMANDS = ["enrol", "run", "sync", "status", "outbox", "conflicts", "rejected", "sql"]
 HUB_COMMANDS = ["serve", "init", "migrate", "token create", "device list", "device revoke", "tenant create", "tenant list",
                 "tenant suspend", "tenant resume", "tenant archive", "tenant delete", "tenant limit",
-                "secret set", "secret list", "secret rotate", "secret check",
+                "maintain", "secret set", "secret list", "secret rotate", "secret check",
                 "model", "webhooks deliver",
                 "status", "sessions", "log-level"]
 
