@@ -36,6 +36,8 @@ class Migration(HubCase):
         self.sql("INSERT INTO identity.audit_logs (tenant_id, id, user_id, action, entity_type, entity_id, before_data, after_data, "
                  "ip_address, created_at) VALUES (%s, %s, %s, 'deal.moved', 'deal', %s, '{\"a\": 1}', '{\"a\": 2}', '10.0.0.1', "
                  "'2025-02-03 04:05:06+00')", self.t, self.entry, self.user, self.user)
+        self.sql("INSERT INTO comms.suppression_list (tenant_id, channel, normalized_value) VALUES (%s, 'email', 'Ann@X.y')", self.t)
+        self.sql("INSERT INTO billing.invoices (tenant_id, period_start, period_end, total_amount) VALUES (%s, '2025-01-01', '2025-02-01', 7)", self.t)
         plan = self.value("INSERT INTO billing.plans (code, name, tier) VALUES ('gold', 'Gold', 2) RETURNING id")
         self.sql("INSERT INTO billing.tenant_subscription (tenant_id, plan_id, status, started_at, renews_at, provider, provider_sub_id) "
                  "VALUES (%s, %s, 'trial', '2025-01-01', '2025-02-01', 'stripe', 'sub_1')", self.t, plan)
@@ -56,6 +58,8 @@ class Migration(HubCase):
         self.assertEqual(self.sql("SELECT ok, problem FROM governance.verify_audit(%s)", self.t), [(True, None)])
         self.assertEqual(self.sql("SELECT status, started_at::date::text, renews_at::date::text, provider, provider_sub_id "
                                   "FROM billing.tenant_subscription"), [("trialing", "2025-01-01", "2025-02-01", "stripe", "sub_1")])
+        self.assertEqual(self.sql("SELECT normalized_value FROM comms.suppression_list"), [("ann@x.y",)])
+        self.assertEqual(self.sql("SELECT total_amount, period_start::text FROM billing.invoices"), [(7, "2025-01-01")])
         self.assertEqual(self.sql("SELECT slug::text, status::text, max_users, isolation_level::text FROM identity.tenants"),
                          [("acme", "ACTIVE", None, "SHARED_DATABASE")])
 

@@ -159,7 +159,10 @@ BEGIN
 END $$;
 CREATE TRIGGER normalize BEFORE INSERT OR UPDATE ON comms.suppression_list
     FOR EACH ROW EXECUTE FUNCTION comms.normalize_suppression();
+-- As the superuser, who alone sees the rows of all tenants.
+RESET ROLE;
 UPDATE comms.suppression_list SET normalized_value = normalized_value;
+SET LOCAL ROLE ferry_owner;
 
 -- A message to a suppressed address is kept, so that its sender sees what became of it, and
 -- is marked before anybody could send it. Setting such a message to be sent again is refused.
