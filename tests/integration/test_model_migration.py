@@ -10,7 +10,7 @@ import unittest
 import uuid
 
 import ferry_pg
-from ferry_case import HubCase
+from ferry_case import HubCase, run
 
 HUB = os.path.join(os.environ["FERRY_BUILD"], "bin", "ferry-hub")
 FIRST = 8  # the last migration of the first model
@@ -75,6 +75,32 @@ class Migration(HubCase):
         made = self.tenant("later")
         self.assertEqual(self.sql("SELECT max_users, max_storage, max_api_calls FROM identity.tenants WHERE id = %s", made),
                          [(10, 1024, 10000)])
+
+    def test_rows_that_the_further_sources_touch_are_kept_and_fit_the_rules(self):
+        project = self.project(self.t)
+        unit = self.unit(self.t, project, price=100)
+        lead = self.value("INSERT INTO crm.leads (tenant_id, status_code, score) VALUES (%s, 'new', 7) RETURNING id", self.t)
+        invoice = self.value("INSERT INTO billing.invoices (tenant_id, period_start, period_end, total_amount) "
+                             "VALUES (%s, '2025-01-01', '2025-01-31', 500) RETURNING id", self.t)
+        self.sql("INSERT INTO billing.invoice_lines (tenant_id, invoice_id, product_code, unit_amount, amount) VALUES (%s, %s, 'p', 500, 500)",
+                 self.t, invoice)
+        approval = self.value("INSERT INTO approvals.approvals (tenant_id, domain, subject_entity, subject_id, required_levels, requested_by) "
+                              "VALUES (%s, 'deal.stage.move', 'deal', gen_random_uuid(), 2, %s) RETURNING id", self.t, self.user)
+        self.sql("INSERT INTO comms.suppression_list (tenant_id, channel, normalized_value) VALUES (%s, 'email', ' Zoe@X.Org ')", self.t)
+        self.sql("INSERT INTO comms.messages_outbox (tenant_id, channel, to_email) VALUES (%s, 'email', 'a@b.c')", self.t)
+        self.migrate()
+        self.assertEqual(self.sql("SELECT id, score, deleted_at FROM crm.leads"), [(lead, 7, None)])
+        self.assertEqual(self.sql("SELECT i.id, i.total_amount, l.amount, i.deleted_at FROM billing.invoices i "
+                                  "JOIN billing.invoice_lines l ON l.invoice_id = i.id"), [(invoice, 500, 500, None)])
+        self.assertEqual(self.sql("SELECT normalized_value FROM comms.suppression_list"), [("zoe@x.org",)])
+        self.assertEqual(self.sql("SELECT status FROM comms.messages_outbox"), [("pending",)])
+        conn = self.conn(tenant=self.t)
+        self.assertEqual(run(conn, "SELECT state, level FROM approvals.decide(%s, 1, 'approve')", approval), [("pending", 2)])
+        run(conn, "UPDATE inventory.units SET price_minor = 120")
+        conn.commit()
+        self.assertEqual(self.sql("SELECT price_minor FROM inventory.unit_price_history WHERE unit_id = %s ORDER BY effective_at", unit),
+                         [(100,), (120,)])
+        self.assert_sound()
 
 
 if __name__ == "__main__":

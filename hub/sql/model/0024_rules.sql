@@ -207,6 +207,8 @@ COMMENT ON COLUMN comms.messages_outbox.error_code IS 'SUPPRESSED: the recipient
 
 -- ---------------------------------------------------------------- approvals
 
+-- As the superuser: the check of the rows there are must see them.
+RESET ROLE;
 ALTER TABLE approvals.approvals
     DROP CONSTRAINT approvals_subject_entity_check,
     ADD CONSTRAINT approvals_subject_entity_check
@@ -214,6 +216,7 @@ ALTER TABLE approvals.approvals
     ADD CONSTRAINT approvals_levels_check CHECK (level BETWEEN 1 AND required_levels) NOT VALID,
     ADD COLUMN sla          interval CHECK (sla > interval '0'),
     ADD COLUMN escalated_at timestamptz;
+SET LOCAL ROLE ferry_owner;
 ALTER TABLE approvals.approval_history ADD COLUMN level int;
 CREATE INDEX approval_history_approval_ix ON approvals.approval_history (tenant_id, approval_id, created_at);
 CREATE INDEX approvals_overdue_ix ON approvals.approvals (tenant_id, sla_due_at) WHERE state = 'pending';
