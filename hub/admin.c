@@ -43,6 +43,20 @@ static void put_store(struct json *o, const struct pg_store *store)
 	json_put(o, "database", d);
 }
 
+static void add_place(void *ctx, const char *conninfo, const struct uuid *tenant, const struct pg_store *store)
+{
+	char text[UUID_TEXT];
+	struct pg_store_stats s;
+	struct json *o = json_new_object();
+	pg_store_stats(store, &s);
+	uuid_format(tenant, text);
+	json_put_text(o, "conninfo", *conninfo ? conninfo : NULL);
+	json_put_text(o, "tenant", uuid_is_zero(tenant) ? NULL : text);
+	json_put_int(o, "connections_ready", s.links_ready);
+	json_put_int(o, "merges", (int64_t)s.merges);
+	json_add(ctx, o);
+}
+
 static void show_status(const struct admin_view *v, struct http_request *request)
 {
 	struct hub_core_stats s;
@@ -67,6 +81,9 @@ static void show_status(const struct admin_view *v, struct http_request *request
 	json_put_int(o, "bytes_sent", (int64_t)s.bytes_sent);
 	json_put_int(o, "bytes_received", (int64_t)s.bytes_received);
 	put_store(o, v->store);
+	struct json *places = json_new_array();
+	places_each(v->places, add_place, places);
+	json_put(o, "places", places);
 	answer(request, 200, o);
 }
 

@@ -14,12 +14,14 @@
 
 #include "hub/core.h"
 #include "hub/pg_store.h"
+#include "hub/places.h"
 #include "hub/registry.h"
 #include "shared/link_http.h"
 
 struct admin_view { /* what it shows; all borrowed */
 	struct hub_core *core;
 	struct pg_store *store;
+	struct places *places;
 	struct registry *registry;
 	int64_t started_wall_us;
 	int device_port, enrol_port;

@@ -406,6 +406,7 @@ static enum ferry_error listen_administration(struct serve *s, struct ferry_why 
 	enum ferry_error e = hub_admin_socket(s->settings, path, why);
 	s->view.core = s->core;
 	s->view.store = s->store;
+	s->view.places = s->places;
 	s->view.registry = s->registry;
 	s->view.started_wall_us = loop_wall_us();
 	return e == FERRY_OK ? http_serve(s->loop, &config, admin_request, &s->view, &s->administration, why) : e;

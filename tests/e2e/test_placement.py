@@ -39,7 +39,7 @@ class Place:
         return made, {"dedicated-database": "ferry_" + word, "dedicated-instance": word}.get(level, case.db.name)
 
     def sql(self, text, *args):
-        for schema in ("identity", "crm", "inventory", "governance"):
+        for schema in ("identity", "crm", "inventory", "governance", "comms"):
             text = text.replace(" %s." % schema, " %s%s." % (self.prefix, schema))
         return self.db.query(text, args or None)
 
@@ -91,6 +91,7 @@ class Placement(ferry_run.SiteCase):
             self.same(place)
             self.assertGreaterEqual(len(place.rows()), 2)
             self.assertEqual(len(place.device.sql("SELECT id FROM tenants")), 1)
+        self.assertEqual(len(self.hub.status()["places"]), 3)
         home = self.site.sql("SELECT tenant_id FROM crm.leads")
         self.assertIn((uuid.UUID(places[0].id),), home)
         for place in places[1:]:
@@ -162,6 +163,21 @@ class Placement(ferry_run.SiteCase):
             with self.assertRaisesRegex(Exception, "may have 1 users"):
                 place.sql(add, place.id, "b@x")
             self.hub.json("tenant", "limit", place.id, "--max-users", "none")
+
+    def test_maintenance_and_secrets_reach_every_place(self):
+        places = [Place(self, level, device=False) for level in LEVELS]
+        for place in places:
+            place.sql("INSERT INTO comms.messages_outbox (tenant_id, channel, to_email, queued_at) "
+                      "VALUES (%s, 'email', 'a@x', now() - interval '2 years')", place.id)
+            self.assertEqual(self.hub.run("secret", "set", place.id, "n", stdin="value of " + place.level).returncode, 0)
+        rows = self.hub.json("maintain")
+        self.assertEqual(sorted(r["rows"] for r in rows if r["step"] == "retention" and r["subject"] == "comms.messages_outbox"),
+                         [1, 1, 1, 1])
+        for place in places:
+            self.assertEqual(place.sql("SELECT count(*) FROM comms.messages_outbox WHERE tenant_id = %s", place.id), [(0,)], place.level)
+            self.assertGreater(self.hub.json("tenant", "limit", place.id)[0]["storage_bytes"], 0, place.level)
+        self.assertEqual(self.hub.json("secret", "rotate")["changed"], 4)
+        self.assertEqual(self.hub.json("secret", "check")["under_older_keys"], 0)
 
     def test_revoked_device_of_another_database_is_turned_away_at_once(self):
         place = Place(self, "dedicated-database")

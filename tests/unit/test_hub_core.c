@@ -764,6 +764,70 @@ static void refusals_of_hello_end_the_session_with_their_code(void **state)
 	assert_ended(4, FERRY_VERSION);
 }
 
+static void each_status_of_a_tenant_turns_its_devices_away_with_its_own_code(void **state)
+{
+	static const int codes[] = {FERRY_TENANT_SUSPENDED, FERRY_TENANT_INACTIVE, FERRY_TENANT_PENDING, FERRY_TENANT_MIGRATING,
+				    FERRY_TENANT_DELETED, FERRY_QUOTA_CALLS};
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		const struct message_error *e;
+
+		w.devices[i].shut = codes[i];
+		connect_at(i, 100);
+		assert_ended(i, codes[i]);
+		e = &w.links[i].messages[w.links[i].count - 1].error;
+		assert_int_equal(e->retry, codes[i] != FERRY_TENANT_DELETED);
+		if (e->retry)
+			assert_int_equal(e->retry_after_ms, hub_limits_default.shut_retry_us / 1000);
+	}
+}
+
+static void sessions_of_a_tenant_that_is_suspended_end_at_once_and_no_others(void **state)
+{
+	struct uuid tenant = id(200), other = id(201);
+
+	(void)state;
+	w.devices[2].tenant = other;
+	connect_at(1, 100);
+	connect_at(2, 100);
+	hub_core_tenant(w.core, &tenant, FERRY_OK, FERRY_OK);
+	assert_true(w.links[1].open);
+	hub_core_tenant(w.core, &tenant, FERRY_TENANT_SUSPENDED, FERRY_OK);
+	assert_ended(1, FERRY_TENANT_SUSPENDED);
+	assert_true(w.links[2].open);
+}
+
+static void device_of_an_archived_tenant_gets_no_credit_and_comes_again_when_that_ends(void **state)
+{
+	struct uuid tenant = id(200);
+	const struct message *m;
+
+	(void)state;
+	w.devices[1].held = FERRY_TENANT_ARCHIVED;
+	connect_at(1, 100);
+	m = next(1, MESSAGE_WELCOME);
+	assert_int_equal(m->welcome.held, FERRY_TENANT_ARCHIVED);
+	assert_int_equal(m->welcome.credit_bytes, 0);
+	hub_core_tenant(w.core, &tenant, FERRY_OK, FERRY_TENANT_ARCHIVED);
+	assert_true(w.links[1].open);
+	hub_core_tenant(w.core, &tenant, FERRY_OK, FERRY_OK);
+	assert_ended(1, FERRY_LINK_CLOSED);
+	assert_int_equal(w.links[1].messages[w.links[1].count - 1].error.retry_after_ms, 0);
+}
+
+static void push_without_credit_of_an_archived_tenant_ends_the_session(void **state)
+{
+	struct change_set set = set_of(1);
+	struct message m = {.type = MESSAGE_PUSH, .push = {.sets = &set, .set_count = 1}};
+
+	(void)state;
+	w.devices[1].held = FERRY_TENANT_ARCHIVED;
+	connect_at(1, 100);
+	deliver(1, &m);
+	assert_ended(1, FERRY_CREDIT);
+}
+
 static void bookmark_from_another_history_is_filled_anew(void **state)
 {
 	struct message m = hello_message(1, 100);
@@ -1555,6 +1619,10 @@ int main(void)
 		T(device_behind_catches_up_with_one_commit),
 		T(device_too_far_behind_for_a_feed_is_filled_at_its_next_hello),
 		T(other_schema_means_schema_and_a_fill),
+		T(each_status_of_a_tenant_turns_its_devices_away_with_its_own_code),
+		T(sessions_of_a_tenant_that_is_suspended_end_at_once_and_no_others),
+		T(device_of_an_archived_tenant_gets_no_credit_and_comes_again_when_that_ends),
+		T(push_without_credit_of_an_archived_tenant_ends_the_session),
 		T(refusals_of_hello_end_the_session_with_their_code),
 		T(bookmark_from_another_history_is_filled_anew),
 		T(newer_session_of_a_device_closes_the_older),
