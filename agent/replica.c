@@ -203,6 +203,8 @@ enum ferry_error replica_open(const char *path, const struct replica_options *op
 		r->options.frames_bytes_max = REPLICA_FRAMES_BYTES_MAX;
 	arena_init(&r->work, REPLICA_WORK_BYTES_MAX);
 	arena_init(&r->frame_arena, r->options.frames_bytes_max);
+	row_joiner_init(&r->frame_row);
+	row_joiner_init(&r->fill_row);
 	e = gate_open(&r->g, path, SQLITE_OPEN_READWRITE | (options->create ? SQLITE_OPEN_CREATE : 0),
 		      options->busy_timeout_ms, why);
 	if (e == FERRY_OK)
@@ -233,6 +235,8 @@ void replica_close(struct replica *r)
 	gate_close(&r->g);
 	arena_deinit(&r->work);
 	arena_deinit(&r->frame_arena);
+	row_joiner_deinit(&r->frame_row);
+	row_joiner_deinit(&r->fill_row);
 	free(r->frames);
 	free(r->sums);
 	free(r->removed.p);

@@ -11,7 +11,7 @@
 
 #define REPLICA_BATCH_ENTRIES 20000        /* captured entries turned into change-sets per transaction */
 #define REPLICA_FRAMES_BYTES_MAX (4u << 20) /* frames kept in memory; more is spilled to ferry_frame */
-#define REPLICA_WORK_BYTES_MAX (64u << 20)  /* working memory of one row or frame at a time */
+#define REPLICA_WORK_BYTES_MAX (256u << 20) /* working memory of one row at a time, with its pending edits */
 
 struct replica;
 

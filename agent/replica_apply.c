@@ -17,6 +17,9 @@ void frames_drop(struct replica *r)
 		gate_exec(&r->g, "DELETE FROM ferry_frame"); /* best effort: welcome empties it, too */
 	}
 	r->frames_spilled = false;
+	row_joiner_deinit(&r->frame_row);
+	row_joiner_deinit(&r->fill_row);
+	r->fill_row_whole = false;
 }
 
 static bool copy_cells(struct arena *a, struct value *cells, size_t n)
@@ -273,14 +276,35 @@ void fill_again(struct replica *r, int64_t scope, const struct block *b, struct 
 	apply_block(r, TARGET_FILL, scope, b, report);
 }
 
+/* [P 6.6] A row that goes on over several frames is applied with its last piece. */
+static void apply_piece(struct replica *r, enum target target, int64_t scope, const struct block *piece,
+			struct store_commit_report *report)
+{
+	bool whole = false;
+	enum ferry_error e = row_join(&r->frame_row, piece, &whole);
+
+	if (e != FERRY_OK)
+		gate_fail(&r->g, e, "The hub sent a row in pieces that do not fit together.");
+	if (!whole)
+		return;
+	apply_block(r, target, scope, &r->frame_row.row, report);
+	row_joiner_deinit(&r->frame_row);
+}
+
 static void apply_frame(struct replica *r, enum target target, const struct message_delta *delta, bool leaving,
 			struct store_commit_report *report)
 {
 	int64_t scope = scope_id(r, delta->scope);
 
 	for (uint32_t i = 0; i < delta->block_count && r->g.error == FERRY_OK; i++) {
-		if (leaves(delta->blocks[i].op) == leaving)
-			apply_block(r, target, scope, &delta->blocks[i], report);
+		const struct block *b = &delta->blocks[i];
+
+		if (leaves(b->op) != leaving)
+			continue;
+		if (b->goes_on || r->frame_row.open)
+			apply_piece(r, target, scope, b, report);
+		else
+			apply_block(r, target, scope, b, report);
 	}
 }
 
@@ -311,11 +335,14 @@ static void apply_spilled(struct replica *r, enum target target, bool leaving, s
  * row that moves from one held scope to another never goes. */
 void frames_apply(struct replica *r, enum target target, struct store_commit_report *report)
 {
+	row_joiner_deinit(&r->frame_row);
 	for (int leaving = 0; leaving < 2; leaving++) {
 		for (uint32_t i = 0; i < r->frame_count && r->g.error == FERRY_OK; i++)
 			apply_frame(r, target, &r->frames[i], leaving, report);
 		if (r->frames_spilled)
 			apply_spilled(r, target, leaving, report);
+		if (r->frame_row.open)
+			gate_fail(&r->g, FERRY_BAD_MESSAGE, "The hub did not send the end of a row.");
 	}
 }
 

@@ -182,41 +182,70 @@ static bool take_table(struct filling *f, struct ferry_why *why)
 	return true;
 }
 
+static void stage_rows(struct filling *f, const struct message_fill *fill)
+{
+	struct replica *r = f->r;
+	struct store_commit_report report = {0};
+	struct sum *sum;
+
+	if (r->st.fill_position < 0 || r->st.fill_table == 0)
+		staging_ensure(r);
+	f->scope = scope_id(r, fill->scope);
+	if (f->b->row_count > 0) {
+		stage_block(f, &report);
+		r->st.fill_after = f->b->keys[f->b->row_count - 1];
+	} else if (r->st.fill_table != f->b->table || r->st.fill_scope != f->scope) {
+		r->st.fill_after = (struct uuid){{0}};
+	}
+	sum = sum_of(r, TARGET_FILL, f->scope, f->t->t->table);
+	if (sum != NULL) {
+		sum->rows += f->rows;
+		sum->dirty = true;
+		for (int i = 0; i < f->t->t->column_count; i++)
+			sum->sums[i] ^= f->sums[i];
+	}
+	r->st.fill_table = f->b->table;
+	r->st.fill_scope = f->scope;
+	r->st.fill_position = fill->position;
+}
+
+/* [P 6.6] A row that goes on is staged with its last piece; a fill that is cut
+ * before goes on from the row before it. */
+static enum ferry_error join_fill(struct replica *r, const struct block *piece, struct ferry_why *why)
+{
+	enum ferry_error e = FERRY_OK;
+
+	if (!r->fill_row_whole) /* else: tried again */
+		e = row_join(&r->fill_row, piece, &r->fill_row_whole);
+	return e == FERRY_OK ? e : ferry_fail(why, e, "The hub sent a row in pieces that do not fit together.");
+}
+
 enum ferry_error replica_fill(void *store, const struct message_fill *fill, struct ferry_why *why)
 {
 	struct replica *r = store;
 	struct filling f = {.r = r, .b = &fill->block};
-	struct store_commit_report report = {0};
-	enum ferry_error e;
-	struct sum *sum;
+	enum ferry_error e = FERRY_OK;
 
 	if (!r->st.fill_active)
 		return ferry_fail(why, FERRY_UNEXPECTED_MESSAGE, "The hub sent rows of a fill that was not begun.");
+	if (fill->block.goes_on || r->fill_row.open || r->fill_row_whole) {
+		e = join_fill(r, &fill->block, why);
+		if (e != FERRY_OK || !r->fill_row_whole)
+			return e;
+		f.b = &r->fill_row.row;
+	}
 	if (!take_table(&f, why))
 		return FERRY_SCHEMA;
 	e = replica_begin(r, why);
 	if (e != FERRY_OK)
 		return e;
-	if (r->st.fill_position < 0 || r->st.fill_table == 0)
-		staging_ensure(r);
-	f.scope = scope_id(r, fill->scope);
-	if (fill->block.row_count > 0) {
-		stage_block(&f, &report);
-		r->st.fill_after = fill->block.keys[fill->block.row_count - 1];
-	} else if (r->st.fill_table != fill->block.table || r->st.fill_scope != f.scope) {
-		r->st.fill_after = (struct uuid){{0}};
+	stage_rows(&f, fill);
+	e = replica_end(r, why);
+	if (e == FERRY_OK && r->fill_row_whole) {
+		row_joiner_deinit(&r->fill_row);
+		r->fill_row_whole = false;
 	}
-	sum = sum_of(r, TARGET_FILL, f.scope, f.t->t->table);
-	if (sum != NULL) {
-		sum->rows += f.rows;
-		sum->dirty = true;
-		for (int i = 0; i < f.t->t->column_count; i++)
-			sum->sums[i] ^= f.sums[i];
-	}
-	r->st.fill_table = fill->block.table;
-	r->st.fill_scope = f.scope;
-	r->st.fill_position = fill->position;
-	return replica_end(r, why);
+	return e;
 }
 
 /* ---- The end ---- */

@@ -8,6 +8,7 @@
 
 #include "agent/replica.h"
 #include "agent/sqlite_gate.h"
+#include "protocol/row_pieces.h"
 #include "shared/time_text.h"
 
 enum target { TARGET_LIVE = 0, TARGET_FILL = 1 };
@@ -118,6 +119,9 @@ struct replica {
 	struct message_delta *frames;
 	uint32_t frame_count, frame_capacity;
 	bool frames_spilled;
+	struct row_joiner frame_row;           /* of the frames being applied: a row over several of them */
+	struct row_joiner fill_row;            /* of a fill, over several messages */
+	bool fill_row_whole;                   /* it is to be staged, however often that is tried */
 	struct number_list removed;            /* entries of these sets go at the next rebase */
 	int64_t data_version;
 	int64_t commits; /* our own, counted */

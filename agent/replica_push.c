@@ -31,7 +31,11 @@ struct push {
 	uint32_t count, capacity;
 	size_t bytes;
 	uint32_t rows_before; /* in the message already */
-	int64_t after; /* place of the last row taken */
+	int64_t after; /* place of the last row taken whole */
+	size_t budget; /* of text and bytes; a row with more goes in pieces [P 6.6] */
+	bool large;    /* the row last taken is such a one, its values not copied */
+	struct row_cutter cutter;
+	struct block piece;
 	int bad_code;
 	char bad[160];
 };
@@ -109,18 +113,27 @@ static void trim_bases(struct push_row *row)
 	row->base_count = kept;
 }
 
-static bool keep_value(struct push *p, struct value *v)
+static bool has_bytes(const struct value *v)
 {
-	if ((v->kind != VALUE_TEXT && v->kind != VALUE_BYTES) || v->n == 0)
-		return true;
-	v->p = arena_copy(p->arena, v->p, v->n);
-	p->bytes += v->n;
-	return v->p != NULL;
+	return v->kind == VALUE_TEXT || v->kind == VALUE_BYTES;
+}
+
+static bool keep_values(struct push *p, struct value *values, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (!has_bytes(&values[i]) || values[i].n == 0)
+			continue;
+		values[i].p = arena_copy(p->arena, values[i].p, values[i].n);
+		if (values[i].p == NULL)
+			return false;
+	}
+	return true;
 }
 
 static bool convert(struct push *p, struct push_row *row, const struct cell *fresh)
 {
 	const struct schema_table *t = row->t->t;
+	size_t bytes = 0;
 	uint32_t n = 0;
 
 	row->values = arena_array(p->arena, (size_t)__builtin_popcountll(row->columns), sizeof(*row->values));
@@ -137,12 +150,18 @@ static bool convert(struct push *p, struct push_row *row, const struct cell *fre
 			return false;
 		}
 		p->bad_code = 0;
-		if (!keep_value(p, v))
-			return false;
-		p->bytes += 9;
+		bytes += has_bytes(v) ? v->n : 0;
 		n++;
 	}
-	return true;
+	if (bytes > FERRY_ROW_BYTES_MAX) {
+		p->bad_code = FERRY_ROW_TOO_LARGE;
+		(void)snprintf(p->bad, sizeof(p->bad), "A row of %s has %zu bytes; no more than %u can travel: split it up.",
+			       t->name, bytes, FERRY_ROW_BYTES_MAX);
+		return false;
+	}
+	p->bytes += bytes + 9u * n;
+	p->large = bytes > p->budget;
+	return p->large || keep_values(p, row->values, n);
 }
 
 static struct push_row *row_slot(struct push *p)
@@ -309,6 +328,11 @@ static bool make_blocks(struct push *p, const struct set *set, int64_t first_ms,
 	out->depends = arena_copy(p->arena, set->depends, set->depends_count * sizeof(*set->depends));
 	if (p->count == 0)
 		return true;
+	if (p->large) {
+		out->blocks = arena_copy(p->arena, &p->piece, sizeof(p->piece));
+		out->block_count = 1;
+		return out->blocks != NULL;
+	}
 	qsort(p->rows, p->count, sizeof(*p->rows), compare_rows);
 	for (uint32_t i = 0; i < p->count; i++)
 		n += i == 0 || !same_block(&p->rows[i - 1], &p->rows[i]);
@@ -331,9 +355,23 @@ static bool make_blocks(struct push *p, const struct set *set, int64_t first_ms,
 
 /* ---- Change-sets ---- */
 
+/* The row last taken is alone in its part, and too large for it: the next
+ * piece of it, with the values that it holds. */
+static bool take_piece(struct push *p, int64_t first_ms)
+{
+	struct row_cutter *c = &p->cutter;
+	struct value *values;
+
+	if (!fill_block(p, &c->row, p->rows, 1, first_ms) || !row_cut(c, p->budget, p->arena, &p->piece))
+		return false;
+	values = arena_copy(p->arena, p->piece.cells, p->piece.column_count * sizeof(*values));
+	p->piece.cells = values;
+	return values != NULL && keep_values(p, values, p->piece.column_count);
+}
+
 /* Rows of a change-set from `after` on, up to the budget. *out_more: others
  * are left for the next part. */
-static bool take_part(struct push *p, const struct set *set, int64_t after, size_t budget, bool *out_more)
+static bool take_part(struct push *p, const struct set *set, int64_t after, int64_t first_ms, bool *out_more)
 {
 	struct gate *g = &p->r->g;
 	sqlite3_stmt *s = set_entries(p->r, set, after);
@@ -341,14 +379,29 @@ static bool take_part(struct push *p, const struct set *set, int64_t after, size
 
 	p->count = 0;
 	p->bytes = 32;
+	p->after = after;
+	p->large = false;
 	*out_more = false;
 	while (ok && gate_next(g, s)) {
-		if (p->count > 0 && (p->bytes >= budget || p->count == PUSH_ROWS_MAX)) {
+		if (p->count > 0 && (p->bytes >= p->budget || p->count == PUSH_ROWS_MAX)) {
 			*out_more = true;
 			break;
 		}
 		ok = take_row(p, s);
-		p->after = sqlite3_column_int64(s, 7 + p->r->log_width);
+		if (ok && p->large && p->count > 1) { /* it gets parts of its own */
+			p->count--;
+			p->large = false;
+			*out_more = true;
+			break;
+		}
+		if (ok && p->large)
+			ok = take_piece(p, first_ms);
+		if (!p->large || !p->piece.goes_on)
+			p->after = sqlite3_column_int64(s, 7 + p->r->log_width);
+		if (p->large) {
+			*out_more = p->piece.goes_on || gate_next(g, s);
+			break;
+		}
 	}
 	if (s != NULL)
 		sqlite3_reset(s);
@@ -391,6 +444,9 @@ static void advance(struct push_cursor *c, const struct push *p, struct change_s
 	c->inside = more;
 	c->part = more ? out->part + 1 : 0;
 	c->after_seq = more ? p->after : 0;
+	c->begun = p->large && p->piece.goes_on;
+	c->column = c->begun ? p->cutter.column : 0;
+	c->offset = c->begun ? p->cutter.offset : 0;
 }
 
 /* One more change-set, or part, into sets[]. *out_done: the message is full
@@ -411,7 +467,8 @@ static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size
 	}
 	set.depends = arena_copy(p->arena, set.depends, set.depends_count * sizeof(*set.depends));
 	start = first_ms(r, &set);
-	if (!take_part(p, &set, inside ? cursor->after_seq : 0, budget, &more)) {
+	p->cutter = (struct row_cutter){.column = cursor->column, .offset = cursor->offset, .begun = cursor->begun};
+	if (!take_part(p, &set, inside ? cursor->after_seq : 0, start, &more)) {
 		*out_done = false;
 		return take_failed(p, &set, why);
 	}
@@ -433,7 +490,7 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 				   struct message_push *out, struct ferry_why *why)
 {
 	struct replica *r = store;
-	struct push p = {.r = r, .arena = arena};
+	struct push p = {.r = r, .arena = arena, .budget = budget_bytes};
 	struct change_set *sets = arena_array(arena, PUSH_SETS_MAX, sizeof(*sets));
 	enum ferry_error e = FERRY_OK;
 	bool done = sets == NULL;

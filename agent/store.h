@@ -15,6 +15,9 @@ struct push_cursor {
 	int64_t number;   /* change-set last handed out whole, or being handed out */
 	uint32_t part;    /* next part of a change-set in parts */
 	int64_t after_seq; /* store's own: where in it */
+	uint16_t column;   /* store's own: where in a row that goes on [P 6.6] */
+	uint32_t offset;
+	bool begun;
 	bool inside;      /* a change-set in parts is under way */
 };
 

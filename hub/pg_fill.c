@@ -7,9 +7,12 @@
 
 #include "hub/pg_op.h"
 #include "hub/pg_sql.h"
+#include "protocol/row_pieces.h"
 
 #define PAGE_ROWS_MAX 20000
 #define FILL_ARENA_BYTES_MAX ((size_t)128 << 20)
+#define PIECE_ROOM 8192 /* of a message: its own fields, and the cells that are no text */
+#define PIECES_BYTES_MAX (FERRY_ROW_BYTES_MAX + FERRY_ROW_BYTES_MAX / 8)
 
 struct fill_op {
 	struct pg_op op;
@@ -19,6 +22,7 @@ struct fill_op {
 	uint32_t rows_call;
 	struct arena arena;
 	struct buffer message;
+	struct buffer pieces; /* of a row that fits no message */
 	struct fill_result result;
 	hub_fill_cb cb;
 	void *ctx;
@@ -141,8 +145,53 @@ static enum ferry_error encode_rows(struct fill_op *f, const struct pg_table *t,
 	return message_encode(&m, &f->message);
 }
 
-/* The rows from the first on that fit a message. One row that does not fit
- * by itself is left out, so that it holds up nobody (P6). */
+/* [P 6.6] The first row in pieces. FERRY_ROW_TOO_LARGE: not even so. */
+static enum ferry_error encode_pieces(struct fill_op *f, const struct pg_table *t, bool done)
+{
+	struct message m = {.type = MESSAGE_FILL, .fill = {.scope = f->scope, .position = f->request.position}};
+	size_t room = f->op.store->config.message_bytes_max - PIECE_ROOM, *ends;
+	struct row_cutter cutter = {0};
+	enum ferry_error e = FERRY_OK;
+
+	arena_reset(&f->arena);
+	if (!read_cells(f, t, 1, &cutter.row))
+		return FERRY_LIMIT;
+	if (row_bytes(&cutter.row, 0) > FERRY_ROW_BYTES_MAX)
+		return FERRY_ROW_TOO_LARGE;
+	ends = arena_array(&f->arena, row_bytes(&cutter.row, 0) / (room / 2) + 2, sizeof(*ends));
+	if (!ends)
+		return FERRY_LIMIT;
+	buffer_clear(&f->pieces);
+	f->result.piece_count = 0;
+	do {
+		buffer_clear(&f->message);
+		if (!row_cut(&cutter, room, &f->arena, &m.fill.block))
+			return FERRY_LIMIT;
+		m.fill.table_done = done && !m.fill.block.goes_on;
+		e = message_encode(&m, &f->message);
+		if (e == FERRY_OK && !buffer_append(&f->pieces, f->message.p, f->message.n))
+			e = FERRY_LIMIT;
+		ends[f->result.piece_count++] = f->pieces.n;
+	} while (m.fill.block.goes_on && e == FERRY_OK);
+	f->result.piece_ends = ends;
+	return e;
+}
+
+static enum ferry_error leave_out(struct fill_op *f, const struct pg_table *t, bool done)
+{
+	char key[UUID_TEXT];
+
+	uuid_format(&f->result.last, key);
+	pg_store_log(f->op.store, "row %s of %s has more than %u bytes and does not reach devices", key, t->name,
+		     FERRY_ROW_BYTES_MAX);
+	f->op.store->stats.oversized++;
+	f->result.row_count = 0;
+	return encode_rows(f, t, 0, done);
+}
+
+/* The rows from the first on that fit a message; one that does not fit by
+ * itself goes in pieces, and one that is larger than a row may be is left out,
+ * so that it holds up nobody (P6). */
 static enum ferry_error encode_page(struct fill_op *f, struct pg_table *t, uint32_t found)
 {
 	uint32_t rows = found;
@@ -157,38 +206,43 @@ static enum ferry_error encode_page(struct fill_op *f, struct pg_table *t, uint3
 	f->result.row_count = rows;
 	f->result.last = found ? pg_uuid(&f->op.batch, f->rows_call, rows - 1, 0) : f->request.after;
 	if (e == FERRY_MESSAGE_TOO_LARGE) {
-		char key[UUID_TEXT];
-
-		uuid_format(&f->result.last, key);
-		pg_store_log(f->op.store, "row %s of %s is larger than a message and does not reach devices", key, t->name);
-		f->op.store->stats.oversized++;
-		f->result.row_count = 0;
 		done = found == 1 && found < f->limit;
-		e = encode_rows(f, t, 0, done);
+		e = encode_pieces(f, t, done);
+		if (e == FERRY_ROW_TOO_LARGE)
+			e = leave_out(f, t, done);
 	}
 	f->result.table_done = done;
 	return e;
 }
 
-static void note_row_bytes(struct fill_op *f, struct pg_table *t)
+/* A page is read whole before it is cut, so that its rows are estimated: after
+ * a large one they come singly, then twice as many each time that they fit. */
+static void note_row_bytes(struct fill_op *f, struct pg_table *t, uint32_t found)
 {
-	if (f->result.row_count >= 16)
+	if (f->result.piece_count > 0 || f->result.row_count < found)
+		t->row_bytes = (uint32_t)f->request.bytes_max / (f->result.piece_count > 0 ? 1 : f->result.row_count + 1u) + 1;
+	else if (f->result.row_count >= 16)
 		t->row_bytes = (uint32_t)(f->message.n / f->result.row_count) + 1;
+	else if (found == f->limit && f->message.n < f->request.bytes_max / 2)
+		t->row_bytes = t->row_bytes / 2 + 1;
 }
 
 static void fill_read(struct pg_op *op)
 {
 	struct fill_op *f = (struct fill_op *)op;
 	struct pg_table *t;
+	uint32_t found;
 	enum ferry_error e;
 
 	if (!pg_op_current(op))
 		return;
 	t = pg_catalog_table(op->catalog, f->request.table);
-	e = encode_page(f, t, pg_rows(&op->batch, f->rows_call));
-	f->result.message = f->message.p;
-	f->result.message_bytes = f->message.n;
-	note_row_bytes(f, t);
+	found = pg_rows(&op->batch, f->rows_call);
+	f->result.piece_count = 0;
+	e = encode_page(f, t, found);
+	f->result.message = f->result.piece_count ? f->pieces.p : f->message.p;
+	f->result.message_bytes = f->result.piece_count ? f->pieces.n : f->message.n;
+	note_row_bytes(f, t, found);
 	op->store->stats.fills++;
 	pg_op_end(op, e);
 }
@@ -253,6 +307,7 @@ static void fill_release(struct pg_op *op)
 
 	arena_deinit(&f->arena);
 	buffer_deinit(&f->message);
+	buffer_deinit(&f->pieces);
 	free(f->scope);
 }
 
@@ -271,6 +326,7 @@ void pg_store_fill(void *store, const struct fill_request *request, hub_fill_cb 
 	f->ctx = ctx;
 	arena_init(&f->arena, FILL_ARENA_BYTES_MAX);
 	buffer_init(&f->message, s->config.message_bytes_max);
+	buffer_init(&f->pieces, PIECES_BYTES_MAX);
 	f->op.wants_catalog = true;
 	f->op.first = fill_ask;
 	f->op.answer = fill_answer;

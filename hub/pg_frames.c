@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hub/pg_feed.h"
+#include "protocol/row_pieces.h"
 
 #define FRAME_BLOCKS_MAX 1024
 #define FRAME_ROOM 4096          /* of a message: its own fields, and the estimate's error */
@@ -91,12 +92,34 @@ static void leave_out(struct frame_writer *w, const struct feed_piece *p, uint32
 	char key[UUID_TEXT];
 
 	uuid_format(&p->keys[row], key);
-	pg_store_log(w->store, "row %s of %s is larger than a message and does not reach devices", key, p->table->name);
+	pg_store_log(w->store, "row %s of %s has more than %u bytes and does not reach devices", key, p->table->name,
+		     FERRY_ROW_BYTES_MAX);
 	w->store->stats.oversized++;
 }
 
-/* Halves what does not fit; a single row that does not fit is left out, so
- * that it holds up nobody else (P6). */
+/* [P 6.6] A row that fits no message goes in pieces, each the last block of its
+ * message. One that is larger than a row may be is left out, so that it holds
+ * up nobody else (P6). */
+static void add_pieces(struct frame_writer *w, const struct feed_piece *p, uint32_t row, const struct block *whole)
+{
+	struct row_cutter cutter = {.row = *whole};
+	struct block b = {.goes_on = true};
+
+	if (row_bytes(whole, 0) > FERRY_ROW_BYTES_MAX) {
+		leave_out(w, p, row);
+		return;
+	}
+	frames_flush(w);
+	while (b.goes_on && w->error == FERRY_OK) {
+		if (!row_cut(&cutter, w->message_bytes_max - 2 * FRAME_ROOM, w->arena, &b))
+			w->error = FERRY_LIMIT;
+		else
+			w->blocks[w->block_count++] = b;
+		frames_flush(w);
+	}
+}
+
+/* Halves what does not fit, down to a single row. */
 static void add_rows(struct frame_writer *w, const struct feed_piece *p, uint32_t first, uint32_t count)
 {
 	size_t room = w->message_bytes_max - FRAME_ROOM;
@@ -117,7 +140,7 @@ static void add_rows(struct frame_writer *w, const struct feed_piece *p, uint32_
 		return;
 	}
 	if (bytes > room) {
-		leave_out(w, p, first);
+		add_pieces(w, p, first, &b);
 		return;
 	}
 	if (w->block_bytes + bytes > room || w->cell_count + cells > FRAME_CELLS_MAX ||

@@ -32,6 +32,7 @@ static void merge_release(struct pg_op *op)
 	arena_deinit(&m->arena);
 	arena_deinit(&m->load_arena);
 	arena_deinit(&m->part_arena);
+	row_joiner_deinit(&m->row);
 	arena_deinit(&m->answers);
 	free(m->results);
 }
@@ -119,6 +120,7 @@ static void run_forget(struct merge_op *m)
 	pg_load_forget(m);
 	arena_reset(&m->load_arena);
 	arena_reset(&m->part_arena);
+	row_joiner_deinit(&m->row);
 	arena_reset(&m->arena);
 	m->refused_count = m->stack_count = m->order_count = m->check_count = 0;
 	m->part = 0;
@@ -293,7 +295,8 @@ void pg_store_merge(void *store, const struct uuid *tenant, const struct merge_i
 	arena_init(&m->answers, 64 << 20);
 	arena_init(&m->arena, MERGE_ARENA_BYTES_MAX);
 	arena_init(&m->load_arena, MERGE_ARENA_BYTES_MAX);
-	arena_init(&m->part_arena, 8 * FERRY_DECODE_BYTES_MAX);
+	arena_init(&m->part_arena, 8 * FERRY_DECODE_BYTES_MAX + FERRY_ROW_BYTES_MAX);
+	row_joiner_init(&m->row);
 	pg_batch_init(&m->load, PG_BATCH_BYTES_MAX);
 	m->op.wants_catalog = true;
 	m->op.first = run_begin;

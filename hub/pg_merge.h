@@ -21,6 +21,7 @@
 #ifndef FERRY_HUB_PG_MERGE_H
 #define FERRY_HUB_PG_MERGE_H
 
+#include "protocol/row_pieces.h"
 #include "hub/pg_op.h"
 #include "hub/pg_sql.h"
 
@@ -144,6 +145,7 @@ struct merge_op {
 	struct arena part_arena;
 	struct change_set parts[MERGE_PARTS_MAX]; /* the portion */
 	uint32_t part_count;
+	struct row_joiner row; /* one that goes on over several parts */
 };
 
 /* pg_merge.c, pg_merge_settle.c */

@@ -3,7 +3,9 @@
  * time and the whole stands or falls together. A portion is a part, or some
  * that together are no larger than a message: a statement costs by what it is
  * as well as by its rows. A row is in one part only (its entries are net
- * changes), so each portion has a merge of its own. */
+ * changes), so each portion has a merge of its own. A row that goes on over
+ * several parts [P 6.6] is merged with its last piece; until then it waits in
+ * memory, which is bounded by what a row may hold. */
 #include <string.h>
 
 #include "hub/pg_merge.h"
@@ -81,6 +83,70 @@ static bool take_part(struct merge_op *m, const struct pg_batch *from, uint32_t 
 	return true;
 }
 
+/* The row that was open, whole now, in the arena that its part lives in. */
+static bool place_row(struct merge_op *m, struct block *into)
+{
+	struct arena *a = &m->part_arena;
+	struct value *cells = arena_copy(a, m->row.cells, m->row.row.column_count * sizeof(*cells));
+	bool good = cells != NULL;
+
+	*into = m->row.row;
+	into->nums = arena_copy(a, m->row.nums, into->column_count * sizeof(*into->nums));
+	into->keys = arena_copy(a, &m->row.key, sizeof(m->row.key));
+	into->at = into->at ? arena_copy(a, into->at, sizeof(*into->at)) : NULL;
+	into->bases = arena_copy(a, m->row.bases, (into->base_count + 1u) * sizeof(*into->bases));
+	into->cells = cells;
+	for (uint16_t c = 0; good && c < into->column_count; c++) {
+		if ((cells[c].kind != VALUE_TEXT && cells[c].kind != VALUE_BYTES) || cells[c].n == 0)
+			continue;
+		cells[c].p = arena_copy(a, cells[c].p, cells[c].n);
+		good = cells[c].p != NULL;
+	}
+	row_joiner_deinit(&m->row);
+	return good && into->nums && into->keys && into->bases;
+}
+
+static bool row_refused(struct merge_op *m, enum ferry_error e)
+{
+	if (e == FERRY_ROW_TOO_LARGE)
+		pg_run_reject(m, entry(m), e, "a row has more bytes than a row may have");
+	else
+		pg_run_reject(m, entry(m), e, "the pieces of a row do not fit together");
+	return false;
+}
+
+/* Takes pieces of rows out of a part, and puts a row in that has become whole. */
+static bool join_rows(struct merge_op *m, struct change_set *part)
+{
+	uint32_t last = part->block_count ? part->block_count - 1 : 0, first = 0;
+	struct block *blocks;
+	enum ferry_error e;
+	bool whole;
+
+	if (!m->row.open && (part->block_count == 0 || !part->blocks[last].goes_on))
+		return true;
+	if (part->block_count == 0)
+		return row_refused(m, FERRY_BAD_MESSAGE);
+	blocks = arena_copy(&m->part_arena, part->blocks, part->block_count * sizeof(*blocks));
+	if (!blocks)
+		return row_refused(m, FERRY_ROW_TOO_LARGE);
+	if (m->row.open) {
+		e = row_join(&m->row, &blocks[0], &whole);
+		if (e == FERRY_OK && whole && !place_row(m, &blocks[0]))
+			e = FERRY_ROW_TOO_LARGE;
+		if (e != FERRY_OK)
+			return row_refused(m, e);
+		first = whole ? 0 : 1;
+	}
+	part->blocks = blocks + first;
+	part->block_count -= first;
+	if (part->block_count == 0 || !blocks[last].goes_on)
+		return true;
+	part->block_count--;
+	e = row_join(&m->row, &blocks[last], &whole);
+	return e == FERRY_OK || row_refused(m, e);
+}
+
 static bool more_parts(const struct merge_op *m)
 {
 	return m->part_count == 0 || m->parts[m->part_count - 1].more;
@@ -96,7 +162,7 @@ static bool stage_take(struct merge_op *m, const struct pg_batch *from)
 	if (rows == 0)
 		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
 	while (m->part_count < rows && m->part_count < MERGE_PARTS_MAX && more_parts(m)) {
-		if (!take_part(m, from, m->part_count))
+		if (!take_part(m, from, m->part_count) || !join_rows(m, &m->parts[m->part_count]))
 			return false;
 		m->part_count++;
 	}
@@ -244,12 +310,37 @@ static void part_loaded(struct pg_op *op)
 		part_write(m);
 }
 
+static void stage_next(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+
+	if (stage_take(m, &op->batch))
+		stage_part(m);
+	else
+		stage_reject(m);
+}
+
+/* Only pieces of a row that goes on. */
+static bool portion_is_empty(const struct merge_op *m)
+{
+	for (uint32_t i = 0; i < m->part_count; i++) {
+		if (m->parts[i].block_count > 0)
+			return false;
+	}
+	return true;
+}
+
 static void stage_part(struct merge_op *m)
 {
 	m->phase = MERGE_LOADS;
 	pg_load_forget(m);
 	arena_reset(&m->load_arena);
 	pg_batch_reset(&m->op.batch);
+	if (portion_is_empty(m) && more_parts(m)) {
+		pg_stage_ask(m, m->part + m->part_count);
+		pg_op_run(&m->op, stage_next);
+		return;
+	}
 	for (uint32_t i = 0; i < m->part_count; i++) {
 		if (!pg_load_wants(m, &m->parts[i])) {
 			pg_op_end(&m->op, FERRY_LIMIT);

@@ -289,6 +289,10 @@ static void read_table(struct reader *r, uint32_t row, uint32_t *column_row, str
 	pg_sql_add_quoted(&r->sql, cell(r, r->tables, row, T_NAME));
 	t->name = keep_sql(r);
 	read_columns(r, from, to, key_col, tenant_col, s, t);
+	for (uint16_t c = 0; c < t->column_count; c++) { /* documents may be large: the first page of a fill is short */
+		if (t->columns[c].kind == KIND_JSON || t->columns[c].kind == KIND_BYTES)
+			t->row_bytes = 16384;
+	}
 	read_scope(r, row, t);
 }
 

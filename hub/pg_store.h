@@ -48,7 +48,7 @@ struct pg_store_stats {
 	uint64_t merge_retries; /* 40P01, 40001, 55P03 and other passing failures (R10) */
 	uint64_t narrowings;    /* failed savepoints: a batch was split (P6) */
 	uint64_t held_back;     /* change-sets told to come again: rows locked by others (R12) */
-	uint64_t oversized;     /* rows left out of a feed or fill: larger than a message */
+	uint64_t oversized;     /* rows left out of a feed or fill: larger than a row may be [P 6.6] */
 	uint64_t feeds, fills;
 };
 void pg_store_stats(const struct pg_store *s, struct pg_store_stats *out);

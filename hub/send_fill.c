@@ -28,29 +28,46 @@ static void advance(struct hub_session *s, const struct fill_result *r)
 	f->table++;
 }
 
-/* A page without rows goes nowhere: most tables have none in most scopes, and
- * each message costs the device a transaction and a round trip. */
-static void keep_chunk(struct hub_session *s, const struct fill_result *r)
+/* NULL: the session has ended. */
+static struct packed *pack_message(struct hub_session *s, const uint8_t *message, size_t n)
 {
 	struct hub_core *core = s->core;
 	struct packed *chunk;
 	enum ferry_error e;
 
-	if (r->row_count == 0) {
-		advance(s, r);
-		return;
-	}
 	buffer_clear(&core->envelope);
-	e = packer_pack(core->packer, r->message, r->message_bytes, &core->envelope);
+	e = packer_pack(core->packer, message, n, &core->envelope);
 	chunk = e == FERRY_OK ? malloc(sizeof(*chunk) + core->envelope.n) : NULL;
 	if (chunk == NULL) {
 		session_fail(s, e == FERRY_OK ? FERRY_NO_MEMORY : (int)e, RETRY_HINT_MS, "the filling cannot go on");
-		return;
+		return NULL;
 	}
 	chunk->next = NULL;
 	chunk->n = core->envelope.n;
 	memcpy(chunk->bytes, core->envelope.p, chunk->n);
-	s->fill.chunk = chunk;
+	return chunk;
+}
+
+/* A page without rows goes nowhere: most tables have none in most scopes, and
+ * each message costs the device a transaction and a round trip. */
+static void keep_chunk(struct hub_session *s, const struct fill_result *r)
+{
+	struct packed **end = &s->fill.chunk;
+	size_t start = 0;
+
+	if (r->row_count == 0) {
+		advance(s, r);
+		return;
+	}
+	for (uint32_t i = 0; i < r->piece_count || i == 0; i++) {
+		size_t stop = r->piece_count ? r->piece_ends[i] : r->message_bytes;
+
+		*end = pack_message(s, r->message + start, stop - start);
+		if (*end == NULL)
+			return;
+		end = &(*end)->next;
+		start = stop;
+	}
 	advance(s, r);
 }
 
@@ -93,11 +110,15 @@ static void send_chunk(struct hub_session *s)
 {
 	struct filling *f = &s->fill;
 
-	if (f->unacked >= FILL_CHUNKS_MAX || !session_send_packed(s, f->chunk->bytes, f->chunk->n))
-		return;
-	f->unacked++;
-	free(f->chunk);
-	f->chunk = NULL;
+	while (f->chunk != NULL) {
+		struct packed *chunk = f->chunk;
+
+		if (f->unacked >= FILL_CHUNKS_MAX || !session_send_packed(s, chunk->bytes, chunk->n))
+			return;
+		f->unacked++;
+		f->chunk = chunk->next;
+		free(chunk);
+	}
 }
 
 /* False: it waits, or is done. */

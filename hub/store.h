@@ -88,6 +88,10 @@ struct fill_request {
 struct fill_result {
 	const uint8_t *message; /* message fill, CBOR without envelope */
 	size_t message_bytes;
+	/* A row that goes on [P 6.6]: the messages of its pieces stand one behind
+	 * the other and end at these places. 0: it is one message. */
+	const size_t *piece_ends;
+	uint32_t piece_count;
 	uint32_t row_count;
 	struct uuid last;
 	bool table_done;
