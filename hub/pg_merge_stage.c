@@ -109,9 +109,9 @@ static bool place_row(struct merge_op *m, struct block *into)
 static bool row_refused(struct merge_op *m, enum ferry_error e)
 {
 	if (e == FERRY_ROW_TOO_LARGE)
-		pg_run_reject(m, entry(m), e, "a row has more bytes than a row may have");
+		pg_run_reject(m, entry(m), (int)e, "a row has more bytes than a row may have");
 	else
-		pg_run_reject(m, entry(m), e, "the pieces of a row do not fit together");
+		pg_run_reject(m, entry(m), (int)e, "the pieces of a row do not fit together");
 	return false;
 }
 
