@@ -69,14 +69,24 @@ static bool parse_ttl(const char *text, int64_t *out_s)
 	return false;
 }
 
-/* "project:<uuid>" and the like, or one of the two that stand for themselves. */
+static bool is_word(const char *text, size_t n, const char *word)
+{
+	return n == strlen(word) && memcmp(text, word, n) == 0;
+}
+
+/* "project:<uuid>" and the like, or one of the two that stand for themselves;
+ * with "+archived" behind, the softly deleted rows of it. */
 static bool scope_is_valid(const char *scope)
 {
 	struct uuid id;
 	const char *colon = strchr(scope, ':');
+	size_t n = strcspn(scope, "+");
+
+	if (scope[n] && strcmp(scope + n, "+archived") != 0)
+		return false;
 	if (!colon)
-		return strcmp(scope, "tenant") == 0 || strcmp(scope, "global") == 0;
-	return colon > scope && uuid_parse(colon + 1, strlen(colon + 1), &id);
+		return is_word(scope, n, "tenant") || is_word(scope, n, "global");
+	return colon > scope && uuid_parse(colon + 1, (size_t)(scope + n - colon - 1), &id);
 }
 
 /* As the text of a PostgreSQL array: scopes hold no character that needs quotes. */

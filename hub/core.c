@@ -468,6 +468,7 @@ void hub_core_tick(struct hub_core *core)
 	for (t = TAILQ_FIRST(&core->tenants); t != NULL; t = TAILQ_NEXT(t, link)) {
 		tenant_work(t);
 		schema_work(t, now);
+		rights_work(t, now);
 	}
 	poll_work(core, now);
 	core_leave(core);

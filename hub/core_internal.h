@@ -8,6 +8,7 @@
  *   ring.c          a tenant's feed: one entry for each state, shared
  *   send_state.c    ring or catch-up -> delta messages and one commit
  *   send_fill.c     the filling of a replica
+ *   rights.c        scopes that change while devices are connected
  *
  * A store call outlives the session that asked for it: it holds a reference,
  * and what is gone or CLOSED is skipped when the answer comes. Sessions and
@@ -41,6 +42,7 @@
 #define RECHECK_MAX_US INT64_C(5000000)
 #define CONTACT_US INT64_C(60000000)     /* a device that pings is noted as seen so often */
 #define SCHEMA_CHECK_US INT64_C(5000000)
+#define RIGHTS_CHECK_US INT64_C(1000000)
 #define RETRY_HINT_MS 1000
 #define FILL_CHUNKS_MAX 2                /* under way at once */
 #define LOG_LINES_PER_SECOND 20          /* that peers can cause */
@@ -231,6 +233,11 @@ struct tenant {
 	uint64_t schema_hash;
 	bool schema_asked;
 	int64_t schema_checked_at;
+
+	int64_t rights_seen;  /* changed rights are known up to this count */
+	int64_t rights_after; /* what was asked for last */
+	bool rights_asked;
+	int64_t rights_checked_at;
 };
 
 #define TOO_FAR_MAX 256
@@ -335,6 +342,10 @@ void state_idle_commit(struct hub_session *s);
 void state_owe(struct hub_session *s, const struct settled *settled);
 void state_free(struct hub_session *s);
 void state_catch_up(struct hub_session *s); /* asks the store for all after `position` */
+
+/* rights.c */
+void rights_work(struct tenant *t, int64_t now); /* asks whose scopes have changed, now and then */
+void rights_note(struct hub_session *s); /* a session begins with the rights that its lookup met */
 
 /* send_fill.c */
 void fill_pump(struct hub_session *s);

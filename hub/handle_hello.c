@@ -63,12 +63,19 @@ static int bookmark_code(const struct hub_session *s)
 	return FERRY_OK;
 }
 
+/* Of the schema and the scopes that the device gets: a replica that was filled
+ * with others is filled anew. */
+static uint64_t device_hash(const struct hub_session *s, const struct schema *schema)
+{
+	return schema->hash ^ s->found.scopes_hash;
+}
+
 /* hello's epoch is the bookmark's: a replica that was never filled has none. */
 static bool fill_can_go_on(const struct hub_session *s, const struct schema *schema)
 {
 	const struct message_hello *h = &s->hello;
 
-	return h->fill_table != 0 && h->schema_hash == schema->hash && h->fill_position >= 0 &&
+	return h->fill_table != 0 && h->schema_hash == device_hash(s, schema) && h->fill_position >= 0 &&
 	       h->fill_position <= s->found.head &&
 	       (uuid_is_zero(&h->epoch) || uuid_equal(&h->epoch, &s->found.epoch));
 }
@@ -79,7 +86,7 @@ static enum welcome_mode choose_mode(const struct hub_session *s, const struct s
 
 	bool too_far = core_take_too_far(s->core, &s->device);
 
-	if (code == FERRY_OK && s->hello.position >= 0 && s->hello.schema_hash != schema->hash)
+	if (code == FERRY_OK && s->hello.position >= 0 && s->hello.schema_hash != device_hash(s, schema))
 		code = FERRY_SCHEMA;
 	if (code == FERRY_OK && too_far)
 		code = FERRY_PRUNED;
@@ -154,7 +161,7 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.tenant = s->tenant->id,
 		.device = s->device,
 		.epoch = s->found.epoch,
-		.schema_hash = schema->hash,
+		.schema_hash = device_hash(s, schema),
 		.mode = mode,
 		.code = code,
 		.settled = s->settled,
@@ -169,10 +176,11 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.held = s->found.held,
 	};
 	session_send(s, &m);
-	if (schema->hash == s->hello.schema_hash)
+	if (device_hash(s, schema) == s->hello.schema_hash)
 		return;
 	m.type = MESSAGE_SCHEMA;
 	m.schema = *schema;
+	m.schema.hash = device_hash(s, schema);
 	session_send(s, &m);
 }
 
@@ -207,6 +215,7 @@ static void welcome(struct hub_session *s, const struct schema *schema)
 		s->mark = s->cursor_mark = s->hello.mark;
 		s->applied_position = s->hello.position;
 	}
+	rights_note(s);
 	send_welcome(s, schema, mode, code);
 	join_ring(s);
 	session_enter(s, mode == WELCOME_DELTA ? LIVE : FILLING);

@@ -14,7 +14,7 @@ struct device_op {
 	int64_t position, mark;
 	hub_device_cb cb;
 	void *ctx;
-	uint32_t changes_call;
+	uint32_t device_call, changes_call;
 	struct hub_device device; /* answered when found */
 	struct arena arena;
 };
@@ -28,6 +28,10 @@ static const char device_tenant_sql[] =
 	"SELECT set_config('app.tenant_id', coalesce((SELECT (x.device).tenant_id::text "
 	"FROM ferry.device_by_fingerprint($1) x), ''), true)";
 
+/* Roles may have begun or expired since somebody looked. */
+static const char device_due_sql[] =
+	"SELECT ferry.renew_due(nullif(current_setting('app.tenant_id', true), '')::uuid)";
+
 static const char device_sql[] =
 	"SELECT (x.device).id, (x.device).tenant_id, (x.device).status <> 'active', (x.device).incarnation, "
 	"(x.device).settled, (x.device).settled_above, x.scopes, h.epoch, "
@@ -36,9 +40,11 @@ static const char device_sql[] =
 	"(SELECT max(greatest(z.changes, z.tombstones)) FROM ferry.horizon z "
 	"WHERE z.tenant_id IN ((x.device).tenant_id, ferry.nobody())), "
 	"(SELECT c.mark FROM ferry.commit c WHERE c.tenant_id IN ((x.device).tenant_id, ferry.nobody()) "
-	"AND c.position = $2) "
+	"AND c.position = $2), "
+	"(SELECT v.n FROM ferry.rights_version v WHERE v.tenant_id = (x.device).tenant_id) "
 	"FROM ferry.device_by_fingerprint($1) x, ferry.history h";
-enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_HORIZON, D_MARK };
+enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_HORIZON, D_MARK,
+       D_RIGHTS };
 
 /* How much a feed from there would hold: a bound of it, looked at no further
  * than needed. Asked once the tenant is known, since changes are isolated. */
@@ -78,6 +84,21 @@ static const char **read_texts(struct arena *a, const struct pg_batch *b, uint32
 		(*out_count)++;
 	}
 	return v;
+}
+
+/* FNV-1a over the names, each with its end; they come sorted. */
+static uint64_t hash_scopes(const char *const *scopes, uint32_t count)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (uint32_t i = 0; i < count; i++) {
+		const char *p = scopes[i];
+
+		do
+			h = (h ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+		while (*p++);
+	}
+	return h;
 }
 
 /* Position 0 is before everything, so it needs no commit to stand on. */
@@ -127,7 +148,7 @@ static void device_found(struct pg_op *op)
 	struct device_op *d = (struct device_op *)op;
 	const struct pg_batch *b = &op->batch;
 	struct hub_device *v = &d->device;
-	const uint32_t call = 3;
+	const uint32_t call = d->device_call;
 	size_t n;
 	const uint8_t *p;
 
@@ -144,6 +165,8 @@ static void device_found(struct pg_op *op)
 	v->settled = pg_int(b, call, 0, D_SETTLED);
 	v->settled_above = read_ints(&d->arena, b, call, D_ABOVE, &v->settled_above_count);
 	v->scopes = read_texts(&d->arena, b, call, D_SCOPES, &v->scope_count);
+	v->scopes_hash = v->scopes ? hash_scopes(v->scopes, v->scope_count) : 0;
+	v->rights = pg_int(b, call, 0, D_RIGHTS);
 	v->epoch = pg_uuid(b, call, 0, D_EPOCH);
 	v->head = pg_int(b, call, 0, D_HEAD);
 	v->bookmark_code = bookmark_code(d, call);
@@ -170,7 +193,8 @@ static void device_ask(struct pg_op *op)
 		pg_arg_bytes(&op->batch, d->incarnation.b, sizeof(d->incarnation.b));
 	pg_call(&op->batch, device_tenant_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
-	pg_call(&op->batch, device_sql);
+	pg_call(&op->batch, device_due_sql);
+	d->device_call = pg_call(&op->batch, device_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_arg_int8(&op->batch, d->position);
 	pg_op_run(op, device_found);

@@ -95,6 +95,12 @@ void pg_sentence_of_failure(const struct pg_failure *f, struct ferry_why *why)
 	case FERRY_OUT_OF_SCOPE:
 		ignored = ferry_fail(why, FERRY_OUT_OF_SCOPE, "%s", f->message);
 		break;
+	case FERRY_PERMISSION:
+		ignored = ferry_fail(why, FERRY_PERMISSION, "%s", f->message);
+		break;
+	case FERRY_POLICY:
+		ignored = ferry_fail(why, FERRY_POLICY, "%s", f->message);
+		break;
 	case FERRY_BAD_VALUE: /* the message may quote the value: it is this device's own */
 		ignored = ferry_fail(why, FERRY_BAD_VALUE, "a value does not fit its column: %s", f->message);
 		break;

@@ -18,6 +18,8 @@ struct fill_op {
 	struct pg_op op;
 	struct fill_request request;
 	char *scope;
+	char *root;    /* the scope without permission and archive */
+	bool archived;
 	uint32_t limit;
 	uint32_t rows_call;
 	struct arena arena;
@@ -78,6 +80,21 @@ static bool scope_uuid(const struct pg_table *t, const char *scope, struct uuid 
 	return uuid_parse(id, strlen(id), out);
 }
 
+/* Takes the scope apart: is it one of the table's? */
+static bool read_scope(struct fill_op *f, const struct pg_table *t)
+{
+	size_t n = strlen(f->scope), suffix = strlen(t->scope_suffix), archived = strlen(PG_ARCHIVED);
+
+	f->archived = t->archives && n > archived && strcmp(f->scope + n - archived, PG_ARCHIVED) == 0;
+	if (f->archived)
+		n -= archived;
+	if (n <= suffix || strncmp(f->scope + n - suffix, t->scope_suffix, suffix) != 0)
+		return false;
+	free(f->root);
+	f->root = strndup(f->scope, n - suffix);
+	return f->root != NULL;
+}
+
 static void add_from_where(struct fill_op *f, const struct pg_table *t, struct pg_sql *sql, const struct uuid *id)
 {
 	if (t->scope_form == PG_SCOPE_PATH)
@@ -86,17 +103,19 @@ static void add_from_where(struct fill_op *f, const struct pg_table *t, struct p
 	if (id)
 		pg_sql_add(sql, " AND r.%s = $4", t->scope_column);
 	else
-		(void)scope_condition(t, f->scope, sql);
+		(void)scope_condition(t, f->root, sql);
+	if (t->archives)
+		pg_sql_add(sql, f->archived ? " AND r.deleted_at IS NOT NULL" : " AND r.deleted_at IS NULL");
 	pg_sql_add(sql, " ORDER BY r.%s LIMIT $3", t->key);
 }
 
 static void fill_question(struct fill_op *f, const struct pg_table *t, struct pg_sql *sql)
 {
 	struct pg_batch *b = &f->op.batch;
-	bool global = strcmp(f->scope, "global") == 0;
-	bool argument = scope_is_argument(t, f->scope);
+	bool global = strcmp(f->root, "global") == 0;
+	bool argument = scope_is_argument(t, f->root);
 	struct uuid id;
-	bool by_id = argument && scope_uuid(t, f->scope, &id);
+	bool by_id = argument && scope_uuid(t, f->root, &id);
 
 	add_select(sql, t);
 	add_from_where(f, t, sql, by_id ? &id : NULL);
@@ -107,7 +126,7 @@ static void fill_question(struct fill_op *f, const struct pg_table *t, struct pg
 	if (by_id)
 		pg_arg_uuid(b, &id);
 	else if (argument)
-		pg_arg_text(b, t->scope_form == PG_SCOPE_PATH ? f->scope : f->scope + strlen(t->scope_prefix));
+		pg_arg_text(b, t->scope_form == PG_SCOPE_PATH ? f->scope : f->root + strlen(t->scope_prefix));
 }
 
 /* --------------------------------------------------------------- the answer */
@@ -272,7 +291,7 @@ static void fill_ask(struct pg_op *op)
 		return;
 	}
 	pg_sql_init(&sql);
-	fits = scope_condition(t, f->scope, &sql);
+	fits = read_scope(f, t) && scope_condition(t, f->root, &sql);
 	pg_sql_clear(&sql);
 	if (!fits) {
 		pg_sql_deinit(&sql);
@@ -309,6 +328,7 @@ static void fill_release(struct pg_op *op)
 	buffer_deinit(&f->message);
 	buffer_deinit(&f->pieces);
 	free(f->scope);
+	free(f->root);
 }
 
 void pg_store_fill(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx)

@@ -97,7 +97,7 @@ static const char devices_sql[] =
 	"SELECT d.id, d.settled, d.settled_above, coalesce(d.failed_at > now() - make_interval(secs => $3::int), false) "
 	"FROM ferry.device d WHERE d.tenant_id = $1 AND d.id = ANY ($2) AND d.status = 'active' ORDER BY d.id FOR UPDATE";
 static const char scopes_sql[] =
-	"SELECT s.device_id, s.scope FROM ferry.device_scope s WHERE s.device_id = ANY ($1)";
+	"SELECT s.device_id, s.scope FROM ferry.held_scope s WHERE s.device_id = ANY ($1)";
 static const char settled_sql[] =
 	"SELECT s.device_id, s.number, s.verdict, coalesce(s.code, 0), s.sentence, coalesce(c.position, 0) "
 	"FROM unnest($2::uuid[], $3::bigint[]) AS u(device, number) "

@@ -292,7 +292,7 @@ static bool check_scopes(struct merge_op *m, const struct written *x, const stru
 	pg_sql_init(&sql);
 	pg_sql_add(&sql, "SELECT u.n::int FROM unnest($1::uuid[], $3::uuid[]) WITH ORDINALITY AS u(k, device, n) "
 		   "CROSS JOIN LATERAL (SELECT %s AS scope FROM %s r%s WHERE r.%s = $2 AND r.%s = u.k OFFSET 0) x "
-		   "WHERE NOT EXISTS (SELECT FROM ferry.device_scope d WHERE d.device_id = u.device AND d.scope = x.scope)",
+		   "WHERE NOT EXISTS (SELECT FROM ferry.held_scope d WHERE d.device_id = u.device AND d.scope = x.scope)",
 		   x->table->scope_expr, x->table->name, x->table->scope_joins, x->table->tenant, x->table->key);
 	check->call = pg_call(b, sql.p);
 	pg_arg_uuids(b, x->w->keys, x->w->row_count);
@@ -302,6 +302,114 @@ static bool check_scopes(struct merge_op *m, const struct written *x, const stru
 	if (sql.failed)
 		b->full = true;
 	pg_sql_deinit(&sql);
+	return true;
+}
+
+/* ------------------------------------------------------------- permissions */
+
+/* The device of each row. */
+static const struct uuid *devices_of(struct merge_op *m, const struct written *x, const struct merge_writes *w)
+{
+	struct uuid *devices = arena_array(&m->op.batch.arena, x->w->row_count + 1u, sizeof(*devices));
+
+	for (uint32_t r = 0; devices && r < x->w->row_count; r++)
+		devices[r] = w->stamps[x->w->stamps[r]].author;
+	return devices;
+}
+
+/* Does a new row say anything there? Its NULLs need no permission. */
+static bool says_something(const struct written *x, uint16_t c)
+{
+	const struct value *cells = cells_of(x, c);
+
+	for (uint32_t r = 0; r < x->w->row_count; r++) {
+		if (cells[r].kind != VALUE_NULL)
+			return true;
+	}
+	return false;
+}
+
+static const char *op_name(enum row_op op)
+{
+	return op == ROW_INSERT ? "insert" : op == ROW_UPDATE ? "update" : "delete";
+}
+
+static void ask_rights(struct merge_op *m, const struct written *x, const struct uuid *devices)
+{
+	struct pg_batch *b = &m->op.batch;
+	int32_t nums[FERRY_COLUMNS_MAX];
+	uint32_t n = 0;
+
+	for (uint16_t c = 0; c < x->w->column_count; c++) {
+		if (!x->columns[c]->is_tenant && (x->w->op != ROW_INSERT || says_something(x, c)))
+			nums[n++] = x->columns[c]->num;
+	}
+	pg_call(b, "SELECT ferry.check_rights($1, $2, $3, $4, $5, $6)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_int4(b, (int32_t)x->table->tbl);
+	pg_arg_text(b, op_name(x->w->op));
+	pg_arg_int4s(b, nums, n);
+	pg_arg_uuids(b, x->w->keys, x->w->row_count);
+	pg_arg_uuids(b, devices, x->w->row_count);
+}
+
+static void ask_policies(struct merge_op *m, const struct written *x, const struct uuid *devices)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	pg_call(b, "SELECT ferry.check_policies($1, $2, $3, $4, $5)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_int4(b, (int32_t)x->table->tbl);
+	pg_arg_text(b, op_name(x->w->op));
+	pg_arg_uuids(b, x->w->keys, x->w->row_count);
+	pg_arg_uuids(b, devices, x->w->row_count);
+}
+
+static void keep_images(struct merge_op *m, const struct written *x)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	pg_call(b, "SELECT ferry.keep_images($1, $2, $3)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_int4(b, (int32_t)x->table->tbl);
+	pg_arg_uuids(b, x->w->keys, x->w->row_count);
+}
+
+/* May the devices do this to the rows where they are now? A refusal is an
+ * error of the statement, and narrows to its change-set like any other. */
+static bool rights_before(struct merge_op *m, const struct written *x, const struct merge_writes *w)
+{
+	const struct uuid *devices;
+
+	if (!(x->table->guarded || x->table->policed) || x->w->op == ROW_INSERT)
+		return true;
+	devices = devices_of(m, x, w);
+	if (!devices)
+		return false;
+	if (x->table->guarded)
+		ask_rights(m, x, devices);
+	if (x->table->policed && x->w->op == ROW_UPDATE)
+		keep_images(m, x);
+	else if (x->table->policed)
+		ask_policies(m, x, devices);
+	return true;
+}
+
+/* ... and where they have come to? */
+static bool rights_after(struct merge_op *m, const struct written *x, const struct merge_writes *w)
+{
+	bool moved = x->table->guarded && (x->w->op == ROW_INSERT || needs_check(x));
+	const struct uuid *devices;
+
+	if (x->w->op == ROW_DELETE || !(moved || x->table->policed))
+		return true;
+	devices = devices_of(m, x, w);
+	if (!devices)
+		return false;
+	if (moved)
+		ask_rights(m, x, devices);
+	if (x->table->policed)
+		ask_policies(m, x, devices);
 	return true;
 }
 
@@ -363,11 +471,15 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 
 	for (uint16_t c = 0; c < w->column_count; c++)
 		x.columns[c] = &x.table->columns[pg_table_column(x.table, w->nums[c])];
+	if (!rights_before(m, &x, all))
+		return false;
 	/* Declared first: what triggers on the write note of its author (the audit
 	 * log, the price history) they read from there. */
 	if (!declare_rows(m, &x))
 		return false;
 	write_rows(m, &x);
+	if (!rights_after(m, &x, all))
+		return false;
 	return !needs_check(&x) || check_scopes(m, &x, all);
 }
 

@@ -10,10 +10,12 @@
 
 static const char tables_sql[] =
 	"SELECT t.tbl, t.nsp, t.name, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, s.joins, s.expr, "
-	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p') "
+	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p'), "
+	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed "
 	"FROM ferry.tracked t, LATERAL ferry.scope_sql(t.tbl) s "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 ORDER BY t.tbl";
-enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY };
+enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY,
+       T_SUFFIX, T_ARCHIVES, T_GUARDED, T_POLICED };
 
 static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
@@ -267,6 +269,17 @@ static void read_scope(struct reader *r, uint32_t row, struct pg_table *t)
 	}
 }
 
+static void read_rights(struct reader *r, uint32_t row, struct pg_table *t)
+{
+	t->scope_suffix = keep(r, cell(r, r->tables, row, T_SUFFIX));
+	pg_sql_clear(&r->sql);
+	pg_sql_add(&r->sql, "tenant%s", t->scope_suffix);
+	t->tenant_scope = keep_sql(r);
+	t->archives = pg_bool(r->b, r->tables, row, T_ARCHIVES);
+	t->guarded = pg_bool(r->b, r->tables, row, T_GUARDED);
+	t->policed = pg_bool(r->b, r->tables, row, T_POLICED);
+}
+
 static void read_table(struct reader *r, uint32_t row, uint32_t *column_row, struct schema_table *s, struct pg_table *t)
 {
 	const char *key_col = cell(r, r->tables, row, T_KEY);
@@ -294,6 +307,7 @@ static void read_table(struct reader *r, uint32_t row, uint32_t *column_row, str
 			t->row_bytes = 16384;
 	}
 	read_scope(r, row, t);
+	read_rights(r, row, t);
 }
 
 uint32_t pg_schema_hash_ask(struct pg_batch *b, const struct uuid *tenant)

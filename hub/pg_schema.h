@@ -31,6 +31,8 @@ enum pg_scope_form {
 	PG_SCOPE_PATH,   /* over foreign keys */
 };
 
+#define PG_ARCHIVED "+archived"
+
 struct pg_table {
 	uint32_t tbl;
 	const char *name;          /* qualified and quoted */
@@ -43,6 +45,11 @@ struct pg_table {
 	const char *scope_column;  /* quoted; PG_SCOPE_COLUMN */
 	uint16_t scope_num;        /* the row's own column that decides its scope; 0: none */
 	const char *scope_joins, *scope_expr; /* over alias r, tenant $2 */
+	const char *scope_suffix;  /* "/leads.view", or "" where no permission is needed to read */
+	const char *tenant_scope;  /* "tenant" with the suffix: where new rows of these forms are */
+	bool archives;             /* softly deleted rows are in the scope with PG_ARCHIVED behind */
+	bool guarded;              /* ferry.check_rights is asked about writes */
+	bool policed;              /* ferry.check_policies is */
 	const struct pg_column *columns; /* in the order of the device's schema: without the key */
 	uint16_t column_count;
 	uint32_t row_bytes;        /* running estimate of a row's wire size, for paging; changes */

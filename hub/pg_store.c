@@ -107,4 +107,5 @@ const struct hub_store_ops pg_store_ops = {
 	.fill = pg_store_fill,
 	.poll = pg_store_poll,
 	.applied = pg_store_applied,
+	.rights = pg_store_rights,
 };

@@ -316,6 +316,16 @@ static void places_applied(void *store, const struct uuid *tenant, const struct 
 		pg_store_ops.applied(place->store, tenant, device, position);
 }
 
+static void places_rights(void *store, const struct uuid *tenant, int64_t after, hub_rights_cb cb, void *ctx)
+{
+	struct place *place = place_of(store, tenant);
+
+	if (place)
+		pg_store_ops.rights(place->store, tenant, after, cb, ctx);
+	else
+		cb(ctx, FERRY_DATABASE, NULL, 0);
+}
+
 /* ------------------------------------------------------------------ polls */
 
 /* One question to one database. Each answer that is news is told, so that a
@@ -447,5 +457,6 @@ const struct hub_store_ops places_ops = {
 	.fill = places_fill,
 	.poll = places_poll,
 	.applied = places_applied,
+	.rights = places_rights,
 	.position = places_position,
 };

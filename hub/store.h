@@ -26,6 +26,8 @@ struct hub_device { /* a row of ferry.device, with what a session needs */
 	uint32_t settled_above_count;
 	const char *const *scopes;
 	uint32_t scope_count;
+	uint64_t scopes_hash;        /* changes with the scopes; 0: they never do */
+	int64_t rights;              /* the tenant's count of changed rights that the scopes belong to */
 	struct uuid epoch;           /* ferry.history */
 	int64_t head;                /* the tenant's (and global) last position */
 	/* Answer to the bookmark that was asked about: */
@@ -97,12 +99,18 @@ struct fill_result {
 	bool table_done;
 };
 
+struct hub_rescoped { /* a device whose scopes have changed */
+	struct uuid device;
+	int64_t rights;    /* with this count */
+};
+
 typedef void (*hub_device_cb)(void *ctx, enum ferry_error e, const struct hub_device *device);
 typedef void (*hub_schema_cb)(void *ctx, enum ferry_error e, const struct hub_schema *schema);
 typedef void (*hub_merge_cb)(void *ctx, enum ferry_error e, const struct merge_result *results, uint32_t count);
 typedef void (*hub_stage_cb)(void *ctx, enum ferry_error e);
 typedef void (*hub_feed_cb)(void *ctx, enum ferry_error e, const struct feed_result *result);
 typedef void (*hub_fill_cb)(void *ctx, enum ferry_error e, const struct fill_result *result);
+typedef void (*hub_rights_cb)(void *ctx, enum ferry_error e, const struct hub_rescoped *devices, uint32_t count);
 typedef void (*hub_poll_cb)(void *ctx, enum ferry_error e, int64_t last_position);
 
 struct hub_store_ops {
@@ -144,6 +152,9 @@ struct hub_store_ops {
 	/* The device is there and has applied everything up to position; its
 	 * settled verdicts up to there need not be kept. Fire and forget. */
 	void (*applied)(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position);
+	/* Devices of the tenant whose scopes changed after a count of rights.
+	 * NULL: scopes never change here. */
+	void (*rights)(void *store, const struct uuid *tenant, int64_t after, hub_rights_cb cb, void *ctx);
 };
 
 #endif

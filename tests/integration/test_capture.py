@@ -24,7 +24,7 @@ class Capture(HubCase):
         self.assertEqual(v["tx"], v["base_tx"])
         self.assertEqual(v["tx"], v["born"])
         self.assertEqual(v["over"], {})
-        self.assertEqual(v["scope"], "project:%s" % self.p)
+        self.assertEqual(v["scope"], "project:%s/inventory.view" % self.p)
         self.assert_sound()
 
     def test_update_overrides_only_columns_whose_value_changed(self):

@@ -6,15 +6,61 @@ import uuid
 
 from ferry_case import NOBODY, HubCase, run
 
+# scope, whether devices write, what it takes to read, whether deleted rows leave
 PLAN = {
-    "tenants": ("tenant", False), "users": ("tenant", False), "user_profiles": ("tenant", True),
-    "unit_type_codes": ("global", False), "component_type_codes": ("global", False), "developers": ("tenant", True),
-    "projects": ("tenant", True), "units": ("project:project_id", True),
-    "unit_components": ("project:unit_id.project_id", True), "unit_price_history": ("project:unit_id.project_id", False),
-    "map_overlays": ("project:project_id", True), "map_shapes": ("project:overlay_id.project_id", True),
-    "room_scans": ("project:unit_id.project_id", True), "companies": ("tenant", True), "contacts": ("tenant", True),
-    "leads": ("tenant", True), "deal_pipelines": ("tenant", True), "deal_stages": ("tenant", True), "deals": ("tenant", True),
-    "activities": ("tenant", True), "notifications_inbox": ("user:user_id", True),
+    "tenants": ("tenant", False, None, False),
+    "users": ("tenant", False, None, True),
+    "user_profiles": ("tenant", True, None, False),
+    "user_settings": ("user:user_id", True, None, False),
+    "groups": ("tenant", False, None, False),
+    "roles": ("tenant", False, None, False),
+    "role_assignments": ("user:user_id", False, None, False),
+    "feature_flags": ("global", False, None, False),
+    "document_groups": ("tenant", True, "documents.view", True),
+    "labels": ("tenant", True, "documents.view", True),
+    "terms_templates": ("tenant", False, "documents.view", True),
+    "contract_templates": ("tenant", False, "documents.view", True),
+    "unit_type_codes": ("global", False, None, False),
+    "component_type_codes": ("global", False, None, False),
+    "developers": ("tenant", True, None, False),
+    "projects": ("tenant", True, None, False),
+    "units": ("project:project_id", True, "inventory.view", False),
+    "unit_components": ("project:unit_id.project_id", True, "inventory.view", False),
+    "unit_price_history": ("project:unit_id.project_id", False, "inventory.view", False),
+    "map_overlays": ("project:project_id", True, "inventory.view", False),
+    "map_shapes": ("project:overlay_id.project_id", True, "inventory.view", False),
+    "room_scans": ("project:unit_id.project_id", True, "roomscan.view", False),
+    "room_plan_presets": ("tenant", True, "roomscan.view", False),
+    "room_scan_sessions": ("project:unit_id.project_id", True, "roomscan.view", True),
+    "room_scan_files": ("project:session_id.unit_id.project_id", True, "roomscan.view", False),
+    "room_models": ("project:session_id.unit_id.project_id", True, "roomscan.view", True),
+    "room_surfaces": ("project:model_id.session_id.unit_id.project_id", True, "roomscan.view", False),
+    "room_objects": ("project:model_id.session_id.unit_id.project_id", True, "roomscan.view", False),
+    "room_measurements": ("project:model_id.session_id.unit_id.project_id", True, "roomscan.view", False),
+    "room_annotations": ("project:model_id.session_id.unit_id.project_id", True, "roomscan.view", False),
+    "companies": ("tenant", True, "contacts.view", False),
+    "contacts": ("tenant", True, "contacts.view", False),
+    "leads": ("tenant", True, "leads.view", True),
+    "deal_pipelines": ("tenant", True, "deals.view", False),
+    "deal_stages": ("tenant", True, "deals.view", False),
+    "deals": ("tenant", True, "deals.view", False),
+    "activities": ("tenant", True, "activities.view", False),
+    "notifications_inbox": ("user:user_id", True, None, False),
+    "customers": ("tenant", True, "customers.view", False),
+    "orders": ("tenant", False, "orders.view", False),
+    "services": ("tenant", True, "services.view", True),
+    "engagements": ("tenant", True, "engagements.view", True),
+    "assignments": ("tenant", True, "engagements.view", False),
+    "time_entries": ("user:user_id", True, "time.view", False),
+    "contracts": ("tenant", True, "contracts.view", True),
+    "contract_versions": ("tenant", False, "contracts.view", False),
+    "invoices": ("tenant", False, "billing.view", True),
+    "invoice_lines": ("tenant", False, "billing.view", False),
+    "approvals": ("tenant", True, "approvals.view", False),
+    "approval_history": ("tenant", False, "approvals.view", False),
+    "media_assets": ("tenant", True, "media.view", False),
+    "conversations": ("user:user_id", True, "assistant.use", False),
+    "messages": ("user:conversation_id.user_id", True, "assistant.use", False),
 }
 
 
@@ -24,19 +70,24 @@ class Model(HubCase):
         self.t = self.tenant()
 
     def test_sync_plan_is_as_designed(self):
-        self.assertEqual({n: (s, w) for n, s, w in self.sql("SELECT replica_name, scope, write FROM ferry.tracked")}, PLAN)
+        self.assertEqual({n: rest for n, *rest in self.sql("SELECT replica_name, scope, write, read_permission, archives "
+                                                            "FROM ferry.tracked")}, {n: list(rest) for n, rest in PLAN.items()})
         excluded = dict(self.sql("SELECT replica_name, excluded FROM ferry.tracked"))
         self.assertLessEqual({"password_hash", "mfa_secret_id"}, set(excluded["users"]))
         self.assertLessEqual({"billing_email", "max_users", "isolation_level"}, set(excluded["tenants"]))
 
     def test_parents_rank_before_children(self):
         self.assertEqual(self.sql("SELECT c.tbl FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
-                                  "JOIN ferry.tracked p ON p.tbl = c.ref_tbl WHERE p.rank >= t.rank"), [])
+                                  "JOIN ferry.tracked p ON p.tbl = c.ref_tbl WHERE p.rank >= t.rank AND p.tbl <> t.tbl"), [])
 
     def test_new_tenant_has_its_roles_and_permissions(self):
         self.assertEqual([row[0] for row in self.sql("SELECT code FROM identity.roles WHERE tenant_id = %s ORDER BY 1", self.t)],
-                         ["admin", "inventory_mgr", "sales_exec"])
-        self.assertEqual(self.value("SELECT count(*) FROM identity.role_permissions WHERE tenant_id = %s", self.t), 15)
+                         ["admin", "device", "inventory_mgr", "sales_exec"])
+        # What the source gives to each of its three.
+        self.assertEqual(self.value("SELECT count(*) FROM identity.role_permissions p JOIN identity.roles r "
+                                    "ON r.tenant_id = p.tenant_id AND r.id = p.role_id WHERE p.tenant_id = %s AND r.code <> 'device' "
+                                    "AND permission = ANY ('{leads.view,leads.create,deals.view,inventory.view,reports.view}')",
+                                    self.t), 15)
         self.refused("23505", "SELECT identity.create_tenant('x', 'acme')")
         self.refused("23514", "SELECT identity.create_tenant('x', 'y', '%s')" % NOBODY)
 
@@ -46,7 +97,7 @@ class Model(HubCase):
         made = run(conn, "SELECT identity.create_tenant('New', 'new')")[0][0]
         self.assertEqual(run(conn, "SELECT current_setting('app.tenant_id')"), [("",)])
         conn.commit()
-        self.assertEqual(self.value("SELECT count(*) FROM identity.roles WHERE tenant_id = %s", made), 3)
+        self.assertEqual(self.value("SELECT count(*) FROM identity.roles WHERE tenant_id = %s", made), 4)
         self.refused("42501", "SELECT identity.create_tenant('New', 'new2')", conn=self.conn("ferry_hub"))
 
     def test_global_codes_are_seeded_under_the_reserved_tenant(self):

@@ -207,8 +207,8 @@ class Positions(HubCase):
         self.sql("UPDATE crm.companies SET city = 'x' WHERE id = %s", b)
         high = self.head(self.t)
         self.sql("UPDATE crm.companies SET city = 'y' WHERE id = %s", a)
-        self.assertEqual(self.changed(self.t, low, high), {("companies", "tenant"): {b}})
-        self.assertEqual(self.changed(self.t, low), {("companies", "tenant"): {a, b}})
+        self.assertEqual(self.changed(self.t, low, high), {("companies", "tenant/contacts.view"): {b}})
+        self.assertEqual(self.changed(self.t, low), {("companies", "tenant/contacts.view"): {a, b}})
 
     def test_changed_after_pruning_is_answered_from_the_versions(self):
         project = self.project(self.t)
@@ -221,8 +221,8 @@ class Positions(HubCase):
         self.value("SELECT ferry.prune_changes(%s, %s)", self.t, self.head(self.t))
         self.assertEqual(self.value("SELECT count(*) FROM ferry.change WHERE tenant_id = %s", self.t), 0)
         self.assertEqual(self.changed(self.t, low), wanted)
-        self.assertEqual(wanted, {("companies", "tenant"): {a}, ("projects", "tenant"): {other},
-                                  ("units", "project:%s" % project): {unit}, ("units", "project:%s" % other): {unit}})
+        self.assertEqual(wanted, {("companies", "tenant/contacts.view"): {a}, ("projects", "tenant"): {other},
+                                  ("units", "project:%s/inventory.view" % project): {unit}, ("units", "project:%s/inventory.view" % other): {unit}})
 
     def test_tombstones_are_pruned_up_to_a_position(self):
         a, b = (self.value(ADD + " RETURNING id", self.t) for _ in range(2))

@@ -12,6 +12,8 @@ class Scopes(HubCase):
     def setUp(self):
         super().setUp()
         self.t = self.tenant()
+        # Scopes by themselves; test_permissions has what permissions make of them.
+        self.sql("SELECT ferry.permit(t.relid, 'read', NULL) FROM ferry.tracked t WHERE t.nsp = 'inventory' AND t.read_permission <> ''")
         self.p, self.q = self.project(self.t, "Palm"), self.project(self.t, "Lake")
 
     def component(self, unit):

@@ -472,6 +472,16 @@ class SiteCase(unittest.TestCase):
 
 def scope_expression(cur, table):
     """SQL for the scope of row r of a tracked table, and its joins, from foreign keys and the model alone."""
+    expression, joins = root_expression(cur, table)
+    if table["read_permission"]:
+        expression = "(%s) || '/%s'" % (expression, table["read_permission"])
+    if table["archives"]:
+        expression = "(%s) || CASE WHEN r.deleted_at IS NULL THEN '' ELSE '+archived' END" % expression
+    return expression, joins
+
+
+def root_expression(cur, table):
+    """The same without permission and archive."""
     word, colon, path = table["scope"].partition(":")
     if not colon:
         if word == "global":
@@ -534,8 +544,8 @@ def dicts(cur, text):
 
 def catalogue(cur):
     """[(table, columns)] of everything that devices get, as dicts."""
-    tables = dicts(cur, "SELECT tbl, relid::regclass::text AS relid, replica_name, key_col, tenant_col, scope "
-                        "FROM ferry.tracked ORDER BY rank, tbl")
+    tables = dicts(cur, "SELECT tbl, relid::regclass::text AS relid, replica_name, key_col, tenant_col, scope, "
+                        "read_permission, archives FROM ferry.tracked ORDER BY rank, tbl")
     columns = dicts(cur, "SELECT tbl, num, name, kind FROM ferry.tracked_column ORDER BY tbl, num")
     return [(t, [c for c in columns if c["tbl"] == t["tbl"]]) for t in tables]
 
@@ -572,7 +582,7 @@ def differences(db, agent, limit=20):
         cur = conn.cursor()
         replica.execute("BEGIN")  # one snapshot of each side
         cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cur.execute("SELECT scope FROM ferry.device_scope WHERE device_id = %s", (agent.id,))
+        cur.execute("SELECT scope FROM ferry.held_scope WHERE device_id = %s AND reads", (agent.id,))
         scopes = [row[0] for row in cur.fetchall()]
         assert scopes, "the device %s holds no scope" % agent.id
         for table, columns in catalogue(cur):
