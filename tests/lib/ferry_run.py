@@ -197,7 +197,9 @@ class Hub(Program):
         self.device_port, self.enrol_port = free_port(), free_port()
         super().__init__(folder, dict(HUB_SETTINGS, **{
             "database": db.dsn("ferry_hub"), "admin_database": db.dsn("postgres"),
-            "device.port": self.device_port, "enrol.port": self.enrol_port}, **(settings or {})), linger)
+            "device.port": self.device_port, "enrol.port": self.enrol_port,
+            "sql_dir": ferry_pg.SQL},  # the build folder may lie anywhere
+            **(settings or {})), linger)
 
     def start(self, env=None, seconds=30):
         """Starts it and waits until devices may come."""

@@ -6,9 +6,12 @@ printed is read back from the databases, and checked; exit code 0 means all of i
 was as it must be.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -52,11 +55,23 @@ class Office:
     """PostgreSQL, the hub, and plain psql."""
 
     def __init__(self):
-        # A unix socket's path must be short, and its folder open to the server's user.
-        folder = os.path.join("/tmp", "ferry-demo-%d" % os.getuid())
+        # A unix socket's path must be short, and its folder open to the server's user. Each
+        # checkout has its own, so that the demos of two don't meet.
+        folder = os.path.join("/tmp", "ferry-demo-%d-%s" % (os.getuid(), hashlib.sha256(STATE.encode()).hexdigest()[:8]))
+        ferry_pg.stop_folder(folder)  # of a demo that was killed
         shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
+        try:
+            os.makedirs(folder)
+        except OSError as e:
+            raise Problem("the folder of the demo's PostgreSQL is in the way: %s; remove it" % e) from e
         self.cluster = ferry_pg.Cluster(fsync=True, folder=folder)
+        try:
+            self.prepare()
+        except BaseException:
+            self.cluster.stop()
+            raise
+
+    def prepare(self):
         database = ferry_pg.Database(self.cluster, "ferry")
         connection = self.cluster.connect()
         connection.autocommit = True
@@ -332,8 +347,9 @@ It is left running. Play on:
   psql -h %(pg)s -U postgres ferry -c "SELECT code, status FROM inventory.units WHERE code = 'A-0201'"
   %(agent)s
   %(hub)s
-Stop it with: tools/demo --stop""" % {"a": a.replica, "b": b.replica, "pg": office.cluster.socket,
-                                      "agent": " ".join(a.command("status")), "hub": " ".join(office.hub.command("status"))})
+Stop it with: tools/demo --stop""" % {
+        "a": shlex.quote(a.replica), "b": shlex.quote(b.replica), "pg": office.cluster.socket,
+        "agent": shlex.join(a.command("status")), "hub": shlex.join(office.hub.command("status"))})
 
 
 def stop_kept():
@@ -356,15 +372,40 @@ def stop_kept():
     return True
 
 
+@contextlib.contextmanager
+def alone():
+    """One demo at a time in a checkout: they share its state folder."""
+    os.makedirs(os.path.dirname(STATE), exist_ok=True)
+    with open(STATE + ".lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise Problem("another demo of this checkout is being played; wait until it has ended") from e
+        yield
+
+
+def end(*_):
+    """SIGTERM ends the demo as Ctrl-C does: everything is stopped first."""
+    raise KeyboardInterrupt
+
+
 def main():
+    signal.signal(signal.SIGTERM, end)
     try:
-        if sys.argv[1:] == ["--stop"]:
-            say("stopped" if stop_kept() else "nothing is left running")
-        else:
-            play(keep="--keep" in sys.argv[1:])
+        with alone():
+            return command()
     except Problem as e:
         say("\ndemo: %s" % e)
-        return 1
+    except KeyboardInterrupt:
+        say("\ndemo: ended before its end; everything is stopped")
+    return 1
+
+
+def command():
+    if sys.argv[1:] == ["--stop"]:
+        say("stopped" if stop_kept() else "nothing is left running")
+    else:
+        play(keep="--keep" in sys.argv[1:])
     return 0
 
 
