@@ -97,6 +97,29 @@ static const struct cli_option webhook_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option conflict_options[] = {
+	{"tenant", "TENANT", "only of this tenant (slug or uuid)"},
+	{"device", "DEVICE", "only of this device (name or uuid)"},
+	{"table", "TABLE", "only of this table"},
+	{"all", NULL, "also those that are resolved"},
+	{"limit", "N", "the newest so many (default 200)"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option resolve_options[] = {
+	{"take", "SIDE", "device, hub, null, or value, with the value as a second argument (required)"},
+	{"by", "NAME", "who chose (default: the role at the database)"},
+	{"dry-run", NULL, "only say what would be done"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option rejected_options[] = {
+	{"tenant", "TENANT", "only of this tenant (slug or uuid)"},
+	{"device", "DEVICE", "only of this device (name or uuid)"},
+	{"limit", "N", "the newest so many (default 200)"},
+	{NULL, NULL, NULL},
+};
+
 const struct cli_command hub_commands[] = {
 	{"serve", "", 0, 0, "run the hub",
 	 "Makes the CA and the server's certificate at the first start. Refuses to start on a\n"
@@ -142,6 +165,22 @@ const struct cli_command hub_commands[] = {
 	 "One that was cut short is finished first. The old keys stay in the file: backups need them.",
 	 "ferry-hub secret rotate --dry-run", status_options, cli_secret_rotate},
 	{"secret check", "", 0, 0, "see whether every secret opens", NULL, "ferry-hub secret check --json", NULL, cli_secret_check},
+	{"conflict list", "", 0, 0, "edits of one value that had not seen each other", NULL,
+	 "ferry-hub conflict list --tenant acme --table units", conflict_options, cli_conflict_list},
+	{"conflict show", "<id>", 1, 1, "a conflict, and the row as it stands", NULL,
+	 "ferry-hub conflict show 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001", NULL, cli_conflict_show},
+	{"conflict resolve", "<id> [value]", 1, 2, "choose a side of a conflict, or another value",
+	 "What is chosen is written as SQL at the hub and goes to every device; who chose, and\n"
+	 "when, stays with the conflict. A row that a deletion took comes back whole.",
+	 "ferry-hub conflict resolve 0190a1b2-... --take value 'sea view' --by ann", resolve_options, cli_conflict_resolve},
+	{"rejected list", "", 0, 0, "change-sets that were refused", NULL, "ferry-hub rejected list --tenant acme", rejected_options,
+	 cli_rejected_list},
+	{"rejected show", "<id>", 1, 1, "a refused change-set in words, and the hub's rows", NULL,
+	 "ferry-hub rejected show 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001/17", NULL, cli_rejected_show},
+	{"rejected requeue", "<id>", 1, 1, "merge a refused change-set again, as it came",
+	 "Once what it was refused for is put right. It takes effect at most once, also when this\n"
+	 "is cut short and tried again. Ends with 1 when it is refused again, and says why.",
+	 "ferry-hub rejected requeue 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001/17", status_options, cli_rejected_requeue},
 	{"flags", "[name]", 0, 1, "which feature flags are on for a tenant or one of its users",
 	 "The same answer as ferry-agent flags gives on a device: both ask one function.",
 	 "ferry-hub flags --tenant acme --user ann@acme.com", flag_options, cli_flags},

@@ -224,7 +224,8 @@ static bool batch_list(struct batch *b)
 	if (b->sets == NULL)
 		return false;
 	for (uint32_t i = 0; i < b->count; i++)
-		b->sets[i] = (struct merge_item){b->items[i]->device, b->items[i]->number, b->items[i]->set};
+		b->sets[i] = (struct merge_item){.device = b->items[i]->device, .number = b->items[i]->number,
+						 .set = b->items[i]->set};
 	return true;
 }
 

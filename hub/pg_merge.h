@@ -55,6 +55,7 @@ struct merge_entry { /* an item of the run */
 	enum verdict verdict;
 	int code;
 	const char *sentence;
+	const char *constraint; /* that refused it, or NULL */
 	int64_t position; /* of a repeated one */
 };
 

@@ -26,6 +26,7 @@ void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_fa
 
 	pg_sentence_of_failure(f, &why);
 	pg_run_reject(m, e, pg_code_of_failure(f), why.text);
+	e->constraint = f->constraint[0] ? answer_text(m, f->constraint) : NULL;
 	e->device->failed = true;
 }
 
@@ -303,6 +304,11 @@ static void read_repeated(struct merge_op *m)
 		if (!e || e->state != ITEM_REPEATED)
 			continue;
 		e->verdict = verdict_from_name(pg_text(b, m->settled_call, row, 2));
+		if (e->item->again && e->verdict == VERDICT_REJECTED) {
+			e->state = ITEM_WAITING; /* the device's lock keeps others from doing the same */
+			e->verdict = VERDICT_ACCEPTED;
+			continue;
+		}
 		e->code = (int)pg_int(b, m->settled_call, row, 3);
 		if (!pg_is_null(b, m->settled_call, row, 4))
 			e->sentence = answer_text(m, pg_text(b, m->settled_call, row, 4));

@@ -31,7 +31,7 @@ struct verdict_lists {
 	struct uuid *devices;
 	int64_t *numbers;
 	int32_t *codes;
-	const char **verdicts, **sentences;
+	const char **verdicts, **sentences, **constraints;
 	uint32_t count;
 };
 
@@ -43,8 +43,9 @@ static bool list_verdicts(struct merge_op *m, bool rejected_only, struct verdict
 				    .numbers = arena_array(a, m->entry_count, sizeof(int64_t)),
 				    .codes = arena_array(a, m->entry_count, sizeof(int32_t)),
 				    .verdicts = arena_array(a, m->entry_count, sizeof(char *)),
-				    .sentences = arena_array(a, m->entry_count, sizeof(char *))};
-	if (!l->devices || !l->numbers || !l->codes || !l->verdicts || !l->sentences)
+				    .sentences = arena_array(a, m->entry_count, sizeof(char *)),
+				    .constraints = arena_array(a, m->entry_count, sizeof(char *))};
+	if (!l->devices || !l->numbers || !l->codes || !l->verdicts || !l->sentences || !l->constraints)
 		return false;
 	for (uint32_t i = 0; i < m->entry_count; i++) {
 		const struct merge_entry *e = &m->entries[i];
@@ -55,6 +56,7 @@ static bool list_verdicts(struct merge_op *m, bool rejected_only, struct verdict
 		l->numbers[l->count] = e->item->number;
 		l->codes[l->count] = e->code;
 		l->verdicts[l->count] = verdict_name(e->verdict);
+		l->constraints[l->count] = e->constraint;
 		l->sentences[l->count++] = e->sentence;
 	}
 	return true;
@@ -67,10 +69,11 @@ static bool settle_verdicts(struct merge_op *m)
 
 	if (!list_verdicts(m, false, &l))
 		return false;
-	pg_call(b, "INSERT INTO ferry.settled (tenant_id, tx, device_id, number, verdict, code, sentence) "
-		   "SELECT $1, $2, u.device, u.number, u.verdict, nullif(u.code, 0), u.sentence "
-		   "FROM unnest($3::uuid[], $4::bigint[], $5::text[], $6::int[], $7::text[]) "
-		   "AS u(device, number, verdict, code, sentence)");
+	pg_call(b, "INSERT INTO ferry.settled (tenant_id, tx, device_id, number, verdict, code, sentence, detail) "
+		   "SELECT $1, $2, u.device, u.number, u.verdict, nullif(u.code, 0), u.sentence, "
+		   "CASE WHEN u.rule IS NOT NULL THEN jsonb_build_object('constraint', u.rule) END "
+		   "FROM unnest($3::uuid[], $4::bigint[], $5::text[], $6::int[], $7::text[], $8::text[]) "
+		   "AS u(device, number, verdict, code, sentence, rule)");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_int8(b, m->tx);
 	pg_arg_uuids(b, l.devices, l.count);
@@ -78,7 +81,26 @@ static bool settle_verdicts(struct merge_op *m)
 	pg_arg_texts(b, l.verdicts, l.count);
 	pg_arg_int4s(b, l.codes, l.count);
 	pg_arg_texts(b, l.sentences, l.count);
+	pg_arg_texts(b, l.constraints, l.count);
 	return true;
+}
+
+/* One that is judged anew gets its verdict in the place of the former one. */
+static void forget_former(struct merge_op *m)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	for (uint32_t i = 0; i < m->entry_count; i++) {
+		const struct merge_item *item = m->entries[i].item;
+
+		if (!item->again || !settles(&m->entries[i]))
+			continue;
+		pg_call(b, "WITH gone AS (DELETE FROM ferry.rejected WHERE tenant_id = $1 AND device_id = $2 AND number = $3) "
+			   "DELETE FROM ferry.settled WHERE tenant_id = $1 AND device_id = $2 AND number = $3");
+		pg_arg_uuid(b, &m->op.tenant);
+		pg_arg_uuid(b, &item->device);
+		pg_arg_int8(b, item->number);
+	}
 }
 
 /* ---------------------------------------------------------------- rejected */
@@ -208,7 +230,7 @@ static bool settle_devices(struct merge_op *m)
 	for (uint32_t i = 0; i < m->entry_count; i++) {
 		struct merge_device *d = m->entries[i].device;
 
-		if (settles(&m->entries[i]))
+		if (settles(&m->entries[i]) && !m->entries[i].item->again)
 			d->above[d->above_count++] = m->entries[i].item->number;
 	}
 	for (uint32_t i = 0; i < m->device_count; i++) {
@@ -252,6 +274,7 @@ void pg_run_settle(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 
+	forget_former(m);
 	if (!settle_verdicts(m) || !settle_rejected(m) || !settle_devices(m)) {
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;

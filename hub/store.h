@@ -43,6 +43,7 @@ struct merge_item {
 	struct uuid device;
 	int64_t number;
 	const struct change_set *set; /* NULL: read its parts from ferry.stage */
+	bool again; /* its number was settled as rejected: judged anew if that still stands */
 };
 
 struct merge_result { /* one for each item, in the order of the items */

@@ -10,7 +10,8 @@
 #include "shared/config.h"
 
 #define CONFIG_PRINT_BYTES_MAX (1u << 20)
-#define CELL_CHARS_MAX 60 /* a longer cell is cut in a table, never in JSON */
+#define CELL_CHARS_MAX 60   /* a longer cell is cut in a table, never in JSON */
+#define LINE_CHARS_MAX 2000 /* the same of a value that has a line to itself */
 
 /* Characters of valid UTF-8; json.c lets nothing else in. */
 static size_t chars(const char *text)
@@ -22,7 +23,7 @@ static size_t chars(const char *text)
 }
 
 /* Escapes control characters (C0, DEL, and C1 as UTF-8) and cuts. */
-static char *printable(const char *text)
+static char *printable(const char *text, size_t chars_max)
 {
 	size_t n = strlen(text), out = 0, shown = 0;
 	char *copy = malloc(n * 4 + 4);
@@ -31,7 +32,7 @@ static char *printable(const char *text)
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)text[i];
 		bool starts = (c & 0xc0) != 0x80;
-		if (starts && shown++ == CELL_CHARS_MAX) {
+		if (starts && shown++ == chars_max) {
 			memcpy(copy + out, "\xe2\x80\xa6", 3); /* an ellipsis */
 			out += 3;
 			break;
@@ -48,14 +49,14 @@ static char *printable(const char *text)
 	return copy;
 }
 
-static char *cell_text(const struct json *v)
+static char *cell_text(const struct json *v, size_t chars_max)
 {
 	const char *text = json_text(v);
 	if (text)
-		return printable(text);
+		return printable(text, chars_max);
 	if (json_is_null(v))
-		return printable("");
-	char *written = json_write_text(v, true), *shown = printable(written);
+		return printable("", chars_max);
+	char *written = json_write_text(v, true), *shown = printable(written, chars_max);
 	free(written);
 	return shown;
 }
@@ -96,7 +97,7 @@ static void print_table(const struct json *rows, const struct cli_column *column
 	for (size_t c = 0; c < width; c++) {
 		widest[c] = chars(title_of(&columns[c]));
 		for (size_t r = 0; r < height; r++) {
-			char *text = cell_text(json_get(json_at(rows, r), columns[c].key));
+			char *text = cell_text(json_get(json_at(rows, r), columns[c].key), CELL_CHARS_MAX);
 			cells[r * width + c] = text;
 			if (chars(text) > widest[c])
 				widest[c] = chars(text);
@@ -148,7 +149,7 @@ int cli_print_object(const struct cli *c, struct json *object, const struct cli_
 		const struct json *v = json_get(object, k->key);
 		if (json_is_null(v))
 			continue;
-		char *text = cell_text(v);
+		char *text = cell_text(v, LINE_CHARS_MAX);
 		fputs(title_of(k), stdout);
 		pad(widest - chars(title_of(k)) + 2);
 		puts(text);
