@@ -214,6 +214,8 @@ enum ferry_error replica_open(const char *path, const struct replica_options *op
 		if (r->g.error != FERRY_OK)
 			e = ferry_fail(why, r->g.error, "%s", r->g.why.text);
 	}
+	if (e == FERRY_OK)
+		e = triggers_restore(r, why);
 	if (e != FERRY_OK) {
 		replica_close(r);
 		return e;
@@ -279,6 +281,11 @@ bool replica_changed(struct replica *r)
 		return false;
 	r->data_version = version;
 	return true;
+}
+
+uint32_t replica_triggers_restored(const struct replica *r)
+{
+	return r->triggers_restored;
 }
 
 int64_t replica_commits(const struct replica *r)

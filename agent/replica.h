@@ -43,6 +43,10 @@ bool replica_changed(struct replica *r);
 /* How often this connection has written. */
 int64_t replica_commits(const struct replica *r);
 
+/* Tables whose capture triggers some program had dropped; replica_open made them anew. What was
+ * written there in between is unknown to the outbox: the full proof (`ferry-agent verify`) finds it. */
+uint32_t replica_triggers_restored(const struct replica *r);
+
 /* The schema in force; table_count 0 before the first. Borrowed until the
  * next call that may apply a state. */
 const struct schema *replica_schema(const struct replica *r);

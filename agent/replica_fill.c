@@ -1,5 +1,6 @@
 /* The fill (R15): rows are staged in tables of their own, in short
  * transactions, and take the place of the live ones in one. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/replica_internal.h"
@@ -394,19 +395,49 @@ static void move_pending(struct replica *r)
 	}
 }
 
-/* What apps made on a tracked table (indexes) stays. */
-static char *app_objects(struct replica *r)
+/* What apps made on tracked tables (indexes) stays. Each is owned, the list too. */
+struct app_objects {
+	char **sql;
+	size_t count;
+};
+
+static struct app_objects app_objects(struct replica *r)
 {
+	struct app_objects o = {0};
 	sqlite3_stmt *s = NULL;
-	char *sql = sqlite3_mprintf("");
 
 	gate_statement(&r->g, &s, "SELECT sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL "
 				  "AND name NOT GLOB 'ferry_*' AND tbl_name NOT GLOB 'ferry_*' "
 				  "AND tbl_name IN (SELECT name FROM ferry_table WHERE gen = 0)");
-	for (bool more = gate_step(&r->g, s, ""); more; more = gate_next(&r->g, s))
-		sql = sqlite3_mprintf("%z%s;\n", sql, sqlite3_column_text(s, 0));
+	for (bool more = gate_step(&r->g, s, ""); more; more = gate_next(&r->g, s)) {
+		char **bigger = realloc(o.sql, (o.count + 1) * sizeof(*o.sql));
+
+		if (bigger == NULL) {
+			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for the indexes of apps.");
+			break;
+		}
+		o.sql = bigger;
+		o.sql[o.count] = sqlite3_mprintf("%s", sqlite3_column_text(s, 0));
+		if (o.sql[o.count] != NULL)
+			o.count++;
+	}
 	gate_finalize(&s);
-	return sql;
+	return o;
+}
+
+/* One on a column that is no more cannot be made again; the others can. */
+static void app_objects_make(struct replica *r, struct app_objects *o)
+{
+	for (size_t i = 0; i < o->count; i++) {
+		if (r->g.error == FERRY_OK) {
+			gate_exec(&r->g, "SAVEPOINT app_object");
+			if (sqlite3_exec(r->g.db, o->sql[i], NULL, NULL, NULL) != SQLITE_OK)
+				gate_exec(&r->g, "ROLLBACK TO app_object");
+			gate_exec(&r->g, "RELEASE app_object");
+		}
+		sqlite3_free(o->sql[i]);
+	}
+	free(o->sql);
 }
 
 /* SQLite reads the whole schema again for every renaming, so that triggers
@@ -415,7 +446,7 @@ static void swap_tables(struct replica *r)
 {
 	const struct model *fresh = target_model(r, TARGET_FILL);
 	const struct schema_table *t = fresh->schema.tables;
-	char *kept = app_objects(r);
+	struct app_objects kept = app_objects(r);
 
 	for (uint32_t i = 0; i < r->now.schema.table_count; i++)
 		gate_execf(&r->g, "DROP TABLE \"%w\"", r->now.schema.tables[i].name);
@@ -423,14 +454,7 @@ static void swap_tables(struct replica *r)
 		gate_execf(&r->g, "ALTER TABLE \"" FILL_PREFIX "%w\" RENAME TO \"%w\"", t[i].name, t[i].name);
 	for (uint32_t i = 0; i < fresh->schema.table_count; i++)
 		triggers_create(r, &t[i]);
-	/* An index on a column that is no more cannot be made again. */
-	if (r->g.error == FERRY_OK && kept != NULL && kept[0] != '\0') {
-		gate_exec(&r->g, "SAVEPOINT app_objects");
-		if (sqlite3_exec(r->g.db, kept, NULL, NULL, NULL) != SQLITE_OK)
-			gate_exec(&r->g, "ROLLBACK TO app_objects");
-		gate_exec(&r->g, "RELEASE app_objects");
-	}
-	sqlite3_free(kept);
+	app_objects_make(r, &kept);
 }
 
 static void swap_schema(struct replica *r)

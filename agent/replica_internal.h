@@ -125,6 +125,7 @@ struct replica {
 	struct number_list removed;            /* entries of these sets go at the next rebase */
 	int64_t data_version;
 	int64_t commits; /* our own, counted */
+	uint32_t triggers_restored; /* tables whose capture was made anew when the file was opened */
 	struct uuid welcome_epoch;
 	bool stray; /* a frame spoke of a row that is not there: the sums will tell */
 };
@@ -180,6 +181,8 @@ int table_column(const struct table *t, uint16_t num); /* index, or -1 */
 void live_tables_create(struct replica *r, const struct schema *schema);
 void triggers_create(struct replica *r, const struct schema_table *t);
 void triggers_drop(struct replica *r, const struct schema_table *t);
+/* Makes the triggers of tables anew that lack some, since a program dropped them. */
+enum ferry_error triggers_restore(struct replica *r, struct ferry_why *why);
 char *table_ddl(const struct schema_table *t, const char *prefix); /* sqlite3_free */
 void log_widen(struct replica *r, const struct schema *schema);
 struct model *target_model(struct replica *r, enum target target);

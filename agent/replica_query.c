@@ -64,9 +64,11 @@ enum ferry_error replica_query(const char *path, const char *sql, bool read_only
 			go_on = row == NULL || give_row(s, row, ctx);
 			code = SQLITE_OK;
 		}
-		if (code != SQLITE_OK && code != SQLITE_DONE) {
+		if (code == SQLITE_ERROR) /* the statement's fault, not the file's */
+			gate_fail(&g, FERRY_USAGE, "The replica answers: %s", sqlite3_errmsg(g.db));
+		else if (code != SQLITE_OK && code != SQLITE_DONE) {
 			gate_fail_sqlite(&g);
-			if (g.error == FERRY_INTERNAL) /* the statement's fault, not ours */
+			if (g.error == FERRY_INTERNAL)
 				g.error = FERRY_USAGE;
 		}
 		sqlite3_finalize(s);

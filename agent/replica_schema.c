@@ -9,7 +9,7 @@
 /* Columns of one update trigger. An UPDATE of one column pays for comparing so
  * many; one of all columns writes an entry for each trigger that finds a
  * change, which the cut puts together again (REPLICA.md, Capture). */
-#define UPDATE_COLUMNS 5
+#define UPDATE_COLUMNS 5u
 
 /* ---- In memory ---- */
 
@@ -436,6 +436,53 @@ void triggers_drop(struct replica *r, const struct schema_table *t)
 		gate_exec(&r->g, names);
 	sqlite3_free(names);
 	gate_execf(&r->g, "DROP VIEW IF EXISTS \"ferry_%u_old\"", t->table);
+}
+
+static uint32_t triggers_expected(const struct schema_table *t)
+{
+	uint32_t n = 5u + (t->column_count + UPDATE_COLUMNS - 1u) / UPDATE_COLUMNS; /* note, noted, insert, key, delete */
+
+	if (!t->writable)
+		return 3;
+	for (uint32_t i = 0; i < t->column_count; i++)
+		n += t->columns[i].read_only ? 2u : 0u;
+	return n;
+}
+
+static bool triggers_whole(struct replica *r, const struct schema_table *t)
+{
+	sqlite3_stmt *s = NULL;
+	bool whole = false;
+
+	gate_statement(&r->g, &s, "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name GLOB 'ferry_[0-9]*' "
+				  "AND tbl_name IN (?1, 'ferry_' || ?2 || '_old')");
+	if (gate_step(&r->g, s, "ti", t->name, (int64_t)t->table))
+		whole = sqlite3_column_int64(s, 0) == triggers_expected(t);
+	gate_finalize(&s);
+	return whole;
+}
+
+enum ferry_error triggers_restore(struct replica *r, struct ferry_why *why)
+{
+	const struct schema *schema = &r->now.schema;
+	uint32_t whole = 0;
+	enum ferry_error e;
+
+	while (whole < schema->table_count && triggers_whole(r, &schema->tables[whole]))
+		whole++;
+	if (whole == schema->table_count)
+		return FERRY_OK;
+	e = replica_begin(r, why);
+	if (e != FERRY_OK)
+		return e;
+	for (uint32_t i = whole; i < schema->table_count; i++) {
+		if (triggers_whole(r, &schema->tables[i]))
+			continue;
+		triggers_drop(r, &schema->tables[i]);
+		triggers_create(r, &schema->tables[i]);
+		r->triggers_restored++;
+	}
+	return replica_end(r, why);
 }
 
 void live_tables_create(struct replica *r, const struct schema *schema)

@@ -434,7 +434,11 @@ static enum ferry_error open_replica(struct run *r)
 {
 	struct replica_options options = {.create = false, .full = r->settings->durable,
 					  .busy_timeout_ms = (int)(r->settings->busy_timeout_us / 1000)};
-	return replica_open(r->paths.replica, &options, &r->replica, r->why);
+	enum ferry_error e = replica_open(r->paths.replica, &options, &r->replica, r->why);
+	if (e == FERRY_OK && replica_triggers_restored(r->replica))
+		LOG(LEVEL_WARNING, &r->log, "triggers_restored", LOG_INT("tables", replica_triggers_restored(r->replica)),
+		    LOG_TEXT("why", "a program dropped capture triggers; run ferry-agent verify to see what it wrote"));
+	return e;
 }
 
 static void loop_log(void *ctx, const char *line)

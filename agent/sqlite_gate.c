@@ -16,6 +16,7 @@ static enum ferry_error map_error(int code)
 		return FERRY_NO_MEMORY;
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
+	case SQLITE_ERROR: /* our statements are right: a table, view or column was taken away */
 		return FERRY_CORRUPT;
 	case SQLITE_IOERR:
 	case SQLITE_CANTOPEN:
@@ -73,7 +74,7 @@ void gate_fail_sqlite(struct gate *g)
 	if (e == FERRY_NO_SPACE)
 		gate_fail(g, e, "The disk of the replica is full; free some space.");
 	else if (e == FERRY_CORRUPT)
-		gate_fail(g, e, "The replica is damaged (%s); keep the file, and start with a new one.",
+		gate_fail(g, e, "The replica is damaged (%s): enrol anew with --force, which puts the file aside.",
 			  sqlite3_errmsg(g->db));
 	else
 		gate_fail(g, e, "The replica answers: %s", sqlite3_errmsg(g->db));

@@ -434,13 +434,15 @@ static void R15_changed_schema_keeps_values_of_dropped_columns(void **state)
 
 	tables[1].columns = columns;
 	tables[1].column_count = 2;
-	app(f, "CREATE INDEX mine ON units(code); UPDATE units SET code = 'B', floor = 12 WHERE id = '%s'", unit(1));
+	app(f, "CREATE INDEX gone ON units(floor); CREATE INDEX mine ON units(code); "
+	       "UPDATE units SET code = 'B', floor = 12 WHERE id = '%s'", unit(1));
 	fixture_welcome(f, WELCOME_FILL);
 	assert_ok(replica_store_ops.schema(f->r, &schema, &fixture_why));
 	assert_says(f, "12", "SELECT floor FROM units WHERE id = '%s'", unit(1));
 	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
 	assert_says(f, "{\"floor\":12}", "SELECT \"values\" FROM ferry_rejected");
 	assert_says(f, "1", "SELECT count(*) FROM sqlite_schema WHERE name = 'mine'");
+	assert_says(f, "0", "SELECT count(*) FROM sqlite_schema WHERE name = 'gone'"); /* its column is */
 	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
 	assert_int_equal(hello.schema_hash, 12);
 	app(f, "INSERT INTO units(id, extra) VALUES ('%s', '{}')", unit(60));
@@ -610,6 +612,38 @@ static void no_replica_is_told_from_a_damaged_one(void **state)
 	(void)unlink(path);
 }
 
+static void R9_dropped_triggers_are_made_anew_when_the_file_is_opened(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	const struct change_set *s;
+
+	assert_int_equal(replica_triggers_restored(f->r), 0);
+	app(f, "DROP TRIGGER ferry_%u_update_0; DROP TRIGGER ferry_%u_noted", T_UNITS, T_UNITS);
+	replica_close(f->r);
+	fixture_open(f);
+	assert_int_equal(replica_triggers_restored(f->r), 1);
+	app(f, "UPDATE units SET code = 'captured' WHERE id = '%s'", unit(1));
+	s = only_set(f, &push);
+	assert_int_equal(s->blocks[0].op, ROW_UPDATE);
+	replica_close(f->r);
+	fixture_open(f);
+	assert_int_equal(replica_triggers_restored(f->r), 0);
+}
+
+static void table_of_the_replica_that_was_dropped_needs_a_person(void **state)
+{
+	struct fixture *f = *state;
+
+	bool more = false;
+
+	app(f, "DROP TABLE ferry_log");
+	assert_int_equal(replica_store_ops.cut(f->r, &more, &fixture_why), FERRY_CORRUPT);
+	assert_non_null(strstr(fixture_why.text, "ferry_log"));
+	assert_non_null(strstr(fixture_why.text, "--force"));
+	assert_int_equal(ferry_error_class(FERRY_CORRUPT), FERRY_CLASS_STOP); /* the agent ends with 5 */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -644,6 +678,8 @@ int main(void)
 		replica_test(commit_of_another_connection_is_noticed_once),
 		replica_test(frames_beyond_the_memory_bound_are_spilled_and_applied),
 		replica_test(no_replica_is_told_from_a_damaged_one),
+		replica_test(R9_dropped_triggers_are_made_anew_when_the_file_is_opened),
+		replica_test(table_of_the_replica_that_was_dropped_needs_a_person),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

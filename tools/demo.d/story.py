@@ -68,8 +68,14 @@ class Office:
         try:
             self.prepare()
         except BaseException:
-            self.cluster.stop()
+            self.stop()
             raise
+
+    def stop(self):
+        """Ends PostgreSQL; of its folder only the log stays."""
+        self.cluster.stop()
+        shutil.copyfile(self.cluster.log, os.path.join(STATE, "postgresql.log"))
+        shutil.rmtree(self.cluster.folder, ignore_errors=True)
 
     def prepare(self):
         database = ferry_pg.Database(self.cluster, "ferry")
@@ -324,7 +330,7 @@ def play(keep):
 def stop_all(office, devices):
     if office:
         office.site.stop()
-        office.cluster.stop()
+        office.stop()
     for d in devices:
         d.proxy.close()
 
@@ -368,6 +374,7 @@ def stop_kept():
         if ours:
             os.kill(pid, signal.SIGTERM)
     ferry_pg.stop_folder(kept["postgres"])
+    shutil.rmtree(kept["postgres"], ignore_errors=True)
     os.unlink(path)
     return True
 
