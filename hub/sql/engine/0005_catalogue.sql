@@ -45,9 +45,6 @@ CREATE FUNCTION ferry.read_references() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    rounds int := (SELECT count(*) FROM ferry.tracked);
-    n int;
 BEGIN
     UPDATE ferry.tracked_column c SET ref_tbl = f.to_tbl
     FROM (SELECT o.tbl, o.num, min(p.tbl) AS to_tbl
@@ -60,16 +57,18 @@ BEGIN
                                 AND a.attnum = k.confkey[array_position(k.conkey, o.num::int2)])
           GROUP BY o.tbl, o.num) f
     WHERE c.tbl = f.tbl AND c.num = f.num AND c.ref_tbl IS DISTINCT FROM f.to_tbl;
-    UPDATE ferry.tracked SET rank = 0 WHERE rank <> 0;
-    LOOP
-        UPDATE ferry.tracked t SET rank = r.rank
-        FROM (SELECT c.tbl, max(p.rank) + 1 AS rank FROM ferry.tracked_column c
-              JOIN ferry.tracked p ON p.tbl = c.ref_tbl WHERE c.ref_tbl <> c.tbl GROUP BY c.tbl) r
-        WHERE t.tbl = r.tbl AND t.rank < r.rank;
-        GET DIAGNOSTICS n = ROW_COUNT;
-        rounds := rounds - 1;
-        EXIT WHEN n = 0 OR rounds < 0;
-    END LOOP;
+    -- Only ranks that change are written: a transaction that tracks many tables would
+    -- otherwise scan its own dead rows again and again.
+    WITH RECURSIVE edge AS MATERIALIZED (
+        SELECT DISTINCT c.tbl, c.ref_tbl FROM ferry.tracked_column c WHERE c.ref_tbl <> c.tbl),
+    way (tbl, rank) AS (
+        SELECT t.tbl, 0 FROM ferry.tracked t
+        UNION
+        SELECT e.tbl, w.rank + 1 FROM way w JOIN edge e ON e.ref_tbl = w.tbl
+        WHERE w.rank < (SELECT count(*) FROM ferry.tracked))
+    UPDATE ferry.tracked t SET rank = r.rank
+    FROM (SELECT w.tbl, max(w.rank) AS rank FROM way w GROUP BY w.tbl) r
+    WHERE t.tbl = r.tbl AND t.rank <> r.rank;
 END $$;
 
 CREATE FUNCTION ferry.read_scope(of_tbl int) RETURNS void

@@ -15,8 +15,8 @@
 SET LOCAL ROLE ferry_engine;
 
 ALTER TABLE ferry.tracked
-    ADD COLUMN read_permission text,
-    ADD COLUMN archives bool NOT NULL DEFAULT false,
+    ADD COLUMN read_permission text DEFAULT nullif(current_setting('ferry.plan_read', true), ''),
+    ADD COLUMN archives bool NOT NULL DEFAULT coalesce(current_setting('ferry.plan_archive', true) = 'true', false),
     ADD COLUMN guarded bool NOT NULL DEFAULT false,
     ADD COLUMN policed bool NOT NULL DEFAULT false;
 COMMENT ON COLUMN ferry.tracked.read_permission IS 'What a device''s user needs to see the rows; NULL: nothing beyond the scope';
@@ -258,7 +258,14 @@ BEGIN
         "delete" := coalesce("delete", rights || '.delete');
     END IF;
     IF NOT EXISTS (SELECT FROM ferry.tracked o WHERE o.relid = tab) THEN
+        -- The row of a new table takes them as its defaults, so that its code is generated once.
+        PERFORM set_config('ferry.plan_read', coalesce(read, ''), true), set_config('ferry.plan_archive', archive::text, true);
         PERFORM ferry.track(tab, scope, write, replica_name, exclude);
+        PERFORM set_config('ferry.plan_read', '', true), set_config('ferry.plan_archive', '', true);
+        IF archive AND NOT EXISTS (SELECT FROM ferry.tracked_column c JOIN ferry.tracked o ON o.tbl = c.tbl
+                                   WHERE o.relid = tab AND c.name = 'deleted_at') THEN
+            RAISE EXCEPTION '% has no synced column deleted_at and can''t archive rows', tab USING ERRCODE = 'undefined_column';
+        END IF;
     END IF;
     SELECT * INTO t FROM ferry.tracked o WHERE o.relid = tab;
     IF (t.scope, t.write) IS DISTINCT FROM (scope, write) THEN
