@@ -136,6 +136,8 @@ bool cli_query(const struct cli *c, const struct cli_setting *s, const char *sql
 			       s->settings.state_dir);
 	if (e == FERRY_OK)
 		e = replica_query(s->paths.replica, sql, true, take_row, rows, &why);
+	if (e == FERRY_USAGE) /* the statement is ours: what it reads was taken away */
+		e = FERRY_CORRUPT;
 	if (e == FERRY_OK) {
 		*out_rows = rows;
 		return true;
@@ -143,6 +145,9 @@ bool cli_query(const struct cli *c, const struct cli_setting *s, const char *sql
 	json_release(rows);
 	*out_exit = cli_fail(c, e, why.text,
 			     e == FERRY_NOT_ENROLLED ? "Run ferry-agent enrol with a token, or name the folder with --state-dir"
+			     : e == FERRY_CORRUPT    ? "Enrol anew with --force, which puts the file aside"
 						     : NULL);
+	if (e == FERRY_CORRUPT)
+		*out_exit = CLI_PERSON;
 	return false;
 }

@@ -38,6 +38,13 @@ static const char *todo_of(enum ferry_error e)
 	}
 }
 
+static int failed(const struct cli *c, enum ferry_error e, const struct ferry_why *why)
+{
+	int exit_code = cli_fail(c, e, why->text, todo_of(e));
+	/* A service that is started again would find the same damaged file. */
+	return e == FERRY_CORRUPT ? CLI_PERSON : exit_code;
+}
+
 int cli_run(struct cli *c)
 {
 	struct cli_setting s;
@@ -48,7 +55,7 @@ int cli_run(struct cli *c)
 		log_open("ferry-agent", (enum log_level)s.settings.log_level);
 		enum ferry_error e = agent_run(&s.settings, &options, NULL, &why);
 		if (e != FERRY_OK)
-			exit_code = cli_fail(c, e, why.text, todo_of(e));
+			exit_code = failed(c, e, &why);
 	}
 	cli_setting_deinit(&s);
 	return exit_code;
@@ -109,7 +116,7 @@ int cli_sync(struct cli *c)
 		enum ferry_error e = agent_run(&s.settings, &options, &report, &why);
 		if (shown)
 			fputs("\r\033[K", stderr);
-		exit_code = e == FERRY_OK ? report_sync(c, &report) : cli_fail(c, e, why.text, todo_of(e));
+		exit_code = e == FERRY_OK ? report_sync(c, &report) : failed(c, e, &why);
 	}
 	cli_setting_deinit(&s);
 	return exit_code;

@@ -223,6 +223,20 @@ class WithHub(ferry_run.SiteCase):
         done = a.run("enrol", self.hub.token(self.tenant, "again"), "--force")
         self.assertEqual(done.returncode, 1, done.stderr)
 
+    def test_replica_whose_tables_were_dropped_ends_with_5_and_starts_anew_with_force(self):
+        a = self.device("a", start=False)
+        a.sync()
+        a.sql("DROP TABLE ferry_log")
+        for command in ("status", "run"):
+            done = a.run(command)
+            self.assertEqual(done.returncode, 5, done.stderr)
+            self.assertIn("no such table: ", done.stderr)
+            self.assertIn("--force", done.stderr)
+            self.assertIn("[CORRUPT]", done.stderr)
+        a.enrol(self.hub.token(self.tenant, "again", ["project:" + self.project]), "--force")
+        a.sync()
+        self.assertEqual(a.run("verify").returncode, 0)
+
     def test_enrolling_again_needs_force_and_keeps_the_old_replica(self):
         unit = self.new_unit()
         a = self.device("a")
