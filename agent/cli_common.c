@@ -35,6 +35,22 @@ static const struct cli_option sql_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option barrier_options[] = {
+	{"timeout", "SECONDS", "give up after so long (default 60)"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option dry_options[] = {
+	{"dry-run", NULL, "only say what would be done"},
+	{NULL, NULL, NULL},
+};
+
+static const struct cli_option retry_options[] = {
+	{"set", "COLUMN=VALUE", "write another value instead of the refused one; may be repeated"},
+	{"dry-run", NULL, "only say what would be done"},
+	{NULL, NULL, NULL},
+};
+
 static const struct cli_option flag_options[] = {
 	{"user", "UUID", "ask for this user instead of this device's"},
 	FLAG_OPTIONS,
@@ -52,12 +68,32 @@ const struct cli_command agent_commands[] = {
 	 "Ends with 0 when all local changes are settled and the hub's are here, with 4 when\n"
 	 "the hub cannot be reached.",
 	 "ferry-agent sync --wait 30", sync_options, cli_sync},
+	{"barrier", "", 0, 0, "wait until the hub has confirmed all that is committed now",
+	 "Asks the agent that runs. Ends with 1 when something was refused meanwhile, with 4 when the\n"
+	 "time is over or no agent runs.",
+	 "ferry-agent barrier --timeout 30", barrier_options, cli_barrier},
 	{"status", "", 0, 0, "where this device stands; also while the agent runs", NULL, "ferry-agent status --json", NULL,
 	 cli_status},
 	{"outbox", "", 0, 0, "local changes the hub has not confirmed", NULL, "ferry-agent outbox", NULL, cli_outbox},
 	{"conflicts", "", 0, 0, "edits of one value that had not seen each other", NULL, "ferry-agent conflicts --json",
 	 NULL, cli_conflicts},
 	{"rejected", "", 0, 0, "changes the hub refused, with the reason", NULL, "ferry-agent rejected", NULL, cli_rejected},
+	{"conflicts show", "<id>", 1, 1, "a conflict, and the row as it stands", NULL, "ferry-agent conflicts show 3", NULL,
+	 cli_conflicts_show},
+	{"conflicts put-back", "<id>", 1, 1, "write my value again, as a new edit that has seen the other", NULL,
+	 "ferry-agent conflicts put-back 3", dry_options, cli_conflicts_put_back},
+	{"conflicts take-theirs", "<id>", 1, 1, "write the value that mine met", NULL, "ferry-agent conflicts take-theirs 3",
+	 dry_options, cli_conflicts_take_theirs},
+	{"conflicts dismiss", "<id>", 1, 1, "leave what stands, and forget the conflict", NULL, "ferry-agent conflicts dismiss 3",
+	 dry_options, cli_conflicts_dismiss},
+	{"rejected show", "<number>", 1, 1, "a refused change-set with its values, and the rows as they stand", NULL,
+	 "ferry-agent rejected show 17", NULL, cli_rejected_show},
+	{"rejected retry", "<number>", 1, 1, "write the refused values again, all in one transaction",
+	 "As new edits on the rows as they stand now. Put right first what the sentence says,\n"
+	 "here with --set, or in SQL by an UPDATE of ferry_rejected.",
+	 "ferry-agent rejected retry 17 --set code=A-1204", retry_options, cli_rejected_retry},
+	{"rejected discard", "<number>", 1, 1, "give the refused values up", NULL, "ferry-agent rejected discard 17", dry_options,
+	 cli_rejected_discard},
 	{"flags", "[name]", 0, 1, "which feature flags are on here; also offline",
 	 "The same answer as the hub's: both ask one function.", "ferry-agent flags new-map --json", flag_options, cli_flags},
 	{"sql", "[statement]", 0, 1, "run SQL on the replica, as any app would",

@@ -36,7 +36,7 @@ int cli_outbox(struct cli *c)
 int cli_conflicts(struct cli *c)
 {
 	static const struct cli_column columns[] = {
-		{"at", NULL},	  {"table", NULL},	  {"key", NULL},	{"column", NULL},
+		{"id", NULL},	  {"at", NULL},	  {"table", NULL},	  {"key", NULL},	{"column", NULL},
 		{"kind", NULL},	  {"device_value", NULL}, {"hub_value", NULL}, {"winner", NULL},
 		{"other_device", "other device"},
 		{NULL, NULL}};
@@ -45,7 +45,7 @@ int cli_conflicts(struct cli *c)
 
 int cli_rejected(struct cli *c)
 {
-	static const struct cli_column columns[] = {{"number", "change-set"}, {"at", NULL},  {"name", "code"},
+	static const struct cli_column columns[] = {{"number", "change-set"}, {"at", NULL},  {"name", "code"}, {"blocked_by", "blocked by"},
 						    {"sentence", NULL},	      {"table", NULL}, {"key", NULL},
 						    {"op", NULL},	      {"values", NULL}, {NULL, NULL}};
 	return list(c, "SELECT * FROM ferry_rejected ORDER BY id", columns, "Nothing was refused.");

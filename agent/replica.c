@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -107,7 +107,66 @@ enum ferry_error replica_end(struct replica *r, struct ferry_why *why)
 	r->commits++;
 	if (e != FERRY_OK)
 		reload(r);
+	if (r->news != NULL)
+		r->news->end(r->news_ctx, e == FERRY_OK, r->st.position);
 	return e;
+}
+
+/* ---- Watching ---- */
+
+void replica_watch(struct replica *r, const struct replica_news *news, void *ctx)
+{
+	r->news = news;
+	r->news_ctx = ctx;
+}
+
+/* These read outside of any transaction: a failure says "not yet". */
+static bool read_row(struct replica *r, enum query which, int64_t given, int64_t *out_first, int64_t *out_second)
+{
+	sqlite3_stmt *s = q(r, which);
+	bool found = false;
+
+	if (s == NULL)
+		return false;
+	if (sqlite3_bind_parameter_count(s) > 0)
+		sqlite3_bind_int64(s, 1, given);
+	if (sqlite3_step(s) == SQLITE_ROW) {
+		found = true;
+		*out_first = sqlite3_column_int64(s, 0);
+		if (sqlite3_column_count(s) > 1)
+			*out_second = sqlite3_column_int64(s, 1);
+	}
+	sqlite3_reset(s);
+	return found;
+}
+
+void replica_mark(struct replica *r, int64_t *out_mark, int64_t *out_refused)
+{
+	*out_mark = INT64_MAX;
+	*out_refused = 0;
+	(void)read_row(r, Q_WATCH_MARK, 0, out_mark, out_refused);
+}
+
+bool replica_confirmed(struct replica *r, int64_t mark)
+{
+	sqlite3_stmt *s = q(r, Q_WATCH_LEFT);
+	int code;
+
+	if (s == NULL)
+		return false;
+	sqlite3_bind_int64(s, 1, mark);
+	code = sqlite3_step(s);
+	sqlite3_reset(s);
+	return code == SQLITE_DONE;
+}
+
+void replica_refused_since(struct replica *r, int64_t refused, int64_t *out_count, int64_t *out_position)
+{
+	int64_t none = 0;
+
+	*out_count = 0;
+	(void)read_row(r, Q_WATCH_REFUSED, refused, out_count, &none);
+	*out_position = r->st.position;
 }
 
 /* ---- Open ---- */
@@ -148,7 +207,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_fail(&r->g, FERRY_CORRUPT, "%s has a layout that this version does not know.", path);
 		return;
 	}
-	gate_exec(&r->g, replica_upgrade_2);
+	if (version < 2)
+		gate_exec(&r->g, replica_upgrade_2);
+	gate_exec(&r->g, replica_upgrade_3);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 

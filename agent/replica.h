@@ -47,6 +47,42 @@ int64_t replica_commits(const struct replica *r);
  * written there in between is unknown to the outbox: the full proof (`ferry-agent verify`) finds it. */
 uint32_t replica_triggers_restored(const struct replica *r);
 
+/* ---- for those who watch (agent/local_news.h) ---- */
+
+struct replica_verdict {
+	int64_t number;
+	int verdict; /* enum verdict */
+	int code;    /* 0: none */
+	const char *sentence;
+	bool again;  /* refused joined, and offered again in parts: no last word */
+};
+
+struct replica_conflict {
+	int64_t number;
+	const char *table, *key, *column; /* column NULL: the row */
+	bool device_won;
+};
+
+/* What a transaction of this connection does to what apps see. The first four
+ * come within it, `end` when it stands or has failed, also for one that did
+ * nothing of the kind. Texts are borrowed; no call may use the replica but
+ * from `end`. */
+struct replica_news {
+	void (*row)(void *ctx, const char *table, const char *key);
+	void (*filled)(void *ctx); /* all tables were replaced */
+	void (*settled)(void *ctx, const struct replica_verdict *v);
+	void (*conflict)(void *ctx, const struct replica_conflict *c);
+	void (*end)(void *ctx, bool committed, int64_t position);
+};
+void replica_watch(struct replica *r, const struct replica_news *news, void *ctx); /* borrowed; NULL: nobody */
+
+/* A mark behind everything that is committed now, and the last refusal. */
+void replica_mark(struct replica *r, int64_t *out_mark, int64_t *out_refused);
+/* Is every edit up to the mark settled at the hub, and its verdict applied? */
+bool replica_confirmed(struct replica *r, int64_t mark);
+/* Change-sets refused after such a refusal; and where the replica stands. */
+void replica_refused_since(struct replica *r, int64_t refused, int64_t *out_count, int64_t *out_position);
+
 /* The schema in force; table_count 0 before the first. Borrowed until the
  * next call that may apply a state. */
 const struct schema *replica_schema(const struct replica *r);

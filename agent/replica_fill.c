@@ -475,6 +475,8 @@ static void swap_schema(struct replica *r)
  * the freeing of the old tables' pages, not for the rows filled. */
 void fill_swap(struct replica *r)
 {
+	if (r->news != NULL)
+		r->news->filled(r->news_ctx);
 	move_pending(r);
 	for (uint32_t i = 0; i < r->now.schema.table_count; i++)
 		triggers_drop(r, &r->now.schema.tables[i]);

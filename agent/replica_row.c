@@ -202,6 +202,8 @@ void row_write(struct replica *r, enum target target, struct table *t, const cha
 
 	if (r->g.error != FERRY_OK)
 		return;
+	if (r->news != NULL && target == TARGET_LIVE && (before->present || after->present))
+		r->news->row(r->news_ctx, t->t->name, key);
 	if (!before->present && after->present) {
 		run_row(r, row_statement(r, target, t, ROW_INSERT_ONE), t, key, after, t->all);
 	} else if (before->present && !after->present) {

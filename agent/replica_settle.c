@@ -65,6 +65,22 @@ static void append_json(sqlite3_str *s, const struct cell *c)
 	}
 }
 
+/* R6: which refused one it builds on; 0: none that is known. */
+static int64_t blocked_by(struct replica *r, const struct set *set, int code)
+{
+	for (uint32_t i = set->depends_count; code == FERRY_DEPENDS && i > 0; i--) {
+		sqlite3_stmt *s = q(r, Q_REJECT_OF);
+
+		if (gate_step(&r->g, s, "i", set->depends[i - 1])) {
+			int64_t number = sqlite3_column_int64(s, 0);
+
+			sqlite3_reset(s); /* a statement under way would keep the snapshot beyond the commit */
+			return number;
+		}
+	}
+	return 0;
+}
+
 void reject_row(struct replica *r, const struct set *set, int code, const char *sentence, struct table *t,
 		const char *key, const struct entry *e, uint64_t mask)
 {
@@ -89,8 +105,9 @@ void reject_row(struct replica *r, const struct set *set, int code, const char *
 	if (json == NULL)
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a refused row.");
 	else
-		gate_run(&r->g, q(r, Q_REJECT_ADD), "iitttttttt", set->origin != 0 ? set->origin : set->number, (int64_t)code,
-			 ferry_error_name(code), sentence, now, set->note, t->t->name, key, ops[e->op & OP_MASK], json);
+		gate_run(&r->g, q(r, Q_REJECT_ADD), "iittttttttii", set->origin != 0 ? set->origin : set->number, (int64_t)code,
+			 ferry_error_name(code), sentence, now, set->note, t->t->name, key, ops[e->op & OP_MASK], json, set->number,
+			 blocked_by(r, set, code));
 	sqlite3_free(json);
 }
 
@@ -284,6 +301,13 @@ static bool waits_for_split(struct replica *r, const struct set *set)
 	return any;
 }
 
+/* again: it is offered again, so this is no last word. */
+static void tell(struct replica *r, const struct settled *v, bool again)
+{
+	if (r->news != NULL)
+		r->news->settled(r->news_ctx, &(struct replica_verdict){v->number, (int)v->verdict, v->code, v->sentence, again});
+}
+
 static void refuse(struct replica *r, const struct settled *v, const struct set *set)
 {
 	const char *sentence = v->sentence != NULL ? v->sentence : ferry_error_text(v->code);
@@ -291,10 +315,14 @@ static void refuse(struct replica *r, const struct settled *v, const struct set 
 
 	if (v->code == FERRY_DEPENDS && waits_for_split(r, set)) {
 		offer_whole(r, set);
+		tell(r, v, true);
 		return;
 	}
-	if (split(r, set))
+	if (split(r, set)) {
+		tell(r, v, true);
 		return;
+	}
+	tell(r, v, false);
 	if (set->origin != 0)
 		whole = sqlite3_mprintf("%s (Part of change-set %lld, which was refused whole and offered again in parts.)",
 					sentence, (long long)set->origin);
@@ -325,6 +353,9 @@ static void keep_conflict(struct replica *r, int64_t number, const struct confli
 		 (unsigned)c->kind < 4 ? kinds[c->kind] : "", c->device_won ? "device" : "hub", t->t->name, key,
 		 column < 0 ? NULL : t->t->columns[column].name, &device, &hub,
 		 uuid_is_zero(&c->other) ? NULL : other);
+	if (r->news != NULL)
+		r->news->conflict(r->news_ctx, &(struct replica_conflict){number, t->t->name, key,
+				  column < 0 ? NULL : t->t->columns[column].name, c->device_won});
 }
 
 /* ---- All verdicts of a commit ---- */
@@ -350,8 +381,14 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 	struct set set;
 
 	arena_reset(&r->work);
-	if (v->verdict == VERDICT_PARKED || !set_find(r, v->number, &set) || set.state != SET_READY)
+	if (v->verdict == VERDICT_PARKED)
 		return;
+	if (!set_find(r, v->number, &set) || set.state != SET_READY) {
+		/* Not in the outbox any more: it was refused, and the hub has merged it after all. */
+		if (v->verdict != VERDICT_REJECTED)
+			gate_run(&r->g, q(r, Q_REJECT_LIFTED), "i", v->number);
+		return;
+	}
 	report->settled++;
 	for (uint32_t i = 0; i < v->conflict_count; i++) {
 		keep_conflict(r, v->number, &v->conflicts[i]);
@@ -360,9 +397,11 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 	if (v->verdict == VERDICT_REJECTED) {
 		report->rejected++;
 		refuse(r, v, &set);
-	} else if (!number_list_add(&r->removed, v->number)) {
-		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
+		return;
 	}
+	tell(r, v, false);
+	if (!number_list_add(&r->removed, v->number))
+		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
 }
 
 /* Fills r->removed: the entries of those go as their rows are rebased. */
@@ -452,13 +491,14 @@ static void refuse_dependants(struct replica *r, int64_t number, int64_t last, s
 	struct set set;
 
 	for (int64_t after = number; r->g.error == FERRY_OK; after = set.number) {
-		const struct settled v = {.verdict = VERDICT_REJECTED, .code = FERRY_DEPENDS};
+		struct settled v = {.verdict = VERDICT_REJECTED, .code = FERRY_DEPENDS};
 
 		arena_reset(&r->work);
 		if (!next_ready(r, after, &set) || set.number > last)
 			return;
 		if (!depends_on_any(&set, empty))
 			continue;
+		v.number = set.number;
 		refuse(r, &v, &set);
 		if (!number_list_add(empty, set.number))
 			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
@@ -490,6 +530,9 @@ enum ferry_error refuse_locally(struct replica *r, int64_t number, int code, con
 		refuse_dependants(r, number, last, &empty);
 	}
 	settle_sweep(r);
+	/* Those numbers will be accepted, empty: that lifts no refusal. */
+	for (uint32_t i = 0; i < empty.count; i++)
+		gate_run(&r->g, q(r, Q_REJECT_LOCAL), "i", empty.p[i]);
 	for (uint32_t i = 0; i < empty.count; i++)
 		make_empty(r, &(struct set){.number = empty.p[i], .base = set.base, .at = set.at, .origin = empty.p[i]});
 	cut_rest(r); /* makes the pieces ready */

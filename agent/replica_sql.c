@@ -8,6 +8,13 @@
 	"CREATE TABLE ferry_mismatch(scope TEXT NOT NULL, \"table\" TEXT NOT NULL, position INTEGER NOT NULL, " \
 	"at TEXT NOT NULL, what TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0, tried_at INTEGER NOT NULL DEFAULT 0, " \
 	"healed_at TEXT, PRIMARY KEY(scope, \"table\")) STRICT, WITHOUT ROWID;"
+/* What apps and people decide; the agent carries it out. */
+#define REPAIR_DDL \
+	"CREATE TABLE ferry_repair(id INTEGER PRIMARY KEY, action TEXT NOT NULL, conflict INTEGER, rejected INTEGER, " \
+	"asked_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), done_at TEXT, error TEXT, kept TEXT, " \
+	"CHECK((conflict IS NOT NULL AND rejected IS NULL AND action IN ('put back', 'take theirs', 'dismiss')) OR " \
+	"(rejected IS NOT NULL AND conflict IS NULL AND action IN ('retry', 'discard')))) STRICT;" \
+	"CREATE INDEX ferry_repair_due ON ferry_repair(id) WHERE done_at IS NULL;"
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
 	"mismatches) AS " \
@@ -53,7 +60,7 @@ const char replica_ddl[] =
 	"CREATE TABLE ferry_frame(id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
 	"CREATE TABLE ferry_rejected(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, code INTEGER NOT NULL, "
 	"name TEXT NOT NULL, sentence TEXT NOT NULL, at TEXT NOT NULL, note TEXT, \"table\" TEXT NOT NULL, "
-	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL) STRICT;"
+	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL, pushed INTEGER, blocked_by INTEGER) STRICT;"
 	"CREATE TABLE ferry_conflict(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at TEXT NOT NULL, "
 	"kind TEXT NOT NULL, winner TEXT NOT NULL, \"table\" TEXT NOT NULL, key TEXT NOT NULL, \"column\" TEXT, "
 	"device_value ANY, hub_value ANY, other_device TEXT) STRICT;"
@@ -66,13 +73,18 @@ const char replica_ddl[] =
 	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, "
 	AT_TEXT("l.at") " FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl "
 	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq WHERE l.op & 7 IN (1, 2, 3);"
-	MISMATCH_DDL STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
 	"ALTER TABLE ferry_conflict ADD COLUMN other_device TEXT;"
 	MISMATCH_DDL "DROP VIEW ferry_status;" STATUS_VIEW;
 
+/* From layout 2: repair. */
+const char replica_upgrade_3[] =
+	"ALTER TABLE ferry_rejected ADD COLUMN pushed INTEGER;"
+	"ALTER TABLE ferry_rejected ADD COLUMN blocked_by INTEGER;"
+	REPAIR_DDL;
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
 
@@ -131,8 +143,15 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SCOPE_NAME] = "SELECT name FROM ferry_scope WHERE id = ?1",
 	[Q_SCOPE_ID] = "SELECT id FROM ferry_scope WHERE name = ?1",
 	[Q_SCOPE_ADD] = "INSERT INTO ferry_scope(name, held) VALUES (?1, 1) ON CONFLICT(name) DO UPDATE SET held = 1",
-	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\") "
-			 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\", "
+			 "pushed, blocked_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, nullif(?12, 0))",
+	[Q_REJECT_OF] = "SELECT number FROM ferry_rejected WHERE pushed = ?1 LIMIT 1",
+	[Q_REJECT_LIFTED] = "DELETE FROM ferry_rejected WHERE pushed = ?1",
+	[Q_REJECT_LOCAL] = "UPDATE ferry_rejected SET pushed = NULL WHERE pushed = ?1",
+	[Q_WATCH_MARK] = "SELECT (SELECT coalesce(max(seq), 0) FROM ferry_log), (SELECT coalesce(max(id), 0) FROM ferry_rejected)",
+	[Q_WATCH_LEFT] = "SELECT 1 FROM ferry_log WHERE seq <= ?1 AND op & 7 IN (1, 2, 3) LIMIT 1",
+	[Q_WATCH_REFUSED] = "SELECT count(DISTINCT number) FROM ferry_rejected WHERE id > ?1",
+	[Q_REPAIR_DUE] = "SELECT 1 FROM ferry_repair WHERE done_at IS NULL LIMIT 1",
 	[Q_CONFLICT_ADD] = "INSERT INTO ferry_conflict(number, at, kind, winner, \"table\", key, \"column\", device_value, "
 			   "hub_value, other_device) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
 	[Q_SUM_SAVE] = "REPLACE INTO ferry_sum(scope, tbl, fill, rows, sums) VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "agent/core.h"
+#include "agent/local_feed.h"
 #include "agent/renew.h"
 #include "agent/replica.h"
+#include "agent/replica_repair.h"
 #include "agent/wake.h"
 #include "agent/wipe.h"
 #include "shared/json.h"
@@ -25,6 +27,8 @@
 /* The file is filled up with blanks to this, so that it can be written over where it stands:
  * on a full disk there is no room for another one. */
 #define STATUS_BYTES	  4096
+#define REPAIR_BUSY_MS	  200 /* the loop stands still meanwhile */
+#define REPAIR_AGAIN_US	  1000000 /* a repair that another program's lock or a full disk held up */
 #define QUEUE_BYTES_MAX	  (8u << 20)
 #define GOODBYE_US	  1000000 /* for the close frame, at the end */
 /* once: a hub looks for devices enrolled at others every second or so */
@@ -42,8 +46,9 @@ struct run {
 	struct loop *loop;
 	struct replica *replica;
 	struct agent_core *core;
-	struct loop_timer *core_timer, *wake_timer, *status_timer, *once_timer, *retry_timer;
+	struct loop_timer *core_timer, *wake_timer, *status_timer, *once_timer, *retry_timer, *repair_timer;
 	struct wake *wake;
+	struct local_feed *local;
 	struct renewal *renewal;
 	struct loop_watch *wake_watch;
 	int64_t versions;            /* of the replica, counted */
@@ -126,6 +131,8 @@ static void write_status(struct run *r)
 	char *text = json_write_text(o, false), padded[STATUS_BYTES + 1];
 	struct ferry_why why = {0};
 	r->status_at = loop_now_us();
+	local_feed_status(r->local, &(struct local_status){json_text(json_get(o, "state")), json_text(json_get(o, "error")),
+			  json_text(json_get(o, "why")), json_bool(json_get(o, "caught_up"), false)});
 	/* Two sentences of FERRY_WHY_MAX and a host's name fit by far. */
 	int n = snprintf(padded, sizeof(padded), "%-*s", STATUS_BYTES, text);
 	assert(n == STATUS_BYTES);
@@ -368,9 +375,26 @@ static int64_t own_commits(void *ctx)
 	return replica_commits(((struct run *)ctx)->replica);
 }
 
+/* What ferry_repair asks is done as an app would do it: its commit wakes us again. */
+static void repair_due(void *ctx)
+{
+	struct run *r = ctx;
+	struct ferry_why why = {0};
+	int done = 0;
+	if (!replica_repair_due(r->replica))
+		return;
+	enum ferry_error e = replica_repair(r->paths.replica, REPAIR_BUSY_MS, &done, &why);
+	LOG(e == FERRY_OK ? LEVEL_INFO : LEVEL_WARNING, &r->log, "repaired", LOG_INT("count", done), LOG_TEXT("why", why.text));
+	if (e != FERRY_OK)
+		loop_timer_set(r->repair_timer, loop_now_us() + REPAIR_AGAIN_US);
+}
+
 static void on_commit(void *ctx)
 {
-	agent_core_poke(((struct run *)ctx)->core);
+	struct run *r = ctx;
+	repair_due(r);
+	local_feed_written(r->local);
+	agent_core_poke(r->core);
 }
 
 static void wake_again(struct run *r)
@@ -423,7 +447,8 @@ static enum ferry_error make_timers(struct run *r)
 		struct loop_timer **timer;
 		loop_timer_fn *call;
 	} all[] = {{&r->core_timer, core_due}, {&r->wake_timer, wake_due}, {&r->status_timer, status_due},
-		   {&r->once_timer, once_due}, {&r->retry_timer, connect_failed_at_once}};
+		   {&r->once_timer, once_due}, {&r->retry_timer, connect_failed_at_once},
+		   {&r->repair_timer, repair_due}};
 	enum ferry_error e = FERRY_OK;
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all) && e == FERRY_OK; i++)
 		e = loop_timer_new(r->loop, all[i].call, r, all[i].timer);
@@ -501,6 +526,14 @@ static enum ferry_error start_core(struct run *r)
 	return r->core ? FERRY_OK : FERRY_NO_MEMORY;
 }
 
+/* Apps can work without it: a folder that takes no socket stops nobody. */
+static void listen_locally(struct run *r)
+{
+	struct ferry_why why = {0};
+	if (local_feed_open(r->loop, r->replica, r->paths.socket, &r->local, &why) != FERRY_OK)
+		LOG(LEVEL_WARNING, &r->log, "no_local_socket", LOG_TEXT("why", why.text));
+}
+
 static enum ferry_error begin(struct run *r)
 {
 	struct loop_config config = {.log = loop_log, .log_context = r};
@@ -527,6 +560,8 @@ static enum ferry_error begin(struct run *r)
 		e = watch_certificate(r);
 	if (e == FERRY_OK)
 		e = watch_replica(r);
+	if (e == FERRY_OK)
+		listen_locally(r);
 	return e;
 }
 
@@ -565,11 +600,14 @@ static void finish(struct run *r)
 	if (r->core && r->wake) {
 		agent_core_stop(r->core);
 		loop_run_until(r->loop, all_closed, r, loop_now_us() + GOODBYE_US);
+		local_feed_close(r->local);
+		r->local = NULL;
 		if (r->result == FERRY_TENANT_DELETED)
 			obey_wipe(r);
 		r->state = agent_core_state(r->core);
 		write_status(r);
 	}
+	local_feed_close(r->local);
 	renewal_close(r->renewal);
 	loop_watch_free(r->wake_watch);
 	wake_close(r->wake);
@@ -579,6 +617,7 @@ static void finish(struct run *r)
 	loop_timer_free(r->status_timer);
 	loop_timer_free(r->once_timer);
 	loop_timer_free(r->retry_timer);
+	loop_timer_free(r->repair_timer);
 	loop_free(r->loop);
 	replica_close(r->replica);
 	if (r->lock_fd >= 0)
@@ -603,6 +642,7 @@ enum ferry_error agent_run(const struct agent_settings *settings, const struct r
 		r->started_at = r->progress_at = loop_now_us();
 		r->since = loop_wall_us();
 		agent_core_start(r->core);
+		loop_timer_set(r->repair_timer, loop_now_us());
 		write_status(r);
 		if (options->once)
 			loop_timer_set(r->once_timer, loop_now_us() + 500000);

@@ -72,5 +72,7 @@ enum ferry_error agent_paths_of(const char *state_dir, struct agent_paths *out, 
 		e = files_join(out->status, state_dir, "run/status.json", why);
 	if (e == FERRY_OK)
 		e = files_join(out->lock, state_dir, "run/lock", why);
+	if (e == FERRY_OK)
+		e = files_join(out->socket, state_dir, "run/agent.sock", why);
 	return e;
 }

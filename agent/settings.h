@@ -31,6 +31,7 @@ struct agent_paths { /* of the state folder */
 	char run[FILES_PATH_MAX];    /* a folder of its own, so that a status file wakes nobody */
 	char status[FILES_PATH_MAX];
 	char lock[FILES_PATH_MAX];
+	char socket[FILES_PATH_MAX]; /* of local programs */
 };
 
 /* NULL: not given. state_dir beats $FERRY_AGENT_DIR, which beats the files. */

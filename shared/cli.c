@@ -232,8 +232,8 @@ static int take_option(struct cli *c, const char *given, char **argv, int argc, 
 	return 0;
 }
 
-/* The command is the first one or two words that are no options; options of
- * both kinds may stand anywhere. */
+/* The command is the first one or two words that are no options, two where
+ * both would do; options of both kinds may stand anywhere. */
 static const struct cli_command *find_command(const struct cli_program *p, int argc, char **argv, int *out_first,
 					      int *out_second)
 {
@@ -255,17 +255,18 @@ static const struct cli_command *find_command(const struct cli_program *p, int a
 	*out_second = 0;
 	if (!first)
 		return NULL;
+	const struct cli_command *short_one = NULL;
 	for (const struct cli_command *k = p->commands; k->name; k++) {
 		const char *space = strchr(k->name, ' ');
 		if (!space && strcmp(k->name, argv[first]) == 0)
-			return k;
+			short_one = k;
 		if (space && second && strncmp(k->name, argv[first], (size_t)(space - k->name)) == 0 &&
 		    strlen(argv[first]) == (size_t)(space - k->name) && strcmp(space + 1, argv[second]) == 0) {
 			*out_second = second;
 			return k;
 		}
 	}
-	return NULL;
+	return short_one;
 }
 
 /* ---- help ---- */

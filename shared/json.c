@@ -79,6 +79,11 @@ void json_put(struct json *object, const char *key, struct json *value)
 	put(object, key, value ? theirs(value) : json_null());
 }
 
+struct json *json_new_text(const char *text)
+{
+	return ours(text_value(text));
+}
+
 void json_put_text(struct json *object, const char *key, const char *text)
 {
 	put(object, key, text_value(text));

@@ -22,6 +22,7 @@ struct json;
 
 struct json *json_new_object(void);
 struct json *json_new_array(void);
+struct json *json_new_text(const char *text); /* as a member's value */
 void json_release(struct json *v); /* accepts NULL */
 
 /* A repeated key replaces. Text that is not UTF-8 has its bad bytes replaced by '?'. */

@@ -191,5 +191,159 @@ class HubRejected(Repair):
         self.assert_same()
 
 
+class DeviceRepair(Repair):
+
+    def contact(self, key, column="full_name"):
+        return self.site.value("SELECT %s FROM crm.contacts WHERE id = %%s" % column, key)
+
+    def other(self):
+        return str(self.site.value("INSERT INTO crm.contacts (tenant_id, full_name, email) VALUES (%s, 'First', 'one@example.com') "
+                                   "RETURNING id", self.tenant))
+
+    def repaired(self, device, count=1):
+        wait_until(lambda: device.value("SELECT count(*) FROM ferry_repair WHERE done_at IS NOT NULL") == count, 20, "the repair")
+        return device.sql("SELECT error FROM ferry_repair ORDER BY id")[-1][0]
+
+    def fails(self, device, *arguments):
+        with self.assertRaises(CommandFailed) as failed:
+            device.json(*arguments)
+        return failed.exception.error["code"]
+
+    # ---- conflicts
+
+    def test_a_losing_value_is_put_back_as_a_new_edit_by_the_command(self):
+        a, unit = self.lost()
+        conflict = a.json("conflicts")[0]
+        self.assertEqual((conflict["winner"], conflict["device_value"]), ("hub", "sea"))
+        shown = a.json("conflicts", "show", conflict["id"])[0]
+        self.assertEqual(json.loads(shown["row"])["view"], "garden")
+        self.assertEqual(a.json("conflicts", "put-back", conflict["id"], "--dry-run")["done"], False)
+        self.assertEqual(len(a.json("conflicts")), 1)
+        a.json("conflicts", "put-back", conflict["id"])
+        self.settle()
+        self.assertEqual(self.hub_unit(unit, "view"), "sea")
+        self.assertEqual(a.json("conflicts"), [])
+        self.assertEqual(len(self.conflicts("--all")), 1)  # the new edit has seen the other: no second one
+        self.assertIn("garden", a.value("SELECT kept FROM ferry_repair"))
+        self.assertEqual(self.fails(a, "conflicts", "put-back", conflict["id"]), "NOT_FOUND")
+        self.assert_same()
+
+    def test_a_losing_value_is_put_back_and_one_dismissed_by_SQL_alone(self):
+        a, unit = self.lost()
+        a.sql("INSERT INTO ferry_repair(action, conflict) SELECT 'put back', id FROM ferry_conflict")
+        self.assertIsNone(self.repaired(a))
+        self.settle()
+        self.assertEqual(self.hub_unit(unit, "view"), "sea")
+        a.stop()
+        a.sql("UPDATE units SET view = 'hill' WHERE id = ?", unit)
+        self.site.sql("UPDATE inventory.units SET view = 'road' WHERE id = %s", unit)
+        a.start()
+        self.settle()
+        a.sql("INSERT INTO ferry_repair(action, conflict) SELECT 'dismiss', id FROM ferry_conflict")
+        self.assertIsNone(self.repaired(a, 2))
+        self.assertEqual(a.value("SELECT count(*) FROM ferry_conflict"), 0)
+        self.settle()
+        self.assertEqual((self.hub_unit(unit, "view"), a.value("SELECT view FROM units WHERE id = ?", unit)), ("road", "road"))
+        a.sql("INSERT INTO ferry_repair(action, conflict) VALUES ('put back', 4711)")
+        self.assertIn("4711", self.repaired(a, 3))
+        self.assert_same()
+
+    def test_a_row_that_i_deleted_is_taken_back_whole_as_others_had_it(self):
+        unit = self.new_unit(code="BACK-2", view="none", floor=7)
+        a, b = self.device("a"), self.device("b")
+        self.settle()
+        a.stop()
+        b.stop()
+        a.sql("UPDATE units SET view = 'sea' WHERE id = ?", unit)
+        b.sql("DELETE FROM units WHERE id = ?", unit)
+        for d in (a, b):
+            d.start()
+            self.settle(d)
+        conflict = b.sql('SELECT id FROM ferry_conflict WHERE "column" IS NOT NULL')[0][0]
+        b.json("conflicts", "take-theirs", conflict)
+        self.settle()
+        self.assertEqual(self.site.sql("SELECT code, view, floor FROM inventory.units WHERE id = %s", unit), [("BACK-2", "sea", 7)])
+        self.assertEqual(b.value('SELECT count(*) FROM ferry_conflict WHERE "column" IS NOT NULL'), 0)
+        self.assert_same()
+
+    # ---- refused change-sets
+
+    def test_a_refused_row_is_retried_after_an_edit_and_what_it_blocked_too(self):
+        self.other()
+        a = self.device("a")
+        self.settle()
+        a.stop()
+        company, person = str(uuid.uuid4()), str(uuid.uuid4())
+        a.sql("INSERT INTO contacts (id, full_name, email) VALUES (?, 'Bad', 'ONE@example.com')", person)
+        a.sql("INSERT INTO ferry_tx(note) VALUES ('bad')")
+        a.sql("UPDATE contacts SET full_name = 'Worse' WHERE id = ?", person)  # builds on it (R6)
+        a.sql("INSERT INTO ferry_tx(note) VALUES ('worse')")
+        a.sql("INSERT INTO companies (id, name) VALUES (?, 'Free & Co')", company)  # does not
+        a.start()
+        self.settle()
+        self.assertEqual(self.site.value("SELECT name FROM crm.companies WHERE id = %s", company), "Free & Co")
+        bad, worse = a.sql("SELECT number, name, blocked_by FROM ferry_rejected ORDER BY id")
+        self.assertEqual((bad[1:], worse[1:]), (("UNIQUE", None), ("DEPENDS", bad[0])))
+        self.assertEqual([r["blocked_by"] for r in a.json("rejected")], [None, bad[0]])
+        self.assertEqual(json.loads(a.json("rejected", "show", bad[0])[0]["values"])["email"], "ONE@example.com")
+        self.assertEqual(self.fails(a, "rejected", "retry", worse[0]), "CONSTRAINT")  # its row is not there
+        self.assertEqual(self.fails(a, "rejected", "retry", bad[0], "--set", "nothing=1"), "USAGE")
+        a.json("rejected", "retry", bad[0], "--set", "email=two@example.com")
+        a.json("rejected", "retry", worse[0])
+        self.settle()
+        self.assertEqual((self.contact(person), self.contact(person, "email")), ("Worse", "two@example.com"))
+        self.assertEqual(a.json("rejected"), [])
+        self.assert_same()
+
+    def test_a_refused_row_is_edited_and_retried_by_SQL_alone_or_discarded(self):
+        self.other()
+        a = self.device("a")
+        self.settle()
+        first, second = str(uuid.uuid4()), str(uuid.uuid4())
+        for key in (first, second):
+            a.sql("INSERT INTO contacts (id, full_name, email) VALUES (?, 'Bad', 'ONE@example.com')", key)
+            a.sql("INSERT INTO ferry_tx(note) VALUES ('one')")
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 2, 30, "the refusals")
+        a.sql("UPDATE ferry_rejected SET \"values\" = json_set(\"values\", '$.email', 'mine@example.com') WHERE key = ?", first)
+        a.sql("INSERT INTO ferry_repair(action, rejected) SELECT 'retry', number FROM ferry_rejected WHERE key = ?", first)
+        self.assertIsNone(self.repaired(a))
+        a.sql("INSERT INTO ferry_repair(action, rejected) SELECT 'discard', number FROM ferry_rejected WHERE key = ?", second)
+        self.assertIsNone(self.repaired(a, 2))
+        self.settle()
+        self.assertEqual(self.contact(first, "email"), "mine@example.com")
+        self.assertIsNone(self.contact(second))
+        self.assertEqual(a.value("SELECT count(*) FROM ferry_rejected"), 0)
+        self.assertIn("ONE@example.com", a.value("SELECT kept FROM ferry_repair WHERE action = 'discard'"))
+        self.assert_same()
+
+    def test_P5_a_retry_that_fails_again_keeps_its_values_again(self):
+        self.other()
+        a = self.device("a")
+        self.settle()
+        key = str(uuid.uuid4())
+        a.sql("INSERT INTO contacts (id, full_name, email) VALUES (?, 'Bad', 'ONE@example.com')", key)
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 1, 30, "the refusal")
+        before = a.value("SELECT number FROM ferry_rejected")
+        a.json("rejected", "retry", before)
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected WHERE number > ?", before) == 1, 30, "the second refusal")
+        self.assertEqual(json.loads(a.value('SELECT "values" FROM ferry_rejected'))["email"], "ONE@example.com")
+        self.assertIsNone(a.row("contacts", key))
+        self.assert_same()
+
+    def test_what_the_hub_requeues_is_refused_no_more_on_its_device(self):
+        other = self.other()
+        a = self.device("a")
+        self.settle()
+        key = str(uuid.uuid4())
+        a.sql("INSERT INTO contacts (id, full_name, email) VALUES (?, 'Bad', 'ONE@example.com')", key)
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 1, 30, "the refusal")
+        self.site.sql("UPDATE crm.contacts SET email = 'other@example.com' WHERE id = %s", other)
+        self.hub.json("rejected", "requeue", self.hub.json("rejected", "list", "--tenant", self.tenant)[0]["id"])
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 0, 30, "the verdict that stands now")
+        self.settle()
+        self.assertEqual(a.value("SELECT full_name FROM contacts WHERE id = ?", key), "Bad")
+        self.assert_same()
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -111,6 +111,21 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
+#define WITHOUT_REPAIR \
+	"DROP TABLE ferry_repair; ALTER TABLE ferry_rejected DROP COLUMN pushed; ALTER TABLE ferry_rejected DROP COLUMN blocked_by; "
+
+static void a_replica_of_the_second_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_REPAIR "PRAGMA user_version = 2", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT count(pushed) + count(blocked_by) FROM ferry_rejected");
+	assert_says(f, "0", "SELECT count(*) FROM ferry_repair");
+}
+
 static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
 {
 	struct fixture *f = *state;
@@ -118,7 +133,7 @@ static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
 	replica_close(f->r);
 	f->r = NULL;
 	assert_ok(replica_query(f->path,
-				"DROP VIEW ferry_status; DROP TABLE ferry_mismatch; ALTER TABLE ferry_conflict DROP COLUMN "
+				WITHOUT_REPAIR "DROP VIEW ferry_status; DROP TABLE ferry_mismatch; ALTER TABLE ferry_conflict DROP COLUMN "
 				"other_device; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; PRAGMA user_version = 1",
 				false, NULL, NULL, &fixture_why));
 	fixture_open(f);
@@ -135,6 +150,7 @@ int main(void)
 		replica_test(R21_the_same_scope_is_filled_again_after_an_hour_at_the_earliest),
 		replica_test(R21_the_proof_finds_what_no_running_sum_can_see),
 		replica_test(a_replica_of_the_first_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_second_layout_is_brought_up_to_date),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,448 @@
+#include "agent/replica_repair.h"
+
+#include <string.h>
+
+#include "agent/replica_internal.h"
+
+#define REPAIR_COLUMNS_MAX (FERRY_COLUMNS_MAX + 1)
+
+struct repair { /* one row of ferry_repair under way */
+	struct gate *g;
+	struct arena *a;
+	int64_t id, target;
+	bool of_conflict;
+	const char *action;
+};
+
+struct values { /* columns and what they shall hold */
+	const char *names[REPAIR_COLUMNS_MAX];
+	struct cell cells[REPAIR_COLUMNS_MAX];
+	int count;
+};
+
+bool replica_repair_due(struct replica *r)
+{
+	sqlite3_stmt *s = q(r, Q_REPAIR_DUE);
+	bool due = s != NULL && sqlite3_step(s) == SQLITE_ROW;
+
+	if (s != NULL)
+		sqlite3_reset(s);
+	return due;
+}
+
+/* ---- SQL on tables whose names are data ---- */
+
+static const char *text_of(struct repair *p, sqlite3_stmt *s, int column)
+{
+	const char *text = (const char *)sqlite3_column_text(s, column);
+
+	return text == NULL ? NULL : arena_text(p->a, text, strlen(text));
+}
+
+/* The key column of a synced table; NULL: there is none of that name. */
+static const char *key_of(struct repair *p, const char *table)
+{
+	sqlite3_stmt *s = NULL;
+	const char *key = NULL;
+
+	(void)gate_statement(p->g, &s, "SELECT key FROM ferry_table WHERE gen = 0 AND name = ?1");
+	if (gate_step(p->g, s, "t", table))
+		key = text_of(p, s, 0);
+	else
+		gate_fail(p->g, FERRY_UNKNOWN_TABLE, "The table %.80s is no more.", table);
+	gate_finalize(&s);
+	return key;
+}
+
+static sqlite3_stmt *prepare(struct repair *p, sqlite3_str *sql)
+{
+	char *text = sqlite3_str_finish(sql);
+	sqlite3_stmt *s = NULL;
+
+	if (text == NULL)
+		gate_fail(p->g, FERRY_NO_MEMORY, "No memory for a statement.");
+	else
+		(void)gate_statement(p->g, &s, text);
+	sqlite3_free(text);
+	return s;
+}
+
+/* Runs it with the values, and then the key, bound; rows it changed. */
+static int run_values(struct repair *p, sqlite3_str *sql, const struct values *v, const char *key)
+{
+	sqlite3_stmt *s = prepare(p, sql);
+	struct cell k = {.type = SQLITE_TEXT, .n = (uint32_t)strlen(key), .p = (const uint8_t *)key};
+	int changed = 0;
+
+	if (s != NULL) {
+		for (int i = 0; i < v->count; i++)
+			cell_bind(s, i + 1, &v->cells[i]);
+		cell_bind(s, v->count + 1, &k);
+		gate_run(p->g, s, "");
+		changed = sqlite3_changes(p->g->db);
+	}
+	gate_finalize(&s);
+	return p->g->error == FERRY_OK ? changed : 0;
+}
+
+static void insert_row(struct repair *p, const char *table, const char *key, const struct values *v)
+{
+	const char *key_column = key_of(p, table);
+	sqlite3_str *sql = sqlite3_str_new(p->g->db);
+
+	if (key_column != NULL) {
+		sqlite3_str_appendf(sql, "INSERT INTO \"%w\"(", table);
+		for (int i = 0; i < v->count; i++)
+			sqlite3_str_appendf(sql, "\"%w\", ", v->names[i]);
+		sqlite3_str_appendf(sql, "\"%w\") VALUES (", key_column);
+		for (int i = 0; i < v->count; i++)
+			sqlite3_str_appendf(sql, "?%d, ", i + 1);
+		sqlite3_str_appendf(sql, "?%d)", v->count + 1);
+		(void)run_values(p, sql, v, key);
+		return;
+	}
+	sqlite3_free(sqlite3_str_finish(sql));
+}
+
+/* False: there is no such row. */
+static bool update_row(struct repair *p, const char *table, const char *key, const struct values *v)
+{
+	const char *key_column = key_of(p, table);
+	sqlite3_str *sql = sqlite3_str_new(p->g->db);
+
+	if (key_column == NULL || v->count == 0) {
+		sqlite3_free(sqlite3_str_finish(sql));
+		return true;
+	}
+	sqlite3_str_appendf(sql, "UPDATE \"%w\" SET ", table);
+	for (int i = 0; i < v->count; i++)
+		sqlite3_str_appendf(sql, "%s\"%w\" = ?%d", i ? ", " : "", v->names[i], i + 1);
+	sqlite3_str_appendf(sql, " WHERE \"%w\" = ?%d", key_column, v->count + 1);
+	return run_values(p, sql, v, key) > 0;
+}
+
+static bool delete_row(struct repair *p, const char *table, const char *key)
+{
+	static const struct values none = {.count = 0};
+	const char *key_column = key_of(p, table);
+	sqlite3_str *sql = sqlite3_str_new(p->g->db);
+
+	if (key_column == NULL) {
+		sqlite3_free(sqlite3_str_finish(sql));
+		return true;
+	}
+	sqlite3_str_appendf(sql, "DELETE FROM \"%w\" WHERE \"%w\" = ?1", table, key_column);
+	return run_values(p, sql, &none, key) > 0;
+}
+
+static bool row_exists(struct repair *p, const char *table, const char *key)
+{
+	const char *key_column = key_of(p, table);
+	sqlite3_str *sql = sqlite3_str_new(p->g->db);
+	sqlite3_stmt *s;
+	bool exists;
+
+	sqlite3_str_appendf(sql, "SELECT 1 FROM \"%w\" WHERE \"%w\" = ?1", table, key_column ? key_column : "");
+	s = prepare(p, sql);
+	exists = gate_step(p->g, s, "t", key);
+	gate_finalize(&s);
+	return exists;
+}
+
+/* A transaction of one purpose: never taken apart (R5). */
+static void mark(struct repair *p, const char *note)
+{
+	sqlite3_stmt *s = NULL;
+
+	(void)gate_statement(p->g, &s, "INSERT INTO ferry_tx(note) VALUES (?1)");
+	gate_run(p->g, s, "t", note);
+	gate_finalize(&s);
+}
+
+/* ---- Conflicts ---- */
+
+struct clash { /* a row of ferry_conflict */
+	const char *kind, *table, *key, *column;
+	struct cell mine, theirs;
+	int64_t number;
+};
+
+static bool clash_read(struct repair *p, struct clash *c)
+{
+	sqlite3_stmt *s = NULL;
+	bool found;
+
+	(void)gate_statement(p->g, &s, "SELECT kind, \"table\", key, \"column\", device_value, hub_value, number "
+				       "FROM ferry_conflict WHERE id = ?1");
+	found = gate_step(p->g, s, "i", p->target);
+	if (found)
+		*c = (struct clash){.kind = text_of(p, s, 0), .table = text_of(p, s, 1), .key = text_of(p, s, 2),
+				    .column = text_of(p, s, 3), .mine = cell_keep(p->a, s, 4),
+				    .theirs = cell_keep(p->a, s, 5), .number = sqlite3_column_int64(s, 6)};
+	else
+		gate_fail(p->g, FERRY_NOT_FOUND, "There is no conflict %lld.", (long long)p->target);
+	gate_finalize(&s);
+	return found && p->g->error == FERRY_OK;
+}
+
+/* All that the hub kept of the row that this device deleted. */
+static void insert_theirs(struct repair *p, const struct clash *c)
+{
+	struct values *v = arena_alloc(p->a, sizeof(*v));
+	sqlite3_stmt *s = NULL;
+
+	if (v == NULL) {
+		gate_fail(p->g, FERRY_NO_MEMORY, "No memory for a row.");
+		return;
+	}
+	v->count = 0;
+	(void)gate_statement(p->g, &s, "SELECT \"column\", hub_value FROM ferry_conflict WHERE number = ?1 AND \"table\" = ?2 "
+				       "AND key = ?3 AND kind = 'delete_update' AND \"column\" IS NOT NULL ORDER BY id");
+	for (bool more = gate_step(p->g, s, "itt", c->number, c->table, c->key); more && v->count < REPAIR_COLUMNS_MAX;
+	     more = gate_next(p->g, s)) {
+		v->names[v->count] = text_of(p, s, 0);
+		v->cells[v->count++] = cell_keep(p->a, s, 1);
+	}
+	gate_finalize(&s);
+	insert_row(p, c->table, c->key, v);
+}
+
+static void choose(struct repair *p, const struct clash *c, bool theirs)
+{
+	bool deletion = strcmp(c->kind, theirs ? "update_delete" : "delete_update") == 0;
+	struct values v = {.count = 1, .names = {c->column}, .cells = {theirs ? c->theirs : c->mine}};
+
+	if (deletion) {
+		(void)delete_row(p, c->table, c->key); /* gone is gone */
+		return;
+	}
+	if (c->column == NULL ? row_exists(p, c->table, c->key) : update_row(p, c->table, c->key, &v))
+		return;
+	if (p->g->error == FERRY_OK && theirs && strcmp(c->kind, "delete_update") == 0 && c->column != NULL)
+		insert_theirs(p, c);
+	else
+		gate_fail(p->g, FERRY_NOT_FOUND, "The row is deleted: insert it again, then dismiss the conflict.");
+}
+
+#define CONFLICTS_OF \
+	"(id = ?1 OR ('take theirs' = ?2 AND (number, \"table\", key, kind) = " \
+	"(SELECT number, \"table\", key, kind FROM ferry_conflict WHERE id = ?1 AND kind = 'delete_update')))"
+
+/* One deletion's values are one conflict to a person. */
+static void forget_conflict(struct repair *p)
+{
+	sqlite3_stmt *keep = NULL, *drop = NULL;
+
+	(void)gate_statement(p->g, &keep,
+			     "UPDATE ferry_repair SET kept = (SELECT json_group_array(json_object('kind', kind, 'winner', winner, "
+			     "'table', \"table\", 'key', key, 'column', \"column\", "
+			     "'device_value', iif(typeof(device_value) = 'blob', '\\x' || lower(hex(device_value)), device_value), "
+			     "'hub_value', iif(typeof(hub_value) = 'blob', '\\x' || lower(hex(hub_value)), hub_value), "
+			     "'other_device', other_device)) FROM ferry_conflict WHERE " CONFLICTS_OF ") WHERE id = ?3");
+	gate_run(p->g, keep, "iti", p->target, p->action, p->id);
+	(void)gate_statement(p->g, &drop, "DELETE FROM ferry_conflict WHERE id IN (SELECT id FROM ferry_conflict WHERE " CONFLICTS_OF ")");
+	gate_run(p->g, drop, "it", p->target, p->action);
+	gate_finalize(&keep);
+	gate_finalize(&drop);
+}
+
+static void repair_conflict(struct repair *p)
+{
+	struct clash c;
+
+	if (!clash_read(p, &c))
+		return;
+	if (strcmp(p->action, "dismiss") != 0) {
+		choose(p, &c, strcmp(p->action, "take theirs") == 0);
+		mark(p, p->action);
+	}
+	forget_conflict(p);
+}
+
+/* ---- Refused change-sets ---- */
+
+static int hex_digit(uint8_t c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Bytes stand in JSON as PostgreSQL prints them. */
+static void unhex(struct repair *p, struct cell *c)
+{
+	uint32_t n = c->n / 2 - 1;
+	uint8_t *bytes;
+
+	if (c->type != SQLITE_TEXT || c->n < 2 || c->n % 2 != 0 || c->p[0] != '\\' || c->p[1] != 'x')
+		return;
+	bytes = arena_alloc(p->a, (size_t)n + 1);
+	for (uint32_t i = 0; bytes != NULL && i < n; i++) {
+		int high = hex_digit(c->p[2 * i + 2]), low = hex_digit(c->p[2 * i + 3]);
+
+		if (high < 0 || low < 0)
+			return;
+		bytes[i] = (uint8_t)(high << 4 | low);
+	}
+	if (bytes == NULL)
+		gate_fail(p->g, FERRY_NO_MEMORY, "No memory for a value.");
+	else
+		*c = (struct cell){.type = SQLITE_BLOB, .n = n, .p = bytes};
+}
+
+/* `values` of ferry_rejected, which a person may have edited. */
+static void read_values(struct repair *p, const char *table, const char *json, struct values *v)
+{
+	sqlite3_stmt *s = NULL;
+
+	v->count = 0;
+	(void)gate_statement(p->g, &s, "SELECT e.key, e.value, c.kind FROM json_each(?1) e LEFT JOIN ferry_table t ON t.gen = 0 "
+				       "AND t.name = ?2 LEFT JOIN ferry_column c ON c.gen = 0 AND c.tbl = t.tbl AND c.name = e.key");
+	for (bool more = gate_step(p->g, s, "tt", json, table); more; more = gate_next(p->g, s)) {
+		if (v->count == REPAIR_COLUMNS_MAX) {
+			gate_fail(p->g, FERRY_LIMIT, "More columns than a table may have.");
+			break;
+		}
+		v->names[v->count] = text_of(p, s, 0);
+		v->cells[v->count] = cell_keep(p->a, s, 1);
+		if (sqlite3_column_type(s, 2) != SQLITE_NULL && sqlite3_column_int(s, 2) == KIND_BYTES)
+			unhex(p, &v->cells[v->count]);
+		v->count++;
+	}
+	gate_finalize(&s);
+}
+
+static void retry_row(struct repair *p, sqlite3_stmt *s)
+{
+	const char *table = text_of(p, s, 0), *key = text_of(p, s, 1), *op = text_of(p, s, 2), *json = text_of(p, s, 3);
+	struct values *v = arena_alloc(p->a, sizeof(*v));
+
+	if (table == NULL || key == NULL || op == NULL || json == NULL || v == NULL) {
+		gate_fail(p->g, FERRY_NO_MEMORY, "No memory for a row.");
+		return;
+	}
+	if (strcmp(op, "delete") == 0) {
+		if (!delete_row(p, table, key))
+			gate_fail(p->g, FERRY_NOT_FOUND, "The row of %.80s is deleted already: discard this one.", table);
+		return;
+	}
+	read_values(p, table, json, v);
+	if (strcmp(op, "insert") == 0)
+		insert_row(p, table, key, v);
+	else if (!update_row(p, table, key, v))
+		gate_fail(p->g, FERRY_NOT_FOUND, "The row of %.80s is deleted: its values cannot be put back alone.", table);
+}
+
+/* All rows again, in the order they were made: parents before children. */
+static void retry(struct repair *p)
+{
+	sqlite3_stmt *s = NULL;
+	const char *note = NULL;
+	bool any = false;
+
+	(void)gate_statement(p->g, &s, "SELECT \"table\", key, op, \"values\", note FROM ferry_rejected WHERE number = ?1 ORDER BY id");
+	for (bool more = gate_step(p->g, s, "i", p->target); more; more = gate_next(p->g, s)) {
+		any = true;
+		note = text_of(p, s, 4) != NULL ? text_of(p, s, 4) : note;
+		retry_row(p, s);
+	}
+	gate_finalize(&s);
+	if (any)
+		mark(p, note != NULL ? note : "retry");
+}
+
+static void repair_rejected(struct repair *p)
+{
+	sqlite3_stmt *keep = NULL, *drop = NULL;
+
+	(void)gate_statement(p->g, &keep,
+			     "UPDATE ferry_repair SET kept = (SELECT json_group_array(json_object('number', number, 'name', name, "
+			     "'sentence', sentence, 'table', \"table\", 'key', key, 'op', op, 'values', json(\"values\"))) "
+			     "FROM ferry_rejected WHERE number = ?1) WHERE id = ?2 "
+			     "AND EXISTS (SELECT 1 FROM ferry_rejected WHERE number = ?1)");
+	gate_run(p->g, keep, "ii", p->target, p->id);
+	if (p->g->error == FERRY_OK && sqlite3_changes(p->g->db) == 0)
+		gate_fail(p->g, FERRY_NOT_FOUND, "There is no refused change-set %lld.", (long long)p->target);
+	if (strcmp(p->action, "retry") == 0)
+		retry(p);
+	(void)gate_statement(p->g, &drop, "DELETE FROM ferry_rejected WHERE number = ?1");
+	gate_run(p->g, drop, "i", p->target);
+	gate_finalize(&keep);
+	gate_finalize(&drop);
+}
+
+/* ---- One after the other ---- */
+
+/* The transaction of one repair; *out_found false: nothing was left to do. */
+static enum ferry_error repair_next(struct gate *g, struct arena *a, int64_t *out_id, bool *out_found, struct ferry_why *why)
+{
+	struct repair p = {.g = g, .a = a};
+	sqlite3_stmt *s = NULL, *done = NULL;
+	enum ferry_error e = gate_begin(g, why);
+
+	*out_found = false;
+	if (e != FERRY_OK)
+		return e;
+	arena_reset(a);
+	(void)gate_statement(g, &s, "SELECT id, action, conflict, rejected FROM ferry_repair WHERE done_at IS NULL ORDER BY id LIMIT 1");
+	if (gate_step(g, s, "")) {
+		*out_id = p.id = sqlite3_column_int64(s, 0);
+		*out_found = true;
+		p.action = text_of(&p, s, 1);
+		p.of_conflict = sqlite3_column_type(s, 2) != SQLITE_NULL;
+		p.target = sqlite3_column_int64(s, p.of_conflict ? 2 : 3);
+	}
+	gate_finalize(&s);
+	if (*out_found && g->error == FERRY_OK) {
+		if (p.of_conflict)
+			repair_conflict(&p);
+		else
+			repair_rejected(&p);
+		(void)gate_statement(g, &done, "UPDATE ferry_repair SET done_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?1");
+		gate_run(g, done, "i", p.id);
+		gate_finalize(&done);
+	}
+	return gate_end(g, why);
+}
+
+static enum ferry_error note_failure(struct gate *g, int64_t id, const char *sentence, struct ferry_why *why)
+{
+	sqlite3_stmt *s = NULL;
+	enum ferry_error e = gate_begin(g, why);
+
+	if (e != FERRY_OK)
+		return e;
+	(void)gate_statement(g, &s, "UPDATE ferry_repair SET done_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), error = ?2 WHERE id = ?1");
+	gate_run(g, s, "it", id, sentence);
+	gate_finalize(&s);
+	return gate_end(g, why);
+}
+
+/* The machine's trouble, not the repair's: it is tried again. */
+static bool is_passing(enum ferry_error e)
+{
+	return e == FERRY_BUSY || e == FERRY_NO_SPACE || e == FERRY_IO || e == FERRY_CORRUPT || e == FERRY_NO_MEMORY;
+}
+
+enum ferry_error replica_repair(const char *path, int busy_ms, int *out_done, struct ferry_why *why)
+{
+	struct gate g;
+	struct arena a;
+	bool found = true;
+	enum ferry_error e = gate_open(&g, path, SQLITE_OPEN_READWRITE, busy_ms, why);
+
+	if (e != FERRY_OK)
+		return e;
+	arena_init(&a, REPLICA_WORK_BYTES_MAX);
+	for (*out_done = 0; e == FERRY_OK && found && *out_done < REPAIRS_MAX; *out_done += found) {
+		struct ferry_why what = {{0}};
+		int64_t id = 0;
+
+		e = repair_next(&g, &a, &id, &found, &what);
+		if (e != FERRY_OK && !is_passing(e) && found)
+			e = note_failure(&g, id, what.text, why);
+		else if (e != FERRY_OK)
+			e = ferry_fail(why, e, "%s", what.text);
+	}
+	arena_deinit(&a);
+	gate_close(&g);
+	return e;
+}
