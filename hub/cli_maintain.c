@@ -30,6 +30,8 @@ struct step {
 };
 
 static const struct step steps[] = {
+	{"months", "SELECT tab, action, n, problem FROM {p}governance.make_months(3, $2::bool) WHERE $1::uuid IS NULL", false, true},
+	{"months", "SELECT tab, action, n, problem FROM {p}governance.drop_months($2::bool) WHERE $1::uuid IS NULL", false, true},
 	{"retention", "SELECT tab, action, n, problem FROM {p}governance.apply_retention($1::uuid, $2::bool)", false, false},
 	{"deleted tenants",
 	 "SELECT tab, action, n, problem FROM {p}governance.purge_deleted_tenants(now() - interval '30 days', $1::uuid, $2::bool)",

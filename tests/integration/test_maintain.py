@@ -94,6 +94,15 @@ class Maintain(ferry_run.SiteCase):
         self.assertEqual(self.site.sql("SELECT count(*) FROM identity.roles WHERE tenant_id = %s", gone), [(0,)])
         self.assertEqual(self.site.sql("SELECT status FROM ferry.placement WHERE tenant_id = %s", gone), [("DELETED",)])
 
+    def test_months_of_the_outbox_and_the_webhook_logs_are_made_and_old_ones_dropped(self):
+        self.site.sql("INSERT INTO integration.integration_webhook_logs (tenant_id, provider, raw, received_at) "
+                      "VALUES (%s, 'brevo', '{}', '2024-05-05 00:00+00')", self.tenant)
+        month = "integration.integration_webhook_logs_2024_05"
+        self.assertEqual(self.of(self.maintain("--dry-run"), "months"), {(month, "make"): 1})
+        self.assertEqual(self.of(self.maintain(), "months"), {(month, "make"): 1, (month, "drop"): 1})
+        self.assertEqual(self.site.sql("SELECT count(*) FROM integration.integration_webhook_logs WHERE tenant_id = %s", self.tenant), [(0,)])
+        self.assertEqual(self.of(self.maintain(), "months"), {})
+
     def test_months_of_the_audit_log_are_made(self):
         name = self.site.sql("SELECT relname FROM pg_class WHERE relname ~ '^audit_logs_[0-9]{4}_[0-9]{2}$' ORDER BY 1 DESC LIMIT 1")[0][0]
         self.site.sql('DROP TABLE governance."%s"' % name)
