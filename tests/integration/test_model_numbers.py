@@ -122,6 +122,34 @@ class Numbers(HubCase):
         conn.commit()
         self.refused("FE321", "SELECT governance.next_number(%s, 'EST')", self.t, conn=conn)
 
+    def test_gap_free_sequence_that_has_counted_is_not_set_moved_or_deleted(self):
+        self.sequence(gap_free=True, step=2)
+        self.sql("UPDATE governance.number_sequences SET current_value = 10")  # where an older system ended
+        self.assertEqual(self.take(), "EST-000012")
+        for change in ("current_value = 0", "current_value = 13", "current_value = 40", "gap_free = false", "period = '0', current_value = 14"):
+            if change.startswith("period"):
+                self.sql("UPDATE governance.number_sequences SET reset_mode = 'YEARLY'")
+                self.take()
+            error = self.refused("FE321", "UPDATE governance.number_sequences SET " + change)
+            self.assertIn("no gap", error.diag.message_primary)
+        self.refused("FE321", "DELETE FROM governance.number_sequences")
+        self.sql("UPDATE governance.number_sequences SET name = 'renamed', padding_length = 3")
+        self.sql("DELETE FROM identity.tenants")
+        self.assertEqual(self.value("SELECT count(*) FROM governance.number_sequences"), 0)
+
+    def test_value_of_another_tenants_or_of_no_sequence_is_not_taken(self):
+        self.sequence("LOOSE", gap_free=False)
+        conn = self.conn(tenant=self.tenant("other"))
+        run(conn, "SET ROLE ferry_app")
+        conn.commit()
+        for key in (self.value("SELECT id FROM governance.number_sequences WHERE code = 'LOOSE'"), self.t):
+            self.refused("FE321", "SELECT governance.loose_value(%s, '', 1, 1)", key, conn=conn)
+        self.assertEqual(self.value("SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relname ~ '^number_'"), 0)
+        self.assertEqual(self.take("LOOSE"), "LOOSE-000001")
+        conn = self.conn(tenant=self.t)
+        run(conn, "SET ROLE ferry_app")
+        self.assertEqual(run(conn, "SELECT governance.next_number(%s, 'LOOSE')", self.t), [("LOOSE-000002",)])
+
     def test_bad_templates_are_refused(self):
         self.refused("23514", "INSERT INTO governance.number_sequences (tenant_id, code, name, prefix, format_template) "
                               "VALUES (%s, 'x', 'x', 'x', '{prefix}')", self.t)

@@ -306,8 +306,9 @@ class Contracts(Rules):
     def test_versions_are_immutable(self):
         self.contract()
         for text in ("UPDATE contracts.contract_versions SET version = 2", "DELETE FROM contracts.contract_versions",
-                     "DELETE FROM contracts.contracts", "TRUNCATE contracts.contract_versions"):
+                     "DELETE FROM contracts.contracts"):
             self.refused("FE319", text)
+        self.refused("0A000", "TRUNCATE contracts.contract_versions")
         self.refused("42501", "INSERT INTO contracts.contract_versions SELECT * FROM contracts.contract_versions", conn=self.app())
         self.sql("DELETE FROM identity.tenants")
         self.assertEqual(self.value("SELECT count(*) FROM contracts.contract_versions"), 0)
@@ -340,6 +341,21 @@ class Prices(Rules):
         run(conn, "UPDATE inventory.units SET currency = 'USD'")
         conn.commit()
         self.assertEqual(self.history(unit), [(100, "EGP", None), (120, "EGP", self.user), (110, "EGP", self.user), (110, "USD", self.user)])
+        self.assert_sound()
+
+    def test_prices_that_were_stay_and_go_with_their_unit_alone(self):
+        unit = self.unit(self.t, self.project(self.t), price=100)
+        self.sql("UPDATE inventory.units SET price_minor = 120")
+        for text in ("UPDATE inventory.unit_price_history SET price_minor = 1", "DELETE FROM inventory.unit_price_history"):
+            self.refused("FE319", text)
+            self.refused("42501", text, conn=self.app())
+        self.refused("0A000", "TRUNCATE inventory.unit_price_history")
+        self.refused("42501", "INSERT INTO inventory.unit_price_history (tenant_id, unit_id, price_minor, currency, effective_at) "
+                     "VALUES (%s, %s, 1, 'EGP', now())", self.t, unit, conn=self.app())
+        conn = self.app()
+        run(conn, "DELETE FROM inventory.units WHERE id = %s", unit)
+        conn.commit()
+        self.assertEqual(self.history(unit), [])
         self.assert_sound()
 
     def test_price_list_in_one_statement_is_kept_for_each_unit(self):

@@ -29,6 +29,7 @@ class Target:
     def __init__(self, answer=lambda n: 204, tls=None):
         self.requests = []
         self.answer = answer
+        self.location = None
         target = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,6 +41,8 @@ class Target:
                     self.close_connection = True  # no answer at all
                     return
                 self.send_response(code)
+                if target.location:
+                    self.send_header("Location", target.location)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
                 self.wfile.write(b"ok")
@@ -151,6 +154,37 @@ class Webhooks(HubCase):
         (status, attempt, code, error), = self.state()
         self.assertEqual((status, attempt, code), ("failed", 1, None))
         self.assertTrue(error)
+
+    def test_redirect_is_not_followed(self):
+        elsewhere = self.target()
+        target = self.target(lambda n: 307)
+        target.location = elsewhere.url + "/stolen"
+        self.subscribe(target.url, max_attempts=2)
+        self.publish({})
+        self.deliver_all()
+        self.assertEqual(self.state(), [("failed", 2, 307, "the target answered 307")])
+        self.assertEqual(elsewhere.requests, [])
+
+    def test_target_that_never_answers_costs_its_timeout_and_nobody_else_anything(self):
+        ended = threading.Event()
+        self.addCleanup(ended.set)
+        silent = self.target(lambda n: ended.wait(60) and None)
+        prompt = self.target()
+        self.subscribe(silent.url, max_attempts=1)
+        self.subscribe(prompt.url)
+        self.publish({})
+        began = time.monotonic()
+        self.assertEqual(self.deliver("--timeout", "1"), {"sent": 2, "delivered": 1, "again": 0, "failed": 1})
+        self.assertLess(time.monotonic() - began, 15)
+        self.assertEqual(sorted((status, code) for status, _, code, _ in self.state()), [("delivered", 204), ("failed", None)])
+
+    def test_what_was_published_is_not_changed(self):
+        self.subscribe("https://x.y")
+        self.publish({"n": 1}, "k")
+        for change in ("payload = '{}'", "event = 'other'", "idempotency_key = 'z'"):
+            self.refused("FE319", "UPDATE integration.webhook_deliveries SET " + change)
+        self.sql("UPDATE integration.webhook_deliveries SET status = 'cancelled'")
+        self.sql("DELETE FROM integration.webhook_deliveries")
 
     def test_pauses_double_and_have_an_upper_bound(self):
         self.subscribe("https://x.y", retry_delay="30 seconds", max_attempts=20)
