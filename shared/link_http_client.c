@@ -300,7 +300,8 @@ static void fetch_start(struct fetch *fetch, const struct http_client_config *co
 		info.host = config->host;
 		info.origin = config->host;
 		info.port = config->port;
-		info.ssl_connection = config->plain ? 0 : LCCSCF_USE_SSL;
+		/* An answer that sends us elsewhere is an answer: libwebsockets would ask there. */
+		info.ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT | (config->plain ? 0 : LCCSCF_USE_SSL);
 		if (!config->plain && !config->ca_pem)
 			info.ssl_connection |= LCCSCF_ALLOW_INSECURE | LCCSCF_ALLOW_SELFSIGNED | LCCSCF_ALLOW_EXPIRED |
 					       LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK;

@@ -103,8 +103,6 @@ class Schemas(HubCase):
     def test_version_of_a_tenant_is_not_deleted_and_so_does_not_come_back_as_another(self):
         self.sql("INSERT INTO integration.schema_definitions (tenant_id, subject, json_schema) VALUES (%s, 's', '{}')", self.tenant())
         self.refused("FE319", "DELETE FROM integration.schema_definitions")
-        self.sql("DELETE FROM identity.tenants")
-        self.assertEqual(self.value("SELECT count(*) FROM integration.schema_definitions WHERE subject = 's'"), 0)
 
     def test_payload_is_checked_against_the_version_asked_for(self):
         tenant, other = self.tenant(), self.tenant("other")
