@@ -58,6 +58,7 @@ struct table {
 	uint64_t all;      /* mask of all columns */
 	uint64_t writable; /* of those devices may write */
 	uint64_t refs;     /* of those with a ref_table */
+	uint64_t differs;  /* of those whose policy takes old values */
 	struct side side[2];
 };
 
@@ -93,6 +94,7 @@ enum query {
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_SPLIT_ADD, Q_SPLIT_DELETE,
 	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_REJECT_ADD, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
+	Q_SEEN_GET, Q_SEEN_ADD, Q_SEEN_DELETE,
 	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE,
 	Q_MEMBER_GET, Q_MEMBER_ADD, Q_MEMBER_DELETE, Q_MEMBER_ANY,
 	Q_FILL_MEMBER_GET, Q_FILL_MEMBER_ADD, Q_FILL_MEMBER_DELETE, Q_FILL_MEMBER_ANY,
@@ -171,7 +173,7 @@ enum ferry_error replica_end(struct replica *r, struct ferry_why *why);
 void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
-extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[];
+extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -211,6 +213,15 @@ int64_t entry_append(struct replica *r, uint32_t table, const char *key, const s
 void log_delete(struct replica *r, int64_t seq);
 void entry_delete(struct replica *r, uint32_t table, const char *key, int64_t seq);
 void row_rebase(struct replica *r, struct table *t, const char *key); /* after numbers were added to r->removed */
+
+/* replica_policy.c; cells in r->work */
+/* What the author of an entry saw in a column and made of it, where that is
+ * not what the log and the stack say. False: it is, and nothing is set. */
+bool policy_pair(struct replica *r, const struct table *t, int64_t seq, int column, struct cell *old, struct cell *fresh);
+/* What an update's column comes to over `beneath`; for columns in t->differs. */
+struct cell policy_over(struct replica *r, const struct table *t, const struct entry *e, int column,
+			const struct cell *beneath);
+void policy_forget(struct replica *r, uint32_t table, int64_t seq);
 
 /* replica_sum.c */
 /* A version-7 UUID in plain SQL of any SQLite since 3.38: 48 bits of

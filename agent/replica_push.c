@@ -9,6 +9,7 @@
 
 #define AT_STEP_MS 100 /* times of rows are told this finely: they only break ties */
 #define ROW_OVERHEAD_BYTES 24
+#define OLD_BYTES_MAX 262144u /* [P 6.7] of a row's old values */
 #define PUSH_ROWS_MAX 4096 /* each may need a block of its own: FERRY_BLOCKS_MAX */
 #define PUSH_SETS_MAX 1024
 
@@ -18,6 +19,8 @@ struct push_row {
 	uint64_t columns;
 	struct uuid key;
 	struct value *values; /* of the columns, in order */
+	uint64_t old_columns; /* those whose old values go along */
+	struct value *olds;
 	int64_t at;
 	int64_t *bases; /* pairs (num, position) */
 	uint32_t base_count;
@@ -164,6 +167,40 @@ static bool convert(struct push *p, struct push_row *row, const struct cell *fre
 	return p->large || keep_values(p, row->values, n);
 }
 
+/* [P 6.7] What the author saw and made of the columns that merge differences.
+ * An old value without a wire form stays behind. log: its entry's statement. */
+static bool take_olds(struct push *p, struct push_row *row, sqlite3_stmt *log, struct cell *fresh)
+{
+	const struct table *t = row->t;
+	int64_t seq = sqlite3_column_int64(log, 0);
+	uint64_t wanted = row->op == ROW_UPDATE ? row->columns & t->differs : 0;
+	size_t bytes = 0;
+	uint32_t n = 0;
+
+	if (wanted == 0)
+		return true;
+	row->olds = arena_array(p->arena, (size_t)__builtin_popcountll(wanted), sizeof(*row->olds));
+	for (int i = 0; row->olds != NULL && i < t->t->column_count; i++) {
+		struct cell old;
+		int code;
+
+		if ((wanted >> i & 1) == 0)
+			continue;
+		old = cell_keep(&p->r->work, log, 7 + i);
+		(void)policy_pair(p->r, t, seq, i, &old, &fresh[i]);
+		if (!cell_to_value(&p->r->work, t->t->columns[i].kind, &old, &row->olds[n], &code))
+			continue;
+		bytes += 9u + (has_bytes(&row->olds[n]) ? row->olds[n].n : 0);
+		row->old_columns |= UINT64_C(1) << i;
+		n++;
+	}
+	if (bytes > OLD_BYTES_MAX)
+		row->old_columns = 0;
+	else
+		p->bytes += bytes;
+	return row->olds != NULL && (row->old_columns == 0 || keep_values(p, row->olds, n));
+}
+
 static struct push_row *row_slot(struct push *p)
 {
 	if (p->count == p->capacity) {
@@ -216,6 +253,8 @@ static bool take_row(struct push *p, sqlite3_stmt *s)
 			return true;
 		}
 		trim_bases(row);
+		if (!take_olds(p, row, s, fresh))
+			return false;
 		if (!convert(p, row, fresh))
 			return false;
 	}
@@ -235,12 +274,15 @@ static int compare_rows(const void *pa, const void *pb)
 		return a->op < b->op ? -1 : 1;
 	if (a->columns != b->columns)
 		return a->columns < b->columns ? -1 : 1;
+	if (a->old_columns != b->old_columns)
+		return a->old_columns < b->old_columns ? -1 : 1;
 	return a->order < b->order ? -1 : a->order > b->order;
 }
 
 static bool same_block(const struct push_row *a, const struct push_row *b)
 {
-	return a->t == b->t && a->op == b->op && a->columns == b->columns;
+	return a->t == b->t && a->op == b->op && a->columns == b->columns &&
+	       a->old_columns == b->old_columns;
 }
 
 /* In the order of their column numbers, as the wire wants them; they were
@@ -285,6 +327,31 @@ static bool fill_bases(struct push *p, struct block *b, const struct push_row *r
 	return true;
 }
 
+static bool fill_olds(struct push *p, struct block *b, const struct push_row *rows)
+{
+	const struct schema_table *t = rows[0].t->t;
+	uint16_t count = (uint16_t)__builtin_popcountll(rows[0].old_columns), n = 0;
+	uint16_t *nums = arena_array(p->arena, count, sizeof(*nums));
+	struct value *olds = arena_array(p->arena, (size_t)count * b->row_count, sizeof(*olds));
+
+	if (count == 0)
+		return true;
+	if (nums == NULL || olds == NULL)
+		return false;
+	for (int i = 0; i < t->column_count; i++) {
+		if (rows[0].old_columns >> i & 1)
+			nums[n++] = t->columns[i].num;
+	}
+	for (uint32_t i = 0; i < b->row_count; i++) {
+		for (uint16_t o = 0; o < count; o++)
+			olds[(size_t)o * b->row_count + i] = rows[i].olds[o];
+	}
+	b->old_nums = nums;
+	b->olds = olds;
+	b->old_count = count;
+	return true;
+}
+
 static bool fill_block(struct push *p, struct block *b, const struct push_row *rows, uint32_t count, int64_t first_ms)
 {
 	const struct schema_table *t = rows[0].t->t;
@@ -315,7 +382,7 @@ static bool fill_block(struct push *p, struct block *b, const struct push_row *r
 	b->keys = keys;
 	b->cells = cells;
 	b->at = any_at ? at : NULL;
-	return fill_bases(p, b, rows);
+	return fill_olds(p, b, rows) && fill_bases(p, b, rows);
 }
 
 static bool make_blocks(struct push *p, const struct set *set, int64_t first_ms, struct change_set *out)

@@ -281,6 +281,7 @@ void log_delete(struct replica *r, int64_t seq)
 void entry_delete(struct replica *r, uint32_t table, const char *key, int64_t seq)
 {
 	gate_run(&r->g, q(r, Q_PENDING_DELETE), "iti", (int64_t)table, key, seq);
+	policy_forget(r, table, seq);
 	log_delete(r, seq);
 }
 
@@ -398,6 +399,19 @@ static void set_flag(struct replica *r, struct entry *e, int op)
 	entry_write(r, e);
 }
 
+/* What an update makes of each of its columns over *s. */
+static void change_cells(struct replica *r, const struct table *t, struct entry *e, struct row *s)
+{
+	struct cell *cells = cells_copy(r, s->cells);
+
+	for (int c = 0; cells != NULL && c < t->t->column_count; c++) {
+		if (e->mask >> c & 1)
+			cells[c] = t->differs >> c & 1 ? policy_over(r, t, e, c, &s->cells[c]) : e->fresh[c];
+	}
+	set_beneath(r, e, e->op & ~OP_GONE, e->mask, s);
+	s->cells = cells != NULL ? cells : s->cells;
+}
+
 /* Lays one pending edit over *s, which becomes the row above it. */
 static void lay_over(struct replica *r, const struct table *t, struct entry *e, struct row *s)
 {
@@ -420,11 +434,7 @@ static void lay_over(struct replica *r, const struct table *t, struct entry *e, 
 			set_flag(r, e, e->op | OP_GONE);
 			return;
 		}
-		set_beneath(r, e, e->op & ~OP_GONE, e->mask, s);
-		for (int c = 0; c < t->t->column_count; c++) {
-			if (e->mask >> c & 1)
-				s->cells[c] = e->fresh[c];
-		}
+		change_cells(r, t, e, s);
 		return;
 	default: /* delete, aside */
 		if (s->present)

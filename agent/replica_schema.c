@@ -47,7 +47,7 @@ static void load_columns(struct replica *r, struct model *m, int gen, struct sch
 
 	if (columns == NULL)
 		return;
-	gate_statement(&r->g, &s, "SELECT num, name, kind, not_null, read_only, has_default, default_sql, ref_table "
+	gate_statement(&r->g, &s, "SELECT num, name, kind, not_null, read_only, has_default, default_sql, ref_table, policy "
 				  "FROM ferry_column WHERE gen = ?1 AND tbl = ?2 ORDER BY num");
 	for (bool more = gate_step(&r->g, s, "ii", (int64_t)gen, (int64_t)t->table);
 	     more && t->column_count < FERRY_COLUMNS_MAX; more = gate_next(&r->g, s)) {
@@ -55,7 +55,8 @@ static void load_columns(struct replica *r, struct model *m, int gen, struct sch
 			.num = (uint16_t)sqlite3_column_int(s, 0), .name = text_of(&m->arena, s, 1),
 			.kind = (enum column_kind)sqlite3_column_int(s, 2), .not_null = sqlite3_column_int(s, 3) != 0,
 			.read_only = sqlite3_column_int(s, 4) != 0, .has_default = sqlite3_column_int(s, 5) != 0,
-			.default_sql = text_of(&m->arena, s, 6), .ref_table = (uint32_t)sqlite3_column_int64(s, 7)};
+			.default_sql = text_of(&m->arena, s, 6), .ref_table = (uint32_t)sqlite3_column_int64(s, 7),
+			.policy = (enum column_policy)sqlite3_column_int(s, 8)};
 	}
 	gate_finalize(&s);
 	for (uint32_t i = 0; i < t->column_count; i++)
@@ -73,6 +74,8 @@ static void describe(struct table *t)
 			t->writable |= bit;
 		if (t->t->columns[i].ref_table != 0)
 			t->refs |= bit;
+		if (policy_takes_old(t->t->columns[i].policy))
+			t->differs |= bit;
 	}
 	t->side[TARGET_LIVE].explicit_members = -1;
 	t->side[TARGET_FILL].explicit_members = -1;
@@ -184,10 +187,10 @@ static void store_column(struct replica *r, int gen, uint32_t table, const struc
 	sqlite3_stmt *s = NULL;
 
 	gate_statement(&r->g, &s, "INSERT INTO ferry_column(gen, tbl, num, name, kind, not_null, read_only, has_default, "
-				  "default_sql, ref_table) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-	gate_run(&r->g, s, "iiitiiiiti", (int64_t)gen, (int64_t)table, (int64_t)c->num, c->name, (int64_t)c->kind,
+				  "default_sql, ref_table, policy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+	gate_run(&r->g, s, "iiitiiiitii", (int64_t)gen, (int64_t)table, (int64_t)c->num, c->name, (int64_t)c->kind,
 		 (int64_t)c->not_null, (int64_t)c->read_only, (int64_t)c->has_default, c->default_sql,
-		 (int64_t)c->ref_table);
+		 (int64_t)c->ref_table, (int64_t)c->policy);
 	gate_finalize(&s);
 	for (uint32_t i = 0; i < c->label_count; i++)
 		gate_execf(&r->g, "INSERT INTO ferry_label(gen, tbl, num, i, label) VALUES (%d, %u, %u, %u, %Q)", gen,

@@ -15,6 +15,8 @@
 	"CHECK((conflict IS NOT NULL AND rejected IS NULL AND action IN ('put back', 'take theirs', 'dismiss')) OR " \
 	"(rejected IS NOT NULL AND conflict IS NULL AND action IN ('retry', 'discard')))) STRICT;" \
 	"CREATE INDEX ferry_repair_due ON ferry_repair(id) WHERE done_at IS NULL;"
+#define SEEN_DDL \
+	"CREATE TABLE ferry_seen(seq INTEGER NOT NULL, num INTEGER NOT NULL, old, new, PRIMARY KEY(seq, num)) WITHOUT ROWID;"
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
 	"mismatches) AS " \
@@ -38,7 +40,7 @@ const char replica_ddl[] =
 	"scope INTEGER NOT NULL DEFAULT 0, fill_scope INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl)) STRICT;"
 	"CREATE TABLE ferry_column(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, num INTEGER NOT NULL, name TEXT NOT NULL, "
 	"kind INTEGER NOT NULL, not_null INTEGER NOT NULL, read_only INTEGER NOT NULL, has_default INTEGER NOT NULL, "
-	"default_sql TEXT, ref_table INTEGER NOT NULL, PRIMARY KEY(gen, tbl, num)) STRICT;"
+	"default_sql TEXT, ref_table INTEGER NOT NULL, policy INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl, num)) STRICT;"
 	"CREATE TABLE ferry_label(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, num INTEGER NOT NULL, i INTEGER NOT NULL, "
 	"label TEXT NOT NULL, PRIMARY KEY(gen, tbl, num, i)) STRICT;"
 	"CREATE TABLE ferry_log(seq INTEGER PRIMARY KEY, tbl, key, op, mask, tc, at);"
@@ -73,7 +75,7 @@ const char replica_ddl[] =
 	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, "
 	AT_TEXT("l.at") " FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl "
 	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq WHERE l.op & 7 IN (1, 2, 3);"
-	MISMATCH_DDL REPAIR_DDL STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
@@ -85,6 +87,10 @@ const char replica_upgrade_3[] =
 	"ALTER TABLE ferry_rejected ADD COLUMN pushed INTEGER;"
 	"ALTER TABLE ferry_rejected ADD COLUMN blocked_by INTEGER;"
 	REPAIR_DDL;
+
+/* From layout 3: policies, and what the authors of pending edits had seen. */
+const char replica_upgrade_4[] = "ALTER TABLE ferry_column ADD COLUMN policy INTEGER NOT NULL DEFAULT 0;" SEEN_DDL;
+
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
 
@@ -162,6 +168,9 @@ const char *const replica_sql[Q_COUNT] = {
 		     "(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) "
 		     "FROM ferry_log WHERE op & 7 IN (1, 2, 3)",
 	[Q_PENDING_FROM] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq >= ?3 ORDER BY seq LIMIT 2",
+	[Q_SEEN_GET] = "SELECT old, new FROM ferry_seen WHERE seq = ?1 AND num = ?2",
+	[Q_SEEN_ADD] = "INSERT INTO ferry_seen(seq, num, old, new) VALUES (?1, ?2, ?3, ?4)",
+	[Q_SEEN_DELETE] = "DELETE FROM ferry_seen WHERE seq = ?1",
 	[Q_MISMATCH_ADD] = "INSERT INTO ferry_mismatch(scope, \"table\", position, at, what) VALUES (?1, ?2, ?3, ?4, ?5) "
 			   "ON CONFLICT(scope, \"table\") DO UPDATE SET position = excluded.position, what = excluded.what, "
 			   "at = iif(healed_at IS NULL, at, excluded.at), healed_at = NULL",

@@ -18,6 +18,7 @@
  *
  * Concurrent edits of one column (lww): equal values are no conflict; else
  * the later (at, author) stands and the other is kept as a conflict.
+ * Other policies: hub/merge_policy.h.
  * Row lives (R4): a row born after B is a new life that the edit never saw;
  * an update or delete of it, or of a row deleted after B, is a
  * update/delete conflict: the deletion (or the new life) stands, and the
@@ -94,6 +95,7 @@ struct merge_write {
 	const struct uuid *keys;
 	const struct value *cells;
 	const uint32_t *stamps;
+	uint64_t by_hub; /* bit i: the cells of column i are a merge's, not the stamps' authors' (R2) */
 };
 
 struct merge_stamp { /* becomes a row of ferry.stamp */

@@ -5,6 +5,7 @@
 
 #include "hub/merge.h"
 #include "hub/merge_internal.h"
+#include "hub/merge_policy.h"
 
 /* One row of a block, seen by its author. */
 struct edit {
@@ -24,6 +25,8 @@ struct edit {
 	uint32_t stamp; /* NO_STAMP: not made yet */
 	uint32_t rows_changed;
 	bool lost; /* something of the device does not stand */
+	enum ferry_error refused; /* a policy's refusal, FERRY_OK: none */
+	struct ferry_why why;
 };
 
 static const struct value *cell_of(const struct edit *e, uint16_t i)
@@ -66,6 +69,8 @@ static struct version version_of_stamp(const struct merge *m, uint32_t stamp)
 
 static struct version column_version(const struct merge *m, const struct row *row, int c)
 {
+	if (row->state.by_hub & COLUMN_BIT(c))
+		return (struct version){.position = MERGE_PENDING, .at = m->stamps[row->state.stamp_of[c]].at};
 	if (row->state.stamped & COLUMN_BIT(c))
 		return version_of_stamp(m, row->state.stamp_of[c]);
 	if (row->state.born_stamp != NO_STAMP)
@@ -212,9 +217,42 @@ static enum ferry_error set_cell(struct edit *e, int c, const struct value *v)
 	state->own_cells[c] = *v;
 	state->own_stamps[c] = e->stamp;
 	state->stamped |= COLUMN_BIT(c);
+	state->by_hub &= ~COLUMN_BIT(c);
 	state->dirty |= COLUMN_BIT(c);
 	state->given |= COLUMN_BIT(c);
 	return FERRY_OK;
+}
+
+/* [P 6.7] NULL: the edit does not say. */
+static const struct value *old_of(const struct edit *e, uint16_t num)
+{
+	for (uint16_t o = 0; o < e->block->old_count; o++) {
+		if (e->block->old_nums[o] == num)
+			return &e->block->olds[(size_t)o * e->block->row_count + e->r];
+	}
+	return NULL;
+}
+
+/* The hub fills the column by its default, which is not known here: whatever
+ * it is, this batch's insert left it to the hub. */
+static enum ferry_error merge_unknown(struct edit *e, uint16_t i, const struct version *v, bool cell_seen)
+{
+	const struct value *device = cell_of(e, i), none = value_null();
+	bool won = cell_seen || device_wins(e, v);
+	enum ferry_error error = FERRY_OK;
+
+	if (!cell_seen)
+		error = keep_conflict(e, e->block->nums[i], CONFLICT_UPDATE_UPDATE, won, device, &none, &v->author);
+	return error == FERRY_OK && won ? set_cell(e, e->columns[i], device) : error;
+}
+
+static enum ferry_error take_result(struct edit *e, int c, const struct cell_result *x)
+{
+	enum ferry_error error = set_cell(e, c, &x->value);
+
+	if (error == FERRY_OK && x->by_hub)
+		e->row->state.by_hub |= COLUMN_BIT(c);
+	return error;
 }
 
 /* One column of an edit that meets a row. */
@@ -222,19 +260,25 @@ static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
 {
 	int c = e->columns[i];
 	uint16_t num = e->block->nums[i];
-	const struct value *device = cell_of(e, i);
 	struct value hub = e->row->state.cells[c];
 	struct version v = column_version(e->m, e->row, c);
+	struct cell_edit x = {.table = e->table->name, .column = &e->table->columns[c], .mine = cell_of(e, i),
+			      .theirs = &hub, .version = &v, .old = old_of(e, num), .arena = &e->m->arena,
+			      .seen = row_seen && seen(e, &v, base_of(e, num)), .later = device_wins(e, &v)};
+	struct cell_result result;
 	enum ferry_error error;
-	bool won;
 
-	if ((e->row->state.given & COLUMN_BIT(c)) && value_equal(device, &hub))
-		return FERRY_OK;
-	if (row_seen && seen(e, &v, base_of(e, num)))
-		return set_cell(e, c, device);
-	won = device_wins(e, &v);
-	error = keep_conflict(e, num, CONFLICT_UPDATE_UPDATE, won, device, &hub, &v.author);
-	return error == FERRY_OK && won ? set_cell(e, c, device) : error;
+	if (!(e->row->state.given & COLUMN_BIT(c))) {
+		if (x.column->policy != POLICY_GUARD || x.old == NULL)
+			return merge_unknown(e, i, &v, x.seen);
+		hub = *x.old; /* the default as the author has it: a guard does not let it pass unseen */
+	}
+	error = merge_policy(&x, &result, &e->why);
+	if (error == FERRY_COUNTER || error == FERRY_GUARD)
+		e->refused = error;
+	if (error == FERRY_OK && result.conflict)
+		error = keep_conflict(e, num, CONFLICT_UPDATE_UPDATE, result.device_won, x.mine, &hub, &v.author);
+	return error == FERRY_OK && result.writes ? take_result(e, c, &result) : error;
 }
 
 /* The edit's row is gone, or another stands under its key: the edit is kept. */
@@ -290,6 +334,7 @@ static enum ferry_error new_row(struct edit *e)
 	state->exists = true;
 	state->known = true;
 	state->stamped = 0;
+	state->by_hub = 0;
 	state->given = known_when_left_out(e->table);
 	state->born_stamp = e->stamp;
 	for (uint16_t i = 0; i < e->block->column_count; i++) {
@@ -390,6 +435,7 @@ static enum ferry_error apply_delete(struct edit *e)
 		return error;
 	state->exists = false;
 	state->stamped = 0;
+	state->by_hub = 0;
 	state->dirty = 0;
 	state->born_stamp = NO_STAMP;
 	state->insert_pending = false;
@@ -532,6 +578,10 @@ enum ferry_error merge_apply(struct merge *m, const struct uuid *author, const s
 		return FERRY_OK;
 	}
 	error = apply_blocks(&e, &outcome);
+	if (e.refused != FERRY_OK) {
+		reject(m, out, (int)e.refused, &e.why);
+		return FERRY_OK;
+	}
 	if (error != FERRY_OK) {
 		take_back(m);
 		m->open = false;

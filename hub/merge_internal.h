@@ -22,6 +22,7 @@ struct row_state {
 	const uint32_t *stamp_of;  /* stamp of each column in `stamped`; NULL: none */
 	struct value *own_cells;   /* `cells`, while a change-set has the row as its own */
 	uint32_t *own_stamps;
+	uint64_t by_hub;           /* of those stamped: the value is a merge's, so its author is the hub (R2) */
 	uint64_t stamped;          /* version comes from a stamp, not from what was loaded */
 	uint64_t dirty;            /* to be written as an update */
 	uint64_t given;            /* the value is known; else the hub's default fills it */

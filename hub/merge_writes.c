@@ -13,6 +13,7 @@ struct group {
 	enum phase phase;
 	uint32_t table; /* index */
 	uint64_t mask;
+	uint64_t by_hub; /* of mask */
 	uint32_t row_count;
 	uint32_t filled;
 	uint32_t order; /* of creation */
@@ -40,38 +41,40 @@ struct output {
 	uint32_t stamp_count;
 };
 
-static uint64_t group_hash(enum phase phase, uint32_t table, uint64_t mask)
+static uint64_t group_hash(enum phase phase, uint32_t table, uint64_t mask, uint64_t by_hub)
 {
-	return merge_mix(mask, ((uint64_t)table << 2) | (uint64_t)phase);
+	return merge_mix(mask ^ by_hub << 1, ((uint64_t)table << 2) | (uint64_t)phase);
 }
 
 static uint64_t hash_of_group(const void *ctx, uint32_t i)
 {
 	const struct output *o = ctx;
 
-	return group_hash(o->groups[i].phase, o->groups[i].table, o->groups[i].mask);
+	return group_hash(o->groups[i].phase, o->groups[i].table, o->groups[i].mask, o->groups[i].by_hub);
 }
 
-static bool group_is(const struct group *g, enum phase phase, uint32_t table, uint64_t mask)
+static bool group_is(const struct group *g, enum phase phase, uint32_t table, uint64_t mask, uint64_t by_hub)
 {
-	return g->phase == phase && g->table == table && g->mask == mask;
+	return g->phase == phase && g->table == table && g->mask == mask && g->by_hub == by_hub;
 }
 
-static bool find_group(struct output *o, enum phase phase, uint32_t table, uint64_t mask, uint32_t *out_group)
+static bool find_group(struct output *o, enum phase phase, uint32_t table, uint64_t mask, uint64_t by_hub,
+		       uint32_t *out_group)
 {
 	uint32_t slot;
 
 	if (!index_reserve(&o->group_index, hash_of_group, o) ||
 	    !vector_grow((void **)&o->groups, o->group_count, &o->group_capacity, sizeof(struct group)))
 		return false;
-	slot = (uint32_t)group_hash(phase, table, mask) & o->group_index.mask;
+	slot = (uint32_t)group_hash(phase, table, mask, by_hub) & o->group_index.mask;
 	for (; o->group_index.slots[slot] != 0; slot = (slot + 1) & o->group_index.mask) {
 		*out_group = o->group_index.slots[slot] - 1;
-		if (group_is(&o->groups[*out_group], phase, table, mask))
+		if (group_is(&o->groups[*out_group], phase, table, mask, by_hub))
 			return true;
 	}
 	*out_group = o->group_count;
-	o->groups[o->group_count] = (struct group){.phase = phase, .table = table, .mask = mask, .order = o->group_count};
+	o->groups[o->group_count] = (struct group){.phase = phase, .table = table, .mask = mask, .by_hub = by_hub,
+						   .order = o->group_count};
 	o->group_count++;
 	o->group_index.slots[slot] = ++o->group_index.count;
 	return true;
@@ -79,10 +82,12 @@ static bool find_group(struct output *o, enum phase phase, uint32_t table, uint6
 
 static bool emit(struct output *o, const struct row *row, enum phase phase, uint64_t mask, uint32_t stamp)
 {
+	/* An insert's cells are the device's; what was merged since is an update. */
+	uint64_t by_hub = phase == PHASE_UPDATE ? row->state.by_hub & mask : 0;
 	uint32_t group;
 
 	assert(stamp != NO_STAMP);
-	if (!find_group(o, phase, row->table, mask, &group) ||
+	if (!find_group(o, phase, row->table, mask, by_hub, &group) ||
 	    !vector_grow((void **)&o->emissions, o->emission_count, &o->emission_capacity, sizeof(struct emission)))
 		return false;
 	o->groups[group].row_count++;
@@ -153,8 +158,12 @@ static enum ferry_error group_alloc(struct output *o, struct group *g)
 	};
 	if (nums == NULL || g->keys == NULL || g->cells == NULL || g->stamps == NULL)
 		return a->full ? FERRY_LIMIT : FERRY_NO_MEMORY;
-	for (uint64_t rest = g->mask; rest != 0; rest &= rest - 1)
-		nums[i++] = t->columns[__builtin_ctzll(rest)].num;
+	for (uint64_t rest = g->mask; rest != 0; rest &= rest - 1) {
+		int c = __builtin_ctzll(rest);
+
+		g->write.by_hub |= (g->by_hub >> c & 1) << i;
+		nums[i++] = t->columns[c].num;
+	}
 	return FERRY_OK;
 }
 

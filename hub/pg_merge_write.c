@@ -125,6 +125,9 @@ static void write_rows(struct merge_op *m, const struct written *x)
 
 /* ------------------------------------------------------------ declarations */
 
+/* The row is declared as the device's, which the audit log names; but a merge's
+ * value is the hub's (R2): its declared hash is one that the cell doesn't have. */
+
 /* As the column will hold it: a float4 rounds. */
 static struct value stored(const struct pg_column *c, const struct value *v)
 {
@@ -153,7 +156,10 @@ static int64_t *own_hashes(struct merge_op *m, const struct written *x, uint16_t
 			if (!x->columns[c]->hash_in_c)
 				continue;
 			v = stored(x->columns[c], &cells_of(x, c)[r]);
-			hashes[(size_t)r * own + n++] = (int64_t)cell_hash(seed, x->columns[c]->num, x->columns[c]->kind, &v);
+			hashes[(size_t)r * own + n] = (int64_t)cell_hash(seed, x->columns[c]->num, x->columns[c]->kind, &v);
+			if (x->w->by_hub >> c & 1)
+				hashes[(size_t)r * own + n] ^= 1;
+			n++;
 		}
 	}
 	return hashes;
@@ -188,7 +194,7 @@ static void declare_sql(struct pg_sql *sql, const struct written *x, uint16_t ow
 			snprintf(value, sizeof(value), "(%s)::%s", in.p, x->columns[c]->type);
 			pg_sql_add(sql, "%scoalesce(", comma);
 			pg_sql_add_filled(sql, x->columns[c]->hash, value, seed);
-			pg_sql_add(sql, ", 0)");
+			pg_sql_add(sql, x->w->by_hub >> c & 1 ? ", 0) # 1" : ", 0)");
 			comma = ", ";
 			sql->failed |= in.failed || strlen(value) + 1 >= sizeof(value);
 			pg_sql_deinit(&in);

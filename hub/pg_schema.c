@@ -21,11 +21,11 @@ static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
 	"coalesce(c.ref_tbl, 0), c.wire_expr, c.in_expr, c.hash_expr, "
 	"(SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = t.relid AND d.adnum = c.num), "
-	"c.generated "
+	"c.generated, c.policy_options::text "
 	"FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 ORDER BY c.tbl, c.num";
 enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_LABELS, C_REF, C_WIRE, C_IN, C_HASH,
-       C_DEFAULT_SQL, C_GENERATED };
+       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS };
 
 struct reader {
 	const struct pg_batch *b;
@@ -173,6 +173,15 @@ static bool hash_in_c(enum column_kind kind, const char *type)
 
 /* --------------------------------------------------------------- columns */
 
+static void read_policy(struct reader *r, uint32_t row, struct schema_column *s)
+{
+	int policy = column_policy_from_name(cell(r, r->columns, row, C_POLICY));
+
+	s->policy = policy < 0 ? POLICY_LWW : (enum column_policy)policy;
+	if (!pg_is_null(r->b, r->columns, row, C_OPTIONS))
+		s->policy_options = keep(r, cell(r, r->columns, row, C_OPTIONS));
+}
+
 static void read_column(struct reader *r, uint32_t row, const char *tenant_col, struct schema_column *s,
 			struct pg_column *c)
 {
@@ -191,6 +200,7 @@ static void read_column(struct reader *r, uint32_t row, const char *tenant_col, 
 				    .has_default = is_tenant || pg_bool(r->b, r->columns, row, C_DEFAULT),
 				    .ref_table = (uint32_t)pg_int(r->b, r->columns, row, C_REF)};
 	s->read_only = !is_tenant && strcmp(cell(r, r->columns, row, C_POLICY), "hub") == 0;
+	read_policy(r, row, s);
 	s->has_default |= s->read_only; /* whatever the hub writes there, devices leave it out */
 	s->labels = read_labels(r, row, &s->label_count);
 	if (!pg_is_null(r->b, r->columns, row, C_DEFAULT_SQL) && !pg_bool(r->b, r->columns, row, C_GENERATED))

@@ -8,7 +8,8 @@
  *                             cell that all rows have
  *   ? 6: [difference ...]     of each row's time to the row before (first: to 0)
  *   ? 7: [row, num, position, row, num, position ...]  exceptional bases
- *   ? 8: goes on            bool: the last cell goes on in the next message }
+ *   ? 8: goes on            bool: the last cell goes on in the next message
+ *   ? 9: [[num, cell ...] ...]  old values of columns, as in 5 }
  */
 #include <assert.h>
 #include <string.h>
@@ -25,6 +26,7 @@ enum block_key {
 	BLOCK_AT = 6,
 	BLOCK_BASES = 7,
 	BLOCK_GOES_ON = 8,
+	BLOCK_OLDS = 9,
 };
 
 static void fail(struct decoder *d, const char *complaint)
@@ -86,10 +88,9 @@ static void decode_keys(struct decoder *d, struct block *b)
 	b->row_count = n / (uint32_t)sizeof(struct uuid);
 }
 
-static void decode_column(struct decoder *d, struct value *cells, uint32_t rows)
+/* `count` cells are what is left of the array that was entered. */
+static void decode_cells(struct decoder *d, struct value *cells, uint32_t rows, uint32_t count)
 {
-	uint32_t count = reader_array(&d->reader);
-
 	if (count != rows && count != 1)
 		fail(d, "a column with another number of cells than rows");
 	for (uint32_t r = 0; r < count && d->reader.error == FERRY_OK; r++)
@@ -101,6 +102,14 @@ static void decode_column(struct decoder *d, struct value *cells, uint32_t rows)
 	reader_leave(&d->reader);
 }
 
+static void take_cells(struct decoder *d, uint64_t cells)
+{
+	if (cells > d->cells_left)
+		reader_fail(&d->reader, FERRY_MESSAGE_TOO_LARGE, "more cells than a message may hold");
+	else
+		d->cells_left -= (uint32_t)cells;
+}
+
 static void decode_columns(struct decoder *d, struct block *b)
 {
 	uint32_t count = reader_array(&d->reader);
@@ -109,16 +118,49 @@ static void decode_columns(struct decoder *d, struct block *b)
 
 	if (count != b->column_count || cells == 0)
 		fail(d, "columns that do not match their numbers and rows");
-	if (cells > d->cells_left)
-		reader_fail(&d->reader, FERRY_MESSAGE_TOO_LARGE, "more cells than a message may hold");
+	take_cells(d, cells);
 	if (d->reader.error != FERRY_OK)
 		return;
-	d->cells_left -= (uint32_t)cells;
 	values = decoder_array(d, cells, sizeof(*values));
 	for (uint32_t c = 0; c < count && d->reader.error == FERRY_OK; c++)
-		decode_column(d, values + (size_t)c * b->row_count, b->row_count);
+		decode_cells(d, values + (size_t)c * b->row_count, b->row_count, reader_array(&d->reader));
 	reader_leave(&d->reader);
 	b->cells = values;
+}
+
+static void decode_old(struct decoder *d, struct value *cells, uint32_t rows, uint16_t *out_num)
+{
+	uint32_t count = reader_array(&d->reader);
+	uint64_t num = count == 0 ? 0 : reader_uint(&d->reader);
+
+	if (num == 0 || num > UINT16_MAX) {
+		fail(d, "old values of no column");
+		return;
+	}
+	*out_num = (uint16_t)num;
+	decode_cells(d, cells, rows, count - 1);
+}
+
+static void decode_olds(struct decoder *d, struct block *b)
+{
+	uint32_t count = reader_array(&d->reader);
+	uint64_t cells = (uint64_t)count * b->row_count;
+	struct value *values;
+	uint16_t *nums;
+
+	if (count == 0 || count > FERRY_COLUMNS_MAX || b->row_count == 0)
+		fail(d, "old values of no columns or rows");
+	take_cells(d, cells);
+	if (d->reader.error != FERRY_OK)
+		return;
+	nums = decoder_array(d, count, sizeof(*nums));
+	values = decoder_array(d, cells, sizeof(*values));
+	for (uint32_t o = 0; o < count && d->reader.error == FERRY_OK; o++)
+		decode_old(d, values + (size_t)o * b->row_count, b->row_count, &nums[o]);
+	reader_leave(&d->reader);
+	b->old_nums = nums;
+	b->olds = values;
+	b->old_count = (uint16_t)count;
 }
 
 static void decode_at(struct decoder *d, struct block *b)
@@ -198,6 +240,19 @@ static const char *check_bases(const struct block *b)
 	return NULL;
 }
 
+static const char *check_olds(const struct block *b)
+{
+	if (b->old_count > 0 && (b->op != ROW_UPDATE || b->goes_on))
+		return "old values of what is no whole update";
+	for (uint16_t o = 0; o < b->old_count; o++) {
+		if (!has_num(b, b->old_nums[o]))
+			return "old values of a column that the block does not have";
+		if (o > 0 && b->old_nums[o] <= b->old_nums[o - 1])
+			return "old values are not in the order of their columns";
+	}
+	return NULL;
+}
+
 static bool may_go_on(const struct block *b)
 {
 	const struct value *last = b->column_count > 0 ? &b->cells[b->column_count - 1] : NULL;
@@ -213,7 +268,7 @@ static const char *check_block(const struct block *b)
 	if (b->table == 0 || b->keys == NULL)
 		return "a block without table or keys";
 	if (b->row_count == 0)
-		return b->column_count + b->base_count > 0 || b->goes_on ? "columns or bases of no rows" : NULL;
+		return b->column_count + b->base_count + b->old_count > 0 || b->goes_on ? "columns or bases of no rows" : NULL;
 	if (whole && b->column_count > 0)
 		return "a deletion with columns";
 	if (b->op == ROW_UPDATE && b->column_count == 0)
@@ -222,7 +277,7 @@ static const char *check_block(const struct block *b)
 		return "column numbers without columns";
 	if (b->goes_on && !may_go_on(b))
 		return "only one row's last text or bytes can go on";
-	return check_bases(b);
+	return b->old_count > 0 && check_olds(b) != NULL ? check_olds(b) : check_bases(b);
 }
 
 static void decode_member(struct decoder *d, uint64_t key, struct block *b)
@@ -251,6 +306,9 @@ static void decode_member(struct decoder *d, uint64_t key, struct block *b)
 		break;
 	case BLOCK_GOES_ON:
 		b->goes_on = reader_bool(&d->reader);
+		break;
+	case BLOCK_OLDS:
+		decode_olds(d, b);
 		break;
 	default:
 		reader_skip(&d->reader);
@@ -342,13 +400,28 @@ static void encode_bases(const struct block *b, struct buffer *out)
 	}
 }
 
+static void encode_olds(const struct block *b, struct buffer *out)
+{
+	writer_uint(out, BLOCK_OLDS);
+	writer_array(out, b->old_count);
+	for (uint16_t o = 0; o < b->old_count; o++) {
+		const struct value *cells = b->olds + (size_t)o * b->row_count;
+		uint32_t count = is_constant(cells, b->row_count) ? 1 : b->row_count;
+
+		writer_array(out, (size_t)count + 1);
+		writer_uint(out, b->old_nums[o]);
+		for (uint32_t r = 0; r < count; r++)
+			writer_value(out, &cells[r]);
+	}
+}
+
 static void block_encode(const void *p, struct buffer *out)
 {
 	const struct block *b = p;
 	bool times = has_times(b), columns = b->column_count > 0 && b->row_count > 0;
 
 	assert(b->row_count == 0 || check_block(b) == NULL);
-	writer_map(out, 3u + 2u * columns + times + (b->base_count > 0) + b->goes_on);
+	writer_map(out, 3u + 2u * columns + times + (b->base_count > 0) + b->goes_on + (b->old_count > 0));
 	writer_uint(out, BLOCK_TABLE);
 	writer_uint(out, b->table);
 	writer_uint(out, BLOCK_OP);
@@ -367,20 +440,40 @@ static void block_encode(const void *p, struct buffer *out)
 		writer_uint(out, BLOCK_GOES_ON);
 		writer_bool(out, true);
 	}
+	if (b->old_count > 0)
+		encode_olds(b, out);
+}
+
+static void describe_column(const struct value *cells, uint32_t rows, struct buffer *out)
+{
+	describe_text(out, "[");
+	for (uint32_t r = 0; r < rows; r++) {
+		describe_text(out, r == 0 ? "" : ", ");
+		describe_value(out, &cells[r]);
+	}
+	describe_text(out, "]");
 }
 
 static void describe_cells(const struct block *b, struct buffer *out)
 {
 	describe_text(out, ", \"cells\": [");
 	for (uint16_t c = 0; c < b->column_count; c++) {
-		describe_text(out, c == 0 ? "[" : ", [");
-		for (uint32_t r = 0; r < b->row_count; r++) {
-			describe_text(out, r == 0 ? "" : ", ");
-			describe_value(out, &b->cells[(size_t)c * b->row_count + r]);
-		}
-		describe_text(out, "]");
+		describe_text(out, c == 0 ? "" : ", ");
+		describe_column(b->cells + (size_t)c * b->row_count, b->row_count, out);
 	}
 	describe_text(out, "]");
+}
+
+static void describe_olds(const struct block *b, struct buffer *out)
+{
+	for (uint16_t o = 0; o < b->old_count; o++) {
+		describe_text(out, o == 0 ? ", \"olds\": [{\"num\": " : ", {\"num\": ");
+		describe_int(out, b->old_nums[o]);
+		describe_text(out, ", \"cells\": ");
+		describe_column(b->olds + (size_t)o * b->row_count, b->row_count, out);
+		describe_text(out, "}");
+	}
+	describe_text(out, b->old_count == 0 ? "" : "]");
 }
 
 static void describe_times(const struct block *b, struct buffer *out)
@@ -430,6 +523,7 @@ static void block_describe(const void *p, struct buffer *out)
 		describe_cells(b, out);
 	describe_times(b, out);
 	describe_bases(b, out);
+	describe_olds(b, out);
 	describe_text(out, b->goes_on ? ", \"goes_on\": true}" : "}");
 }
 
@@ -448,6 +542,9 @@ size_t block_encoded_bytes(const struct block *b)
 	n += b->column_count * (num_bytes + column_head);
 	for (size_t i = 0; i < (size_t)b->column_count * b->row_count; i++)
 		n += value_encoded_bytes(&b->cells[i]);
+	for (size_t i = 0; i < (size_t)b->old_count * b->row_count; i++)
+		n += value_encoded_bytes(&b->olds[i]);
+	n += b->old_count * (num_bytes + column_head);
 	if (b->at != NULL)
 		n += b->row_count * time_bytes;
 	return n + b->base_count * base_bytes;

@@ -130,7 +130,7 @@ static void add_blocks(struct totals *t, const struct block *blocks, uint32_t co
 {
 	t->blocks += count;
 	for (uint32_t i = 0; i < count; i++) {
-		t->cells += (uint64_t)blocks[i].column_count * blocks[i].row_count;
+		t->cells += ((uint64_t)blocks[i].column_count + blocks[i].old_count) * blocks[i].row_count;
 		t->bases += blocks[i].base_count;
 	}
 }

@@ -97,6 +97,9 @@ struct block {
 	const int64_t *at;        /* push: microseconds after the change-set's `at`, per row; NULL = all 0 */
 	const struct row_base *bases; /* push: exceptions, ordered by (row, num) */
 	uint32_t base_count;
+	const uint16_t *old_nums; /* push, update: columns whose old values come along, ascending, all in nums [P 6.7] */
+	const struct value *olds; /* what the author saw before: of old column o, row r: olds[o * row_count + r] */
+	uint16_t old_count;
 	bool goes_on;             /* [P 6.6] of one row: its last cell goes on in the next message's first block */
 };
 
@@ -168,6 +171,8 @@ struct schema_column {
 	const char *const *labels; /* enum or CHECK list, or NULL */
 	uint32_t label_count;
 	uint32_t ref_table;     /* 0, or the table its foreign key points to */
+	enum column_policy policy; /* may hold a number that this version does not know */
+	const char *policy_options; /* the hub's own, as compact JSON or NULL; not on the wire */
 };
 
 struct schema_table {

@@ -23,7 +23,7 @@
 /* What only a push may say. */
 static bool has_authorship(const struct block *b)
 {
-	return b->at != NULL || b->base_count > 0;
+	return b->at != NULL || b->base_count > 0 || b->old_count > 0;
 }
 
 static const char *check_delta(const void *p)
@@ -34,7 +34,7 @@ static const char *check_delta(const void *p)
 		return "a frame that runs backwards";
 	for (uint32_t i = 0; i < m->block_count; i++) {
 		if (has_authorship(&m->blocks[i]))
-			return "times or bases in a delta";
+			return "times, bases or old values in a delta";
 		if (m->blocks[i].row_count == 0)
 			return "a block without rows";
 		if (m->blocks[i].goes_on && i + 1 < m->block_count)

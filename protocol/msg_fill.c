@@ -15,7 +15,7 @@ static const char *check_fill(const void *p)
 {
 	const struct block *b = &((const struct message_fill *)p)->block;
 
-	if (b->op != ROW_INSERT || b->at != NULL || b->base_count > 0)
+	if (b->op != ROW_INSERT || b->at != NULL || b->base_count > 0 || b->old_count > 0)
 		return "a fill holds plain rows only";
 	for (uint32_t r = 1; r < b->row_count; r++) {
 		if (uuid_compare(&b->keys[r - 1], &b->keys[r]) >= 0)

@@ -10,7 +10,7 @@
  *
  *   column { 1: number, 2: name, 3: kind, ? 4: not null, ? 5: read only,
  *          ? 6: has a default, ? 7: default as SQL, ? 8: [label ...],
- *          ? 9: table it refers to }
+ *          ? 9: table it refers to, ? 10: policy }
  */
 #include "protocol/fields.h"
 
@@ -24,6 +24,7 @@ static const struct field column_fields[] = {
 	OPTIONAL(7, TEXT, schema_column, default_sql),
 	OPTIONAL(8, TEXTS, schema_column, labels, COUNT(schema_column, label_count), .max = FERRY_LABELS_MAX),
 	OPTIONAL(9, U32, schema_column, ref_table),
+	OPTIONAL(10, U32, schema_column, policy, .min = 0, .max = UINT16_MAX),
 };
 
 static const struct shape column_shape = {.size = sizeof(struct schema_column), FIELDS(column_fields)};

@@ -70,6 +70,7 @@ bool row_cut(struct row_cutter *c, size_t room_bytes, struct arena *a, struct bl
 	out->cells = cells;
 	out->column_count = 0;
 	out->base_count = 0;
+	out->old_count = 0; /* [P 6.7] */
 	out->goes_on = false;
 	out->at = c->begun ? NULL : c->row.at;
 	for (; column < c->row.column_count && !out->goes_on; column++) {

@@ -94,6 +94,17 @@ const char *column_kind_name(enum column_kind kind)
 	return (unsigned)kind < KIND_COUNT ? kind_names[kind] : NULL;
 }
 
+int column_policy_from_name(const char *name)
+{
+	static const char *const names[POLICY_COUNT] = {"lww", "max", "min", "counter", "set", "json", "text", "review", "guard"};
+
+	for (int i = 0; i < POLICY_COUNT; i++) {
+		if (strcmp(names[i], name) == 0)
+			return i;
+	}
+	return -1;
+}
+
 /* One multi-byte character [RFC 3629]: its length, or 0 when it is not valid.
  * The second byte's range excludes overlong forms, surrogates and what lies
  * beyond U+10FFFF. */

@@ -53,6 +53,30 @@ enum column_kind {
 	KIND_COUNT
 };
 
+/* How concurrent edits of a column merge. The numbers are on the wire (message
+ * schema); who meets one that it does not know takes it for POLICY_LWW. What
+ * each does stands in docs/merge.md. */
+enum column_policy {
+	POLICY_LWW = 0,     /* the later one stands */
+	POLICY_MAX = 1,     /* the greater one stands */
+	POLICY_MIN = 2,     /* the lesser one stands */
+	POLICY_COUNTER = 3, /* differences add up */
+	POLICY_SET = 4,     /* elements of an array come and go */
+	POLICY_JSON = 5,    /* by key */
+	POLICY_TEXT = 6,    /* by line, then by word */
+	POLICY_REVIEW = 7,  /* the hub's stands until a person chooses */
+	POLICY_GUARD = 8,   /* only transitions that the column allows */
+	POLICY_COUNT
+};
+
+/* Does the policy ask for what the author saw before (R2)? Then an update says
+ * it [P 6.7]. */
+static inline bool policy_takes_old(enum column_policy p)
+{
+	return p == POLICY_COUNTER || p == POLICY_SET || p == POLICY_JSON || p == POLICY_TEXT ||
+	       p == POLICY_GUARD;
+}
+
 bool value_equal(const struct value *a, const struct value *b); /* floats by bits; NULL equals NULL */
 bool value_fits(enum column_kind kind, const struct value *v);  /* is this the kind's wire form? (NULL fits all) */
 
@@ -83,6 +107,10 @@ bool value_has_nul(const struct value *v); /* a text value with a NUL character 
 /* Names of kinds as in ferry.tracked_column.kind; -1 / NULL when unknown. */
 int column_kind_from_name(const char *name);
 const char *column_kind_name(enum column_kind kind);
+
+/* Names of policies as in ferry.tracked_column.policy; "hub" is not among them,
+ * for such a column is read-only. -1: unknown. */
+int column_policy_from_name(const char *name);
 
 /* UUIDs: 36 characters, lower case, as PostgreSQL prints them. */
 #define UUID_TEXT 37

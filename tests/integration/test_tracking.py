@@ -217,6 +217,51 @@ class Tracking(HubCase):
         self.sql("SELECT ferry.policy('public.thing', 'name', 'hub')")
         self.assertEqual(self.value("SELECT policy FROM ferry.tracked_column WHERE name = 'name'"), "hub")
 
+    def test_policy_that_does_not_fit_its_column_is_refused_with_the_reason(self):
+        self.table("id uuid NOT NULL DEFAULT gen_random_uuid(), tenant_id uuid NOT NULL, name text, n int, amount numeric(9,2), "
+                   "at timestamptz, day date, f float8, flag bool, tags text[], doc jsonb, raw json, "
+                   "state text CHECK (state IN ('free', 'sold')), PRIMARY KEY (tenant_id, id)")
+        self.track()
+        for policy, fits, reason in (("counter", ("n", "amount"), "adds exactly"),
+                                     ("max", ("n", "amount", "at", "day", "f"), "compares numbers"),
+                                     ("min", ("n", "amount", "at", "day", "f"), "compares numbers"),
+                                     ("set", ("tags",), "elements of an array"), ("json", ("doc",), "keys of a jsonb"),
+                                     ("text", ("name",), "lines and words"),
+                                     ("review", ("name", "n", "amount", "at", "day", "f", "flag", "tags", "doc", "raw", "state"), "")):
+            for column in ("name", "n", "amount", "at", "day", "f", "flag", "tags", "doc", "raw", "state"):
+                text = "SELECT ferry.policy('public.thing', '%s', '%s')" % (column, policy)
+                if column in fits:
+                    self.sql(text)
+                    self.assertEqual(self.value("SELECT policy FROM ferry.tracked_column WHERE name = %s", column), policy)
+                else:
+                    self.assertIn(reason, str(self.refused("22023", text)))
+        self.assertIn("takes no options", str(self.refused("22023", "SELECT ferry.policy('public.thing', 'n', 'counter', '{}')")))
+
+    def test_guard_needs_transitions_between_the_columns_values(self):
+        self.table("id uuid NOT NULL DEFAULT gen_random_uuid(), tenant_id uuid NOT NULL, n int, name text, "
+                   "state text CHECK (state IN ('free', 'sold')), PRIMARY KEY (tenant_id, id)")
+        self.track()
+        text = "SELECT ferry.policy('public.thing', '%s', 'guard'%s)"
+        for column, options, reason in (("n", ", '{\"1\": [\"2\"]}'", "a text or an enum"), ("state", "", "which values lead"),
+                                        ("state", ", '{}'", "which values lead"), ("state", ", '[1]'", "which values lead"),
+                                        ("state", ", '{\"free\": \"sold\"}'", "no list"), ("state", ", '{\"free\": [1]}'", "no list"),
+                                        ("state", ", '{\"free\": [\"sod\"]}'", "no value \"sod\""),
+                                        ("state", ", '{\"fre\": [\"sold\"]}'", "no value \"fre\"")):
+            self.assertIn(reason, str(self.refused("22023", text % (column, options))))
+        self.sql(text % ("state", ", '{\"\": [\"free\"], \"free\": [\"sold\"]}'"))
+        self.sql(text % ("name", ", '{\"anything\": [\"goes\"]}'"))
+        self.assertEqual(self.value("SELECT policy_options FROM ferry.tracked_column WHERE name = 'state'"),
+                         {"": ["free"], "free": ["sold"]})
+        self.sql("SELECT ferry.policy('public.thing', 'state', 'lww')")
+        self.assertIsNone(self.value("SELECT policy_options FROM ferry.tracked_column WHERE name = 'state'"))
+
+    def test_changed_policy_is_told_to_devices_by_the_schema_hash(self):
+        self.table("id uuid NOT NULL DEFAULT gen_random_uuid(), tenant_id uuid NOT NULL, n int, PRIMARY KEY (tenant_id, id)")
+        self.track()
+        before = bytes(self.value("SELECT ferry.schema_hash(%s)", T))
+        self.sql("SELECT ferry.policy('public.thing', 'n', 'counter')")
+        self.assertNotEqual(bytes(self.value("SELECT ferry.schema_hash(%s)", T)), before)
+
     def test_table_without_row_level_security_is_named_by_doctor(self):
         self.table()
         conn = self.conn()

@@ -133,6 +133,11 @@ static inline void rng_authorship(struct rng *r, struct arena *a, struct block *
 	for (uint32_t i = 0; i < b->row_count; i++)
 		at[i] = rng_number(r) / 2;
 	b->at = rng_bool(r) ? at : NULL;
+	if (b->op == ROW_UPDATE && rng_bool(r)) {
+		b->old_count = (uint16_t)(1 + rng_below(r, b->column_count));
+		b->old_nums = b->nums;
+		b->olds = rng_cells(r, a, b->old_count, b->row_count);
+	}
 	b->bases = bases;
 	for (uint32_t i = 0; i < b->row_count; i++) {
 		uint16_t num = b->column_count == 0 ? 0 : b->nums[rng_below(r, b->column_count)];

@@ -111,6 +111,7 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
+#define WITHOUT_POLICIES "DROP TABLE ferry_seen; ALTER TABLE ferry_column DROP COLUMN policy; "
 #define WITHOUT_REPAIR \
 	"DROP TABLE ferry_repair; ALTER TABLE ferry_rejected DROP COLUMN pushed; ALTER TABLE ferry_rejected DROP COLUMN blocked_by; "
 
@@ -120,10 +121,22 @@ static void a_replica_of_the_second_layout_is_brought_up_to_date(void **state)
 
 	replica_close(f->r);
 	f->r = NULL;
-	assert_ok(replica_query(f->path, WITHOUT_REPAIR "PRAGMA user_version = 2", false, NULL, NULL, &fixture_why));
+	assert_ok(replica_query(f->path, WITHOUT_POLICIES WITHOUT_REPAIR "PRAGMA user_version = 2", false, NULL, NULL, &fixture_why));
 	fixture_open(f);
 	assert_says(f, "0", "SELECT count(pushed) + count(blocked_by) FROM ferry_rejected");
 	assert_says(f, "0", "SELECT count(*) FROM ferry_repair");
+}
+
+static void a_replica_of_the_third_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_POLICIES "PRAGMA user_version = 3", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT count(*) FROM ferry_seen");
+	assert_says(f, "0", "SELECT sum(policy) FROM ferry_column");
 }
 
 static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
@@ -133,7 +146,7 @@ static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
 	replica_close(f->r);
 	f->r = NULL;
 	assert_ok(replica_query(f->path,
-				WITHOUT_REPAIR "DROP VIEW ferry_status; DROP TABLE ferry_mismatch; ALTER TABLE ferry_conflict DROP COLUMN "
+				WITHOUT_POLICIES WITHOUT_REPAIR "DROP VIEW ferry_status; DROP TABLE ferry_mismatch; ALTER TABLE ferry_conflict DROP COLUMN "
 				"other_device; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; PRAGMA user_version = 1",
 				false, NULL, NULL, &fixture_why));
 	fixture_open(f);
@@ -151,6 +164,7 @@ int main(void)
 		replica_test(R21_the_proof_finds_what_no_running_sum_can_see),
 		replica_test(a_replica_of_the_first_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_second_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_third_layout_is_brought_up_to_date),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -163,6 +163,9 @@ class Block:
             out[7] = [x for base in b["bases"] for x in (base["row"], base["num"], base["position"])]
         if b.get("goes_on"):
             out[8] = True
+        if "olds" in b:
+            olds = [(o["num"], [Cell().wire(c) for c in o["cells"]]) for o in b["olds"]]
+            out[9] = [[n] + (c[:1] if all(encode(x) == encode(c[0]) for x in c) else c) for n, c in olds]
         return out
 
     def check(self, b):
@@ -180,6 +183,18 @@ class Block:
         need(isinstance(b.get(8, False), bool), "goes on")
         if b.get(8):
             need(rows == 1 and nums and isinstance(b[5][-1][0], (str, bytes)), "what cannot go on goes on")
+        if 9 in b:
+            self.check_olds(b, rows, nums)
+
+    @staticmethod
+    def check_olds(b, rows, nums):
+        need(isinstance(b[9], list) and b[9] and b[2] == 2 and rows and not b.get(8), "old values of no update")
+        for old in b[9]:
+            need(isinstance(old, list) and len(old) - 1 in (1, rows), "old values")
+            for cell in old[1:]:
+                Cell().check(cell)
+        ascending([old[0] for old in b[9]], 1, 65535)
+        need(all(old[0] in nums for old in b[9]), "old values of a column that is not there")
 
     @staticmethod
     def check_columns(b, rows, nums):
@@ -239,7 +254,7 @@ def settled_rule(s):
 
 def delta_rule(m):
     need(m[3] >= m[2], "backwards")
-    need(all(6 not in b and 7 not in b and b[4] for b in m.get(4, [])), "authorship in a delta, or no rows")
+    need(all(6 not in b and 7 not in b and 9 not in b and b[4] for b in m.get(4, [])), "authorship in a delta, or no rows")
     goes_on_last(m.get(4, []))
 
 
@@ -249,7 +264,7 @@ def commit_rule(m):
 
 def fill_rule(m):
     b = m[4]
-    need(b[2] == 1 and 6 not in b and 7 not in b, "plain rows only")
+    need(b[2] == 1 and 6 not in b and 7 not in b and 9 not in b, "plain rows only")
     keys = [b[4][i:i + 16] for i in range(0, len(b[4]), 16)]
     need(keys == sorted(set(keys)), "keys are not ascending")
 
@@ -283,7 +298,7 @@ SUM = Map({1: ("scope", 1, Text()), 2: ("table", 1, TABLE), 3: ("rows", 1, POSIT
 COLUMN = Map({1: ("num", 1, Int(1, 65535)), 2: ("name", 1, Text()), 3: ("kind", 1, Int(0, 13)),
               4: ("not_null", 0, Bool()), 5: ("read_only", 0, Bool()), 6: ("has_default", 0, Bool()),
               7: ("default_sql", 0, Text()), 8: ("labels", 0, List(Text(), 1024)),
-              9: ("ref_table", 0, Int(0, 2**32 - 1))})
+              9: ("ref_table", 0, Int(0, 2**32 - 1)), 10: ("policy", 0, Int(0, 65535))})
 SCHEMA_TABLE = Map({1: ("table", 1, TABLE), 2: ("name", 1, Text()), 3: ("key", 1, Text()),
                     4: ("key_num", 1, Int(1, 65535)), 5: ("writable", 0, Bool()), 6: ("rank", 0, Int(0, 2**32 - 1)),
                     7: ("columns", 0, List(COLUMN, 62))}, table_rule)
