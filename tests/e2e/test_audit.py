@@ -10,7 +10,11 @@ from ferry_run import SiteCase
 class DeviceAudit(SiteCase):
 
     def user(self, email):
-        return self.site.value("INSERT INTO identity.users (tenant_id, email) VALUES (%s, %s) RETURNING id::text", self.tenant, email)
+        """A user who may change prices."""
+        user = self.site.value("INSERT INTO identity.users (tenant_id, email) VALUES (%s, %s) RETURNING id::text", self.tenant, email)
+        self.site.sql("INSERT INTO identity.role_assignments (tenant_id, user_id, role_id, scope_kind) SELECT tenant_id, %s, id, 'TENANT' "
+                      "FROM identity.roles WHERE tenant_id = %s AND code = 'inventory_mgr'", user, self.tenant)
+        return user
 
     def test_each_device_of_one_merge_is_the_author_of_its_own_prices(self):
         users = [self.user("a@x.y"), self.user("b@x.y")]

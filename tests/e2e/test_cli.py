@@ -273,7 +273,7 @@ class WithHub(ferry_run.SiteCase):
     def test_a_new_tenant_has_the_first_roles_of_the_model(self):
         made = self.hub.tenant("Roles " + self.tenant)
         self.assertEqual([row[0] for row in self.site.sql("SELECT code FROM identity.roles WHERE tenant_id = %s ORDER BY 1", made)],
-                         ["admin", "inventory_mgr", "sales_exec"])
+                         ["admin", "device", "inventory_mgr", "sales_exec"])
 
     def test_unknown_tenants_users_and_devices_are_named(self):
         for arguments, text in ((["token", "create", "--tenant", "nobody", "--name", "x"], "no tenant nobody"),
