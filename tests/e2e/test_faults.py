@@ -167,7 +167,7 @@ class Faults(SiteCase):
 
     def test_link_cut_during_the_first_fill_it_goes_on_to_the_end(self):
         self.site.sql("INSERT INTO crm.companies (tenant_id, name) SELECT %s, 'Company ' || i || repeat('x', 200) || md5(i::text) "
-                      "FROM generate_series(1, 15000) i", self.tenant)
+                      "FROM generate_series(1, 25000) i", self.tenant)
         agent = self.device("filled", scopes=[], hub_port=self.proxy.port, start=False)
         cuts = self.proxy.cuts
         self.proxy.cut_after(received=150000)
@@ -181,7 +181,7 @@ class Faults(SiteCase):
         self.assertGreater(self.proxy.cuts - cuts, 3)
         self.proxy.cut_after()
         self.settle()
-        self.assertEqual(agent.value("SELECT count(*) FROM companies"), 15000)
+        self.assertEqual(agent.value("SELECT count(*) FROM companies"), 25000)
         self.assert_same()
 
     def test_link_cut_again_and_again_while_it_is_made_each_cut_is_noticed_at_once(self):
