@@ -86,11 +86,11 @@ static bool find_roles(struct cli *c, const struct cli_setting *s, const char *u
 	return true;
 }
 
-static int answer(struct cli *c, const struct cli_setting *s, struct flag_question *q, int exit_code)
+/* user: UUID_TEXT bytes, which q borrows. */
+static int answer(struct cli *c, const struct cli_setting *s, struct flag_question *q, char *user, int exit_code)
 {
 	struct json *enrolment = read_enrolment(s), *texts = NULL, *rows;
 	const char *tenant = json_text(json_get(enrolment, "tenant"));
-	char user[UUID_TEXT];
 
 	q->subject.tenant = tenant ? tenant : "";
 	if (find_user(c, s, user, &exit_code) && find_roles(c, s, user, q, &exit_code)) {
@@ -112,13 +112,14 @@ static int answer(struct cli *c, const struct cli_setting *s, struct flag_questi
 
 int cli_flags(struct cli *c)
 {
+	char user[UUID_TEXT] = "";
 	struct cli_setting s;
 	struct flag_question q;
 	int exit_code = CLI_OK;
 
 	if (cli_setting_init(c, &s, &exit_code)) {
 		if (flag_question_init(c, &q, &exit_code))
-			exit_code = answer(c, &s, &q, exit_code);
+			exit_code = answer(c, &s, &q, user, exit_code);
 		flag_question_deinit(&q);
 	}
 	cli_setting_deinit(&s);

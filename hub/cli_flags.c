@@ -76,9 +76,10 @@ static bool find_roles(const struct cli *c, const struct cli_place *p, const cha
 	return true;
 }
 
-static int answer(struct cli *c, const struct cli_place *p, struct flag_question *q)
+/* user: UUID_TEXT bytes, which q borrows. */
+static int answer(struct cli *c, const struct cli_place *p, struct flag_question *q, char *user)
 {
-	char sql[FLAG_SQL_MAX], user[UUID_TEXT] = "";
+	char sql[FLAG_SQL_MAX];
 	struct json *texts, *rows;
 	struct ferry_why why = {0};
 	const char *params[] = {p->tenant};
@@ -104,6 +105,7 @@ static int answer(struct cli *c, const struct cli_place *p, struct flag_question
 
 int cli_flags(struct cli *c)
 {
+	char user[UUID_TEXT] = "";
 	struct cli_setting s;
 	struct cli_place place = {.db = NULL};
 	struct flag_question q;
@@ -115,7 +117,7 @@ int cli_flags(struct cli *c)
 	if (cli_setting_init(c, &s, &exit_code)) {
 		if (flag_question_init(c, &q, &exit_code) && cli_database(c, &s, &home, &exit_code) &&
 		    cli_place_open(c, &s, home, cli_value(c, "tenant"), &place, &exit_code)) {
-			exit_code = answer(c, &place, &q);
+			exit_code = answer(c, &place, &q, user);
 			cli_place_close(&place, home);
 		}
 		flag_question_deinit(&q);

@@ -35,6 +35,9 @@ static void step(void)
 	if (!next) \
 		*(void **)&next = dlsym(RTLD_NEXT, #call)
 
+/* The system's headers name parameters with reserved words. */
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
+
 ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at)
 {
 	NEXT(pwrite64);
@@ -91,3 +94,5 @@ int fdatasync(int fd)
 	step();
 	return next(fd);
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
