@@ -291,22 +291,11 @@ AS $$
     ORDER BY 1
 $$;
 -- Rows of nobody are archived, too, under the zero uuid, so tenant_id is no reference; what is
--- archived of a tenant goes with it all the same.
+-- archived of a tenant goes with it all the same (governance.forget_shared).
 ALTER TABLE governance.archived_rows DROP CONSTRAINT archived_rows_tenant_id_fkey;
 COMMENT ON COLUMN governance.archived_rows.tenant_id IS 'The zero uuid: rows that belonged to no tenant';
 COMMENT ON COLUMN governance.archived_rows.tab IS 'Where it stood: schema.table, without the prefix of a tenant''s own set';
 CREATE POLICY owner ON governance.archived_rows TO ferry_owner USING (true) WITH CHECK (true);
-CREATE FUNCTION governance.forget_archived() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    DELETE FROM governance.archived_rows r WHERE r.tenant_id = OLD.id;
-    RETURN NULL;
-END $$;
-REVOKE EXECUTE ON FUNCTION governance.forget_archived() FROM PUBLIC;
-CREATE TRIGGER forget_archived AFTER DELETE ON identity.tenants
-    FOR EACH ROW EXECUTE FUNCTION governance.forget_archived();
 
 -- Deletes the rows of a table for which a condition on x holds; those whose rule says so are
 -- archived. What belongs to no tenant is archived under the zero uuid.
