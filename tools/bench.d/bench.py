@@ -284,7 +284,7 @@ def machine():
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return "%d cores (%s), %.0f GiB of memory, %s, Linux %s, %s, SQLite %s" % (
         os.cpu_count(), model.group(1) if model else "?", memory, system.group(1) if system else "?",
-        platform.release(), rig.postgres_version(), rig.sqlite_version())
+        re.match(r"[0-9.]+", platform.release()).group(), rig.postgres_version(), rig.sqlite_version())
 
 
 def write_page(result):
