@@ -351,6 +351,12 @@ uint32_t replica_triggers_restored(const struct replica *r)
 	return r->triggers_restored;
 }
 
+void replica_rest(struct replica *r)
+{
+	r->g.error = FERRY_OK;
+	gate_exec(&r->g, "PRAGMA shrink_memory; PRAGMA writable_schema = RESET");
+}
+
 int64_t replica_commits(const struct replica *r)
 {
 	return r->commits;

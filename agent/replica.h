@@ -40,6 +40,9 @@ FERRY_CHECK enum ferry_error replica_enrol(struct replica *r, const struct uuid 
 /* Has another connection committed since the last call? (PRAGMA data_version:
  * no lock, no I/O when nothing happened.) The first call says yes. */
 bool replica_changed(struct replica *r);
+/* Gives back the memory that a quiet replica does not need: cached pages and the parsed
+ * schema. The next call that reads rows loads both again. */
+void replica_rest(struct replica *r);
 /* How often this connection has written. */
 int64_t replica_commits(const struct replica *r);
 

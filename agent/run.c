@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@
 #define REPAIR_AGAIN_US	  1000000 /* a repair that another program's lock or a full disk held up */
 #define QUEUE_BYTES_MAX	  (8u << 20)
 #define GOODBYE_US	  1000000 /* for the close frame, at the end */
+#define REST_AFTER_US	  10000000 /* quiet for so long: memory that only work needs is given back */
 /* once: a hub looks for devices enrolled at others every second or so */
 #define UNKNOWN_PATIENCE_US INT64_C(3000000)
 
@@ -46,7 +48,8 @@ struct run {
 	struct loop *loop;
 	struct replica *replica;
 	struct agent_core *core;
-	struct loop_timer *core_timer, *wake_timer, *status_timer, *once_timer, *retry_timer, *repair_timer;
+	struct loop_timer *core_timer, *wake_timer, *status_timer, *once_timer, *retry_timer, *repair_timer,
+		*rest_timer;
 	struct wake *wake;
 	struct local_feed *local;
 	struct renewal *renewal;
@@ -345,6 +348,7 @@ static void do_changed(void *ctx)
 		    agent_core_why(r->core));
 	if (r->options->once)
 		loop_timer_set(r->once_timer, loop_now_us());
+	loop_timer_set(r->rest_timer, loop_now_us() + REST_AFTER_US);
 	if (other)
 		loop_timer_set(r->status_timer, loop_now_us());
 	else if (!loop_timer_is_set(r->status_timer))
@@ -395,6 +399,14 @@ static void on_commit(void *ctx)
 	repair_due(r);
 	local_feed_written(r->local);
 	agent_core_poke(r->core);
+}
+
+/* The parsed schema of a large model and the pages of the last fill are most of an idle agent's memory. */
+static void rest_due(void *ctx)
+{
+	struct run *r = ctx;
+	replica_rest(r->replica);
+	malloc_trim(0);
 }
 
 static void wake_again(struct run *r)
@@ -448,7 +460,8 @@ static enum ferry_error make_timers(struct run *r)
 		loop_timer_fn *call;
 	} all[] = {{&r->core_timer, core_due}, {&r->wake_timer, wake_due}, {&r->status_timer, status_due},
 		   {&r->once_timer, once_due}, {&r->retry_timer, connect_failed_at_once},
-		   {&r->repair_timer, repair_due}};
+		   {&r->repair_timer, repair_due},
+		   {&r->rest_timer, rest_due}};
 	enum ferry_error e = FERRY_OK;
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all) && e == FERRY_OK; i++)
 		e = loop_timer_new(r->loop, all[i].call, r, all[i].timer);
@@ -618,6 +631,7 @@ static void finish(struct run *r)
 	loop_timer_free(r->once_timer);
 	loop_timer_free(r->retry_timer);
 	loop_timer_free(r->repair_timer);
+	loop_timer_free(r->rest_timer);
 	loop_free(r->loop);
 	replica_close(r->replica);
 	if (r->lock_fd >= 0)

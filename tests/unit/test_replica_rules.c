@@ -1,12 +1,32 @@
 /* The replica's rules, by their names in the design. */
 #include "tests/unit/replica_fixture.h"
 
+#include <sqlite3.h>
+
 static const struct change_set *only_set(struct fixture *f, struct message_push *push)
 {
 	cut(f);
 	assert_true(next_push(f, 65536, push));
 	assert_int_equal(push->set_count, 1);
 	return &push->sets[0];
+}
+
+static void a_rested_replica_uses_less_memory_and_goes_on(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	sqlite3_int64 before;
+
+	app(f, "UPDATE units SET code = 'mine' WHERE id = '%s'", unit(1));
+	cut(f);
+	before = sqlite3_memory_used();
+	replica_rest(f->r);
+	assert_true(sqlite3_memory_used() < before);
+	hub_write(f, 1, "code", "theirs");
+	commit(f);
+	replica_rest(f->r);
+	assert_says(f, "mine", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_int_equal(only_set(f, &push)->blocks[0].table, T_UNITS);
 }
 
 /* ---- R1, R4 ---- */
@@ -647,6 +667,7 @@ static void table_of_the_replica_that_was_dropped_needs_a_person(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		replica_test(a_rested_replica_uses_less_memory_and_goes_on),
 		replica_test(R1_pending_edit_keeps_base),
 		replica_test(R1_column_that_ended_as_it_began_leaves_no_base),
 		replica_test(R1_delete_takes_the_rows_base),

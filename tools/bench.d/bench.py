@@ -219,6 +219,7 @@ def w6(result, sizes):
         for d in devices:
             d.wait_idle()
         result["w6_hub_kib_per_device"] = (r.hub_rss_kib() - before) / len(devices)
+        time.sleep(15)  # idle agents give memory back after 10 s
         result["w6_agent_rss_mib"] = sorted(d.rss_kib() for d in devices)[len(devices) // 2] / 1024
 
 
