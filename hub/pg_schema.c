@@ -11,7 +11,7 @@
 static const char tables_sql[] =
 	"SELECT t.tbl, t.nsp, t.name, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, s.joins, s.expr, "
 	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p'), "
-	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed "
+	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed OR t.validator IS NOT NULL "
 	"FROM ferry.tracked t, LATERAL ferry.scope_sql(t.tbl) s "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 ORDER BY t.tbl";
 enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY,
