@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 4
+#define LAYOUT_VERSION 5
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -211,7 +211,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_2);
 	if (version < 3)
 		gate_exec(&r->g, replica_upgrade_3);
-	gate_exec(&r->g, replica_upgrade_4);
+	if (version < 4)
+		gate_exec(&r->g, replica_upgrade_4);
+	gate_exec(&r->g, replica_upgrade_5);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 

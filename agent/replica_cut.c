@@ -224,7 +224,7 @@ static void add_pending(struct cut *c, struct table *t, const char *key, const s
 static void read_old(struct replica *r, sqlite3_stmt *s, struct cell *old)
 {
 	for (int i = 0; i < r->log_width; i++)
-		old[i] = cell_keep(&r->work, s, 7 + i);
+		old[i] = keep_of_log(r, s, i);
 	for (int i = r->log_width; i < FERRY_COLUMNS_MAX; i++)
 		old[i] = cell_null();
 }

@@ -92,7 +92,7 @@ enum query {
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_LOG_KEEP, Q_LOG_MASK, Q_LOG_MERGE, Q_LOG_MERGED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_SPLIT_ADD, Q_SPLIT_DELETE,
-	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_REJECT_ADD, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
+	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_REJECT_ADD, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
 	Q_SEEN_GET, Q_SEEN_ADD, Q_SEEN_DELETE,
 	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE,
@@ -173,7 +173,7 @@ enum ferry_error replica_end(struct replica *r, struct ferry_why *why);
 void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
-extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[];
+extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -202,6 +202,8 @@ bool row_read(struct replica *r, enum target target, struct table *t, const char
 /* Only the columns of mask; the other cells are NULL. */
 bool row_read_some(struct replica *r, enum target target, struct table *t, const char *key, uint64_t mask,
 		   struct row *out);
+/* The old value of a column in the entry that s stands on. */
+struct cell keep_of_log(struct replica *r, sqlite3_stmt *s, int column);
 void row_write(struct replica *r, enum target target, struct table *t, const char *key, const struct row *before,
 	       const struct row *after);
 void stack_load(struct replica *r, struct table *t, const char *key, struct stack *out);

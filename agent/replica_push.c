@@ -133,6 +133,13 @@ static bool keep_values(struct push *p, struct value *values, uint32_t n)
 	return true;
 }
 
+static void say_too_large(struct push *p, const struct schema_table *t, size_t bytes)
+{
+	p->bad_code = FERRY_ROW_TOO_LARGE;
+	(void)snprintf(p->bad, sizeof(p->bad), "A row of %s has %zu bytes; no more than %u can travel: split it up.", t->name,
+		       bytes, FERRY_ROW_BYTES_MAX);
+}
+
 static bool convert(struct push *p, struct push_row *row, const struct cell *fresh)
 {
 	const struct schema_table *t = row->t->t;
@@ -148,8 +155,11 @@ static bool convert(struct push *p, struct push_row *row, const struct cell *fre
 		if ((row->columns >> i & 1) == 0)
 			continue;
 		if (!cell_to_value(&p->r->work, t->columns[i].kind, &fresh[i], v, &p->bad_code)) {
-			(void)snprintf(p->bad, sizeof(p->bad), "The value of %s.%s has not the form of its type.", t->name,
-				       t->columns[i].name);
+			if (p->bad_code == FERRY_ROW_TOO_LARGE)
+				say_too_large(p, t, fresh[i].n);
+			else
+				(void)snprintf(p->bad, sizeof(p->bad), "The value of %s.%s has not the form of its type.",
+					       t->name, t->columns[i].name);
 			return false;
 		}
 		p->bad_code = 0;
@@ -157,9 +167,7 @@ static bool convert(struct push *p, struct push_row *row, const struct cell *fre
 		n++;
 	}
 	if (bytes > FERRY_ROW_BYTES_MAX) {
-		p->bad_code = FERRY_ROW_TOO_LARGE;
-		(void)snprintf(p->bad, sizeof(p->bad), "A row of %s has %zu bytes; no more than %u can travel: split it up.",
-			       t->name, bytes, FERRY_ROW_BYTES_MAX);
+		say_too_large(p, t, bytes);
 		return false;
 	}
 	p->bytes += bytes + 9u * n;

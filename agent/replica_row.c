@@ -133,6 +133,37 @@ static struct cell *cells_copy(struct replica *r, const struct cell *from)
 	return cells;
 }
 
+/* Says where a value stands that is too large to be kept in memory. */
+static void far_place(struct replica *r, struct cell *c, char *sql)
+{
+	if (sql == NULL)
+		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
+	else
+		c->p = (const uint8_t *)arena_text(&r->work, sql, strlen(sql));
+	sqlite3_free(sql);
+}
+
+static struct cell keep_of_row(struct replica *r, enum target target, const struct table *t, const char *key,
+			       sqlite3_stmt *s, int index, int column)
+{
+	struct cell c = cell_keep(&r->work, s, index);
+
+	if (c.type == CELL_FAR)
+		far_place(r, &c, sqlite3_mprintf("SELECT \"%w\" FROM \"%w%w\" WHERE \"%w\" = %Q", t->t->columns[column].name,
+						 target == TARGET_FILL ? "ferry_fill_" : "", t->t->name, t->t->key, key));
+	return c;
+}
+
+struct cell keep_of_log(struct replica *r, sqlite3_stmt *s, int column)
+{
+	struct cell c = cell_keep(&r->work, s, 7 + column);
+
+	if (c.type == CELL_FAR)
+		far_place(r, &c, sqlite3_mprintf("SELECT o%d FROM ferry_log WHERE seq = %lld", column,
+						 (long long)sqlite3_column_int64(s, 0)));
+	return c;
+}
+
 /* In r->work. False after a failure; an absent row is read as such. */
 bool row_read(struct replica *r, enum target target, struct table *t, const char *key, struct row *out)
 {
@@ -143,7 +174,7 @@ bool row_read(struct replica *r, enum target target, struct table *t, const char
 		return false;
 	if (out->present) {
 		for (int i = 0; i < t->t->column_count; i++)
-			out->cells[i] = cell_keep(&r->work, s, i + 1);
+			out->cells[i] = keep_of_row(r, target, t, key, s, i + 1, i);
 		sqlite3_reset(s);
 	}
 	if (r->work.full)
@@ -162,7 +193,7 @@ bool row_read_some(struct replica *r, enum target target, struct table *t, const
 		return false;
 	for (int i = 0; out->present && i < t->t->column_count; i++) {
 		if ((mask >> i & 1) != 0)
-			out->cells[i] = cell_keep(&r->work, s, at++);
+			out->cells[i] = keep_of_row(r, target, t, key, s, at++, i);
 	}
 	if (out->present)
 		sqlite3_reset(s);
@@ -178,8 +209,8 @@ static void run_row(struct replica *r, sqlite3_stmt *s, struct table *t, const c
 	if (s == NULL)
 		return;
 	for (int i = 0; i < t->t->column_count; i++) {
-		if ((mask >> i & 1) != 0)
-			cell_bind(s, i + 2, &row->cells[i]);
+		if ((mask >> i & 1) != 0 && !cell_bind(s, i + 2, &row->cells[i]))
+			gate_fail_sqlite(&r->g);
 	}
 	gate_run(&r->g, s, "t", key);
 }
@@ -245,8 +276,10 @@ static sqlite3_stmt *entry_statement(struct replica *r, bool insert)
 
 static void bind_old(struct replica *r, sqlite3_stmt *s, const struct entry *e)
 {
-	for (int i = 0; s != NULL && i < r->log_width; i++)
-		cell_bind(s, i + 7, &e->old[i]);
+	for (int i = 0; s != NULL && i < r->log_width; i++) {
+		if (!cell_bind(s, i + 7, &e->old[i]))
+			gate_fail_sqlite(&r->g);
+	}
 }
 
 void entry_write(struct replica *r, const struct entry *e)
@@ -324,7 +357,7 @@ static void read_entries(struct replica *r, struct table *t, const char *key, st
 				    .mask = (uint64_t)sqlite3_column_int64(s, 4), .at = sqlite3_column_int64(s, 6),
 				    .number = sqlite3_column_int64(s, 7 + r->log_width), .old = cells_new(r)};
 		for (int i = 0; e->old != NULL && i < r->log_width; i++)
-			e->old[i] = cell_keep(&r->work, s, 7 + i);
+			e->old[i] = keep_of_log(r, s, i);
 	}
 }
 

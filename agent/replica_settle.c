@@ -81,6 +81,22 @@ static int64_t blocked_by(struct replica *r, const struct set *set, int code)
 	return 0;
 }
 
+/* Values too large to be read stand beside the row, whole: their place is in
+ * the replica, and the edit that made them is about to be taken back. */
+static void keep_far_values(struct replica *r, const struct table *t, const struct entry *e, uint64_t mask)
+{
+	int64_t rejected = sqlite3_last_insert_rowid(r->g.db);
+
+	for (int i = 0; i < t->t->column_count && (e->op & OP_MASK) != OP_DELETE; i++) {
+		sqlite3_stmt *s = q(r, Q_REJECT_VALUE);
+
+		if ((mask >> i & 1) == 0 || e->fresh[i].type != CELL_FAR || s == NULL)
+			continue;
+		gate_run(&r->g, s, "itc", rejected, t->t->columns[i].name, &e->fresh[i]);
+		sqlite3_clear_bindings(s);
+	}
+}
+
 void reject_row(struct replica *r, const struct set *set, int code, const char *sentence, struct table *t,
 		const char *key, const struct entry *e, uint64_t mask)
 {
@@ -108,6 +124,7 @@ void reject_row(struct replica *r, const struct set *set, int code, const char *
 		gate_run(&r->g, q(r, Q_REJECT_ADD), "iittttttttii", set->origin != 0 ? set->origin : set->number, (int64_t)code,
 			 ferry_error_name(code), sentence, now, set->note, t->t->name, key, ops[e->op & OP_MASK], json, set->number,
 			 blocked_by(r, set, code));
+	keep_far_values(r, t, e, mask);
 	sqlite3_free(json);
 }
 
@@ -349,10 +366,10 @@ static void keep_conflict(struct replica *r, int64_t number, const struct confli
 	time_now(r, now);
 	device = value_to_cell(&r->work, column < 0 ? KIND_JSON : t->t->columns[column].kind, &c->device_value);
 	hub = value_to_cell(&r->work, column < 0 ? KIND_JSON : t->t->columns[column].kind, &c->hub_value);
-	gate_run(&r->g, q(r, Q_CONFLICT_ADD), "itttttt" "cct", number, now,
+	gate_run(&r->g, q(r, Q_CONFLICT_ADD), "itttttt" "ccti", number, now,
 		 (unsigned)c->kind < 4 ? kinds[c->kind] : "", c->device_won ? "device" : "hub", t->t->name, key,
 		 column < 0 ? NULL : t->t->columns[column].name, &device, &hub,
-		 uuid_is_zero(&c->other) ? NULL : other);
+		 uuid_is_zero(&c->other) ? NULL : other, (int64_t)c->left_out);
 	if (r->news != NULL)
 		r->news->conflict(r->news_ctx, &(struct replica_conflict){number, t->t->name, key,
 				  column < 0 ? NULL : t->t->columns[column].name, c->device_won});

@@ -17,6 +17,11 @@
 	"CREATE INDEX ferry_repair_due ON ferry_repair(id) WHERE done_at IS NULL;"
 #define SEEN_DDL \
 	"CREATE TABLE ferry_seen(seq INTEGER NOT NULL, num INTEGER NOT NULL, old, new, PRIMARY KEY(seq, num)) WITHOUT ROWID;"
+#define REJECTED_VALUE_DDL \
+	"CREATE TABLE ferry_rejected_value(rejected INTEGER NOT NULL, \"column\" TEXT NOT NULL, value ANY, " \
+	"PRIMARY KEY(rejected, \"column\")) STRICT;" \
+	"CREATE TRIGGER ferry_rejected_gone AFTER DELETE ON ferry_rejected BEGIN " \
+	"DELETE FROM ferry_rejected_value WHERE rejected = OLD.id; END;"
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
 	"mismatches) AS " \
@@ -65,7 +70,8 @@ const char replica_ddl[] =
 	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL, pushed INTEGER, blocked_by INTEGER) STRICT;"
 	"CREATE TABLE ferry_conflict(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at TEXT NOT NULL, "
 	"kind TEXT NOT NULL, winner TEXT NOT NULL, \"table\" TEXT NOT NULL, key TEXT NOT NULL, \"column\" TEXT, "
-	"device_value ANY, hub_value ANY, other_device TEXT) STRICT;"
+	"device_value ANY, hub_value ANY, other_device TEXT, values_at_hub INTEGER NOT NULL DEFAULT 0) STRICT;"
+	REJECTED_VALUE_DDL
 	"CREATE VIEW ferry_tx(note, base) AS SELECT NULL, NULL WHERE 0;"
 	"CREATE TRIGGER ferry_tx_insert INSTEAD OF INSERT ON ferry_tx BEGIN "
 	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
@@ -90,6 +96,11 @@ const char replica_upgrade_3[] =
 
 /* From layout 3: policies, and what the authors of pending edits had seen. */
 const char replica_upgrade_4[] = "ALTER TABLE ferry_column ADD COLUMN policy INTEGER NOT NULL DEFAULT 0;" SEEN_DDL;
+
+/* From layout 4: values too large for a row, and conflicts whose values are too large for their message. */
+const char replica_upgrade_5[] =
+	"ALTER TABLE ferry_conflict ADD COLUMN values_at_hub INTEGER NOT NULL DEFAULT 0;"
+	REJECTED_VALUE_DDL;
 
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
@@ -159,7 +170,8 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_WATCH_REFUSED] = "SELECT count(DISTINCT number) FROM ferry_rejected WHERE id > ?1",
 	[Q_REPAIR_DUE] = "SELECT 1 FROM ferry_repair WHERE done_at IS NULL LIMIT 1",
 	[Q_CONFLICT_ADD] = "INSERT INTO ferry_conflict(number, at, kind, winner, \"table\", key, \"column\", device_value, "
-			   "hub_value, other_device) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+			   "hub_value, other_device, values_at_hub) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+	[Q_REJECT_VALUE] = "INSERT INTO ferry_rejected_value(rejected, \"column\", value) VALUES (?1, ?2, ?3)",
 	[Q_SUM_SAVE] = "REPLACE INTO ferry_sum(scope, tbl, fill, rows, sums) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[Q_FRAME_ADD] = "INSERT INTO ferry_frame(body) VALUES (?1)",
 	[Q_FRAME_GET] = "SELECT id, body FROM ferry_frame WHERE id > ?1 ORDER BY id LIMIT 1",

@@ -45,9 +45,11 @@ static bool uuid_value(struct arena *a, const struct cell *c, struct value *out)
 bool cell_to_value(struct arena *a, enum column_kind kind, const struct cell *c, struct value *out, int *out_code)
 {
 	*out = value_null();
-	*out_code = FERRY_BAD_VALUE;
+	*out_code = c->type == CELL_FAR ? FERRY_ROW_TOO_LARGE : FERRY_BAD_VALUE;
 	if (c->type == SQLITE_NULL)
 		return true;
+	if (c->type == CELL_FAR)
+		return false;
 	switch (kind) {
 	case KIND_BOOL:
 		*out = (struct value){.kind = VALUE_BOOL, .b = c->i != 0};

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/message.h"
+
 static enum ferry_error map_error(int code)
 {
 	switch (code & 0xff) {
@@ -142,31 +144,48 @@ void gate_finalize(sqlite3_stmt **slot)
 	*slot = NULL;
 }
 
-void cell_bind(sqlite3_stmt *s, int index, const struct cell *c)
+static bool bind_far(sqlite3_stmt *s, int index, const struct cell *c)
+{
+	sqlite3_stmt *from = NULL;
+	bool bound = c->p != NULL &&
+		     sqlite3_prepare_v2(sqlite3_db_handle(s), (const char *)c->p, -1, &from, NULL) == SQLITE_OK &&
+		     sqlite3_step(from) == SQLITE_ROW &&
+		     sqlite3_bind_value(s, index, sqlite3_column_value(from, 0)) == SQLITE_OK;
+
+	sqlite3_finalize(from);
+	return bound;
+}
+
+bool cell_bind(sqlite3_stmt *s, int index, const struct cell *c)
 {
 	switch (c->type) {
 	case SQLITE_INTEGER:
 		sqlite3_bind_int64(s, index, c->i);
-		break;
+		return true;
 	case SQLITE_FLOAT:
 		sqlite3_bind_double(s, index, c->f);
-		break;
+		return true;
 	case SQLITE_TEXT:
 		sqlite3_bind_text(s, index, c->n == 0 ? "" : (const char *)c->p, (int)c->n, SQLITE_STATIC);
-		break;
+		return true;
 	case SQLITE_BLOB:
 		if (c->n == 0)
 			sqlite3_bind_zeroblob(s, index, 0);
 		else
 			sqlite3_bind_blob(s, index, c->p, (int)c->n, SQLITE_STATIC);
-		break;
+		return true;
+	case CELL_FAR:
+		return bind_far(s, index, c);
 	default:
 		sqlite3_bind_null(s, index);
+		return true;
 	}
 }
 
-static void bind_all(sqlite3_stmt *s, const char *letters, va_list args)
+static bool bind_all(sqlite3_stmt *s, const char *letters, va_list args)
 {
+	bool all = true;
+
 	for (int i = 1; *letters != '\0'; i++, letters++) {
 		const void *p;
 
@@ -178,13 +197,14 @@ static void bind_all(sqlite3_stmt *s, const char *letters, va_list args)
 			sqlite3_bind_text(s, i, va_arg(args, const char *), -1, SQLITE_STATIC);
 			break;
 		case 'c':
-			cell_bind(s, i, va_arg(args, const struct cell *));
+			all &= cell_bind(s, i, va_arg(args, const struct cell *));
 			break;
 		default:
 			p = va_arg(args, const void *);
 			sqlite3_bind_blob(s, i, p, va_arg(args, int), SQLITE_STATIC);
 		}
 	}
+	return all;
 }
 
 bool gate_next(struct gate *g, sqlite3_stmt *s)
@@ -249,6 +269,8 @@ struct cell cell_keep(struct arena *a, sqlite3_stmt *s, int index)
 {
 	struct cell c = cell_column(s, index);
 
+	if ((c.type == SQLITE_TEXT || c.type == SQLITE_BLOB) && c.n > FERRY_ROW_BYTES_MAX)
+		return (struct cell){.type = CELL_FAR, .n = c.n};
 	if ((c.type == SQLITE_TEXT || c.type == SQLITE_BLOB) && c.n > 0) {
 		c.p = arena_copy(a, c.p, c.n);
 		if (c.p == NULL)
@@ -269,6 +291,8 @@ bool cell_equal(const struct cell *a, const struct cell *b)
 	case SQLITE_TEXT:
 	case SQLITE_BLOB:
 		return a->n == b->n && (a->n == 0 || memcmp(a->p, b->p, a->n) == 0);
+	case CELL_FAR:
+		return a->p != NULL && b->p != NULL && strcmp((const char *)a->p, (const char *)b->p) == 0;
 	default:
 		return true;
 	}

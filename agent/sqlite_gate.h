@@ -13,9 +13,14 @@
 #include "protocol/errors.h"
 #include "protocol/value.h"
 
+/* Text or bytes with more than FERRY_ROW_BYTES_MAX: they stay in the file. n is
+ * their size, p the statement that gives them, which cell_bind runs. Two are
+ * equal when they stand in the same place. */
+#define CELL_FAR 100
+
 /* A value in SQLite's own terms, as it stands in the file. Borrowed. */
 struct cell {
-	int type; /* SQLITE_NULL, _INTEGER, _FLOAT, _TEXT, _BLOB */
+	int type; /* SQLITE_NULL, _INTEGER, _FLOAT, _TEXT, _BLOB, CELL_FAR */
 	uint32_t n;
 	union {
 		int64_t i;
@@ -58,9 +63,9 @@ bool gate_step(struct gate *g, sqlite3_stmt *s, const char *letters, ...);
 bool gate_next(struct gate *g, sqlite3_stmt *s);
 void gate_run(struct gate *g, sqlite3_stmt *s, const char *letters, ...); /* no rows wanted */
 
-void cell_bind(sqlite3_stmt *s, int index, const struct cell *c);
+bool cell_bind(sqlite3_stmt *s, int index, const struct cell *c); /* false: a far one could not be read */
 struct cell cell_column(sqlite3_stmt *s, int index); /* borrowed until the next step */
-struct cell cell_keep(struct arena *a, sqlite3_stmt *s, int index); /* copied */
+struct cell cell_keep(struct arena *a, sqlite3_stmt *s, int index); /* copied; p of a far one is the caller's to set */
 bool cell_equal(const struct cell *a, const struct cell *b);
 
 static inline struct cell cell_null(void)

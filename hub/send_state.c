@@ -21,6 +21,8 @@ static bool add_verdict(struct hub_core *core, uint32_t *count, const struct set
 	return true;
 }
 
+#define CONFLICT_BYTES_KEPT 4096 /* of a value: larger ones are the first to stay at the hub */
+
 /* R3: this device's verdicts of the state. */
 static bool gather_entry(struct hub_session *s, const struct ring_entry *e, uint32_t *count)
 {
@@ -83,10 +85,39 @@ static bool gather(struct hub_session *s, uint32_t *out_verdicts, uint32_t *out_
 	return true;
 }
 
+static uint32_t value_length(const struct value *v)
+{
+	return v->kind == VALUE_TEXT || v->kind == VALUE_BYTES ? v->n : 0;
+}
+
+/* Large values of conflicts stay at the hub, in ferry.conflict, and the device
+ * is told so. Makes a list of the verdict's own in *bare. */
+static bool leave_values_out(struct settled *v, struct conflict **bare, uint32_t bytes_max)
+{
+	if (*bare == NULL) {
+		*bare = malloc(v->conflict_count * sizeof(**bare));
+		if (*bare == NULL)
+			return false;
+		memcpy(*bare, v->conflicts, v->conflict_count * sizeof(**bare));
+		v->conflicts = *bare;
+	}
+	for (uint32_t i = 0; i < v->conflict_count; i++) {
+		struct conflict *c = &(*bare)[i];
+
+		if (value_length(&c->device_value) <= bytes_max && value_length(&c->hub_value) <= bytes_max)
+			continue;
+		c->device_value = c->hub_value = value_null();
+		c->left_out = true;
+	}
+	return true;
+}
+
 /* Encodes a commit with as many of the verdicts as a message holds. */
 static enum ferry_error encode_commit(struct hub_core *core, struct message *m, struct settled *verdicts)
 {
 	struct message_commit *c = &m->commit;
+	uint32_t bytes_max = CONFLICT_BYTES_KEPT;
+	struct conflict *bare = NULL;
 	enum ferry_error e;
 
 	if (c->settled_count > FERRY_SETTLED_MAX)
@@ -95,18 +126,25 @@ static enum ferry_error encode_commit(struct hub_core *core, struct message *m, 
 		buffer_clear(&core->plain);
 		e = message_encode(m, &core->plain);
 		if (e != FERRY_MESSAGE_TOO_LARGE)
-			return e;
+			break;
 		if (c->settled_count > 1) {
 			c->settled_count /= 2;
-		} else if (c->settled_count == 1 && verdicts->conflict_count > 0) {
-			/* The hub keeps the conflicts whatever the device learns of them. */
-			verdicts->conflict_count = 0;
+		} else if (c->settled_count == 1 && verdicts->conflict_count > 0 && bytes_max > 0) {
+			if (!leave_values_out(verdicts, &bare, bytes_max))
+				e = FERRY_NO_MEMORY;
+			bytes_max = bytes_max == CONFLICT_BYTES_KEPT ? 1 : 0;
 		} else if (c->sum_count > 0) {
 			c->sum_count = 0;
 		} else {
-			return e;
+			break;
 		}
+		if (e == FERRY_NO_MEMORY)
+			break;
 	}
+	if (bare != NULL)
+		verdicts->conflict_count = 0; /* encoded, and freed here */
+	free(bare);
+	return e;
 }
 
 static void free_owed(struct hub_session *s)

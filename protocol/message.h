@@ -139,6 +139,7 @@ struct conflict { /* [P 7.3] */
 	bool device_won;        /* the pushing device's value stands */
 	struct value device_value; /* as pushed; NULL value for a delete */
 	struct value hub_value;    /* what it met */
+	bool left_out;             /* the values were too large for the message: the hub keeps them */
 	struct uuid other;         /* device that wrote what it met; zero: the hub itself (SQL there, or a merge) */
 };
 

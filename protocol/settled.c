@@ -14,7 +14,8 @@
  *              ? 5: device won    bool
  *              ? 6: device value
  *              ? 7: hub value
- *              ? 8: other         the device that wrote what was met; left out: the hub }
+ *              ? 8: other         the device that wrote what was met; left out: the hub
+ *              ? 9: left out      bool: both values are too large for the message, and stay at the hub }
  */
 #include "protocol/fields.h"
 
@@ -27,6 +28,7 @@ static const struct field conflict_fields[] = {
 	OPTIONAL(6, VALUE, conflict, device_value),
 	OPTIONAL(7, VALUE, conflict, hub_value),
 	OPTIONAL(8, UUID, conflict, other),
+	OPTIONAL(9, BOOL, conflict, left_out),
 };
 
 static const struct shape conflict_shape = {.size = sizeof(struct conflict), FIELDS(conflict_fields)};

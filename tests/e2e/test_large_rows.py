@@ -122,6 +122,24 @@ class LargeRows(SiteCase):
         self.assertIn("does not reach devices", self.hub.log_text())
         self.assertGreaterEqual(self.hub.status()["database"]["oversized_rows"], 1)
 
+    def test_large_values_of_a_conflict_stay_at_the_hub_and_the_device_is_told(self):
+        a, b = self.device("a"), self.device("b")
+        key = self.hub_scan('{"version": 2}')
+        self.settle()
+        first, second = scan(30, 2 * MIB), scan(31, 2 * MIB)
+        b.stop()
+        with b.transaction() as db:
+            db.execute("UPDATE room_scans SET document = ? WHERE id = ?", (first, key))
+        a.sql("UPDATE room_scans SET document = ? WHERE id = ?", second, key)
+        self.settle(a)
+        b.start()
+        self.settle()
+        self.assertEqual(b.sql('SELECT key, "column", device_value, hub_value, values_at_hub FROM ferry_conflict'),
+                         [(key, "document", None, None, 1)])
+        kept = self.site.sql("SELECT device_value, hub_value FROM ferry.conflict WHERE key = %s", key)
+        self.assertEqual([[json.loads(v) if isinstance(v, str) else v for v in row] for row in kept],
+                         [[json.loads(first), json.loads(second)]])
+
 
 if __name__ == "__main__":
     unittest.main()

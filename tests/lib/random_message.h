@@ -228,6 +228,7 @@ static inline struct conflict *rng_conflicts(struct rng *r, struct arena *a, uin
 			.device_value = rng_value(r, a),
 			.hub_value = rng_value(r, a),
 			.other = rng_bool(r) ? rng_uuid(r) : (struct uuid){{0}},
+			.left_out = rng_bool(r),
 		};
 	return conflicts;
 }

@@ -111,7 +111,9 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
-#define WITHOUT_POLICIES "DROP TABLE ferry_seen; ALTER TABLE ferry_column DROP COLUMN policy; "
+#define WITHOUT_FAR_VALUES \
+	"DROP TRIGGER ferry_rejected_gone; DROP TABLE ferry_rejected_value; ALTER TABLE ferry_conflict DROP COLUMN values_at_hub; "
+#define WITHOUT_POLICIES WITHOUT_FAR_VALUES "DROP TABLE ferry_seen; ALTER TABLE ferry_column DROP COLUMN policy; "
 #define WITHOUT_REPAIR \
 	"DROP TABLE ferry_repair; ALTER TABLE ferry_rejected DROP COLUMN pushed; ALTER TABLE ferry_rejected DROP COLUMN blocked_by; "
 
@@ -139,6 +141,18 @@ static void a_replica_of_the_third_layout_is_brought_up_to_date(void **state)
 	assert_says(f, "0", "SELECT sum(policy) FROM ferry_column");
 }
 
+static void a_replica_of_the_fourth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_FAR_VALUES "PRAGMA user_version = 4", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT count(*) FROM ferry_rejected_value");
+	assert_says(f, "0", "SELECT count(values_at_hub) FROM ferry_conflict");
+}
+
 static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
 {
 	struct fixture *f = *state;
@@ -151,7 +165,8 @@ static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
 				false, NULL, NULL, &fixture_why));
 	fixture_open(f);
 	assert_says(f, "0", "SELECT mismatches FROM ferry_status");
-	assert_says(f, "0", "SELECT count(other_device) FROM ferry_conflict");
+	assert_says(f, "0", "SELECT count(other_device) + count(values_at_hub) FROM ferry_conflict");
+	assert_says(f, "0", "SELECT count(*) FROM ferry_rejected_value");
 	corrupt_and_change(f, "B");
 	assert_true(asks_for_a_fill(f));
 }
@@ -165,6 +180,7 @@ int main(void)
 		replica_test(a_replica_of_the_first_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_second_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_third_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_fourth_layout_is_brought_up_to_date),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

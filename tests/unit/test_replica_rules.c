@@ -664,6 +664,45 @@ static void table_of_the_replica_that_was_dropped_needs_a_person(void **state)
 	assert_int_equal(ferry_error_class(FERRY_CORRUPT), FERRY_CLASS_STOP); /* the agent ends with 5 */
 }
 
+/* 272 MiB: more than the working memory; 68 MiB: more than a row may have. The edits above it are refused with
+ * it or go on, and the value itself stays in the replica. */
+static void P6_value_far_beyond_the_limit_is_set_aside_and_the_others_flow(void **state)
+{
+	struct fixture *f = *state;
+
+	app(f, "UPDATE units SET code = hex(zeroblob(35651584)) WHERE id = '%s'", unit(1));
+	app(f, "UPDATE units SET floor = 5 WHERE id = '%s'", unit(2));
+	app(f, "UPDATE units SET code = 'short' WHERE id = '%s'", unit(1));
+	app(f, "INSERT INTO units(id, code) VALUES ('%s', hex(zeroblob(142606336)))", unit(50));
+	cut(f);
+	hub_write(f, 1, "floor", "7"); /* laid beneath the pending edits */
+	commit(f);
+	sync_all(f);
+	assert_says(f, "5", "SELECT floor FROM units WHERE id = '%s'", unit(2));
+	assert_says(f, "0", "SELECT count(*) FROM units WHERE id = '%s'", unit(50));
+	assert_says(f, "0", "SELECT count(*) FROM ferry_outbox");
+	assert_says(f, "2", "SELECT count(*) FROM ferry_rejected WHERE name = 'ROW_TOO_LARGE'");
+	assert_says(f, "71303168,285212672",
+		    "SELECT group_concat(length(v.value)) FROM (SELECT * FROM ferry_rejected ORDER BY id) r JOIN ferry_rejected_value v ON v.rejected = r.id "
+		    "WHERE v.\"column\" = 'code' AND r.name = 'ROW_TOO_LARGE'");
+	app(f, "DELETE FROM ferry_rejected");
+	assert_says(f, "0", "SELECT count(*) FROM ferry_rejected_value");
+	assert_proof(f);
+}
+
+static void P6_value_far_beyond_the_limit_survives_a_fill_until_it_is_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	app(f, "UPDATE units SET code = hex(zeroblob(35651584)) WHERE id = '%s'", unit(1));
+	cut(f);
+	fill_all(f);
+	assert_says(f, "71303168", "SELECT length(code) FROM units WHERE id = '%s'", unit(1));
+	sync_all(f);
+	assert_says(f, "71303168", "SELECT length(value) FROM ferry_rejected_value");
+	assert_proof(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -701,6 +740,8 @@ int main(void)
 		replica_test(no_replica_is_told_from_a_damaged_one),
 		replica_test(R9_dropped_triggers_are_made_anew_when_the_file_is_opened),
 		replica_test(table_of_the_replica_that_was_dropped_needs_a_person),
+		replica_test(P6_value_far_beyond_the_limit_is_set_aside_and_the_others_flow),
+		replica_test(P6_value_far_beyond_the_limit_survives_a_fill_until_it_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
