@@ -78,6 +78,7 @@ struct merge_outcome {
 	enum verdict verdict; /* accepted, superseded or rejected */
 	int code;             /* enum ferry_error when rejected */
 	struct ferry_why why;
+	struct uuid holder; /* a guard's refusal: the device whose value it met, whom `why` names by id; zero: none */
 	const struct conflict *conflicts;
 	uint32_t conflict_count;
 	uint32_t rows_changed;

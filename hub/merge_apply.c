@@ -26,6 +26,7 @@ struct edit {
 	uint32_t rows_changed;
 	bool lost; /* something of the device does not stand */
 	enum ferry_error refused; /* a policy's refusal, FERRY_OK: none */
+	struct uuid holder; /* whose value refused it */
 	struct ferry_why why;
 };
 
@@ -274,8 +275,10 @@ static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
 		hub = *x.old; /* the default as the author has it: a guard does not let it pass unseen */
 	}
 	error = merge_policy(&x, &result, &e->why);
-	if (error == FERRY_COUNTER || error == FERRY_GUARD)
+	if (error == FERRY_COUNTER || error == FERRY_GUARD) {
 		e->refused = error;
+		e->holder = error == FERRY_GUARD ? v.author : (struct uuid){{0}};
+	}
 	if (error == FERRY_OK && result.conflict)
 		error = keep_conflict(e, num, CONFLICT_UPDATE_UPDATE, result.device_won, x.mine, &hub, &v.author);
 	return error == FERRY_OK && result.writes ? take_result(e, c, &result) : error;
@@ -580,6 +583,7 @@ enum ferry_error merge_apply(struct merge *m, const struct uuid *author, const s
 	error = apply_blocks(&e, &outcome);
 	if (e.refused != FERRY_OK) {
 		reject(m, out, (int)e.refused, &e.why);
+		out->holder = e.holder;
 		return FERRY_OK;
 	}
 	if (error != FERRY_OK) {

@@ -46,12 +46,22 @@ struct merge_device {
 	uint32_t scope_count;
 };
 
+/* How a change-set is written that stands alone in its group; each is tried
+ * when a unique value was taken in the one before. */
+enum write_order {
+	WRITE_PLAIN,         /* deletions last, so that what refers to a row can be moved away before */
+	WRITE_DELETES_FIRST, /* what it deletes may free the value */
+	WRITE_POSTPONED,     /* unique values last: they may go from row to row */
+};
+
 struct merge_entry { /* an item of the run */
 	const struct merge_item *item;
 	struct merge_device *device;
 	enum item_state state;
 	bool forced; /* its rejection is certain from an earlier attempt */
-	bool deletes_first; /* alone in its group, and a unique value was taken: what it deletes may free it */
+	enum write_order order;
+	struct pg_failure *taken; /* the unique value that was, when it is written in another order; else NULL */
+	struct uuid holder;       /* whose device's value a guard met: to be named; zero: nobody's */
 	enum verdict verdict;
 	int code;
 	const char *sentence;
@@ -134,7 +144,7 @@ struct merge_op {
 	struct merge_outcome *outcomes; /* by entry, of the group */
 	enum merge_phase phase;
 	uint32_t release_call; /* phase WRITE: statements behind it are C's */
-	uint32_t finish_call;
+	uint32_t finish_call, tell_call;
 	uint32_t group_stamps;
 	bool savepoint; /* it is still open */
 	struct scope_check *checks;
@@ -151,7 +161,7 @@ struct merge_op {
 
 /* pg_merge.c, pg_merge_settle.c */
 void pg_run_abandon(struct merge_op *m); /* nothing to settle: rolls back, on to the next run */
-void pg_run_settle(struct merge_op *m);  /* adds C to the batch */
+void pg_run_settle(struct merge_op *m);  /* adds C to the batch, after what refusals have to be told */
 void pg_run_settled(struct pg_op *op);   /* after COMMIT */
 
 /* pg_merge_entry.c */
@@ -185,15 +195,24 @@ int64_t pg_load_row(const struct merge_table *t, const struct uuid *key); /* -1:
 
 /* pg_merge_write.c */
 void pg_write_savepoint(struct merge_op *m);
-/* deletes_first: not in the order of merge.h, for unique values. false: no memory */
-bool pg_write_group(struct merge_op *m, const struct merge_writes *w, bool deletes_first);
+bool pg_write_group(struct merge_op *m, const struct merge_writes *w, enum write_order order); /* false: no memory */
 void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
-/* Deferred constraints are checked; the savepoint goes, unless scopes have
+/* Postponed values are written, deferred constraints checked; the savepoint goes, unless scopes have
  * to be looked at first: then it stays open (m->savepoint). */
-void pg_write_release(struct merge_op *m);
+void pg_write_release(struct merge_op *m, enum write_order order);
 /* Rejects the owners of rows that ended up outside their device's scopes;
  * how many. */
 uint32_t pg_write_read_checks(struct merge_op *m);
+
+/* pg_merge_order.c */
+/* After a refusal: is there another order to write it in? Notes it then. */
+bool pg_order_next(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
+/* What refused it in the end. */
+const struct pg_failure *pg_order_failure(const struct merge_entry *e, const struct pg_failure *f);
+
+/* pg_merge_tell.c */
+bool pg_tell_ask(struct merge_op *m);  /* true: the batch holds questions about refusals */
+void pg_tell_read(struct merge_op *m); /* their sentences name whom they met */
 
 /* pg_merge_stage.c */
 void pg_stage_ask(struct merge_op *m, uint32_t part);   /* adds the question for a part */

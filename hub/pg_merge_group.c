@@ -137,6 +137,7 @@ static enum ferry_error apply_entry(struct merge_op *m, struct merge_entry *e)
 		return error;
 	if (o->verdict == VERDICT_REJECTED) {
 		pg_run_reject(m, e, o->code, o->why.text);
+		e->holder = o->holder;
 		return FERRY_OK;
 	}
 	e->state = ITEM_APPLIED;
@@ -197,22 +198,23 @@ static enum ferry_error apply_group(struct merge_op *m, uint32_t *out_applied)
 	return FERRY_OK;
 }
 
-static bool wants_deletes_first(const struct merge_op *m)
+/* Not plain for one that stands alone. */
+static enum write_order group_order(const struct merge_op *m)
 {
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
 		const struct merge_entry *e = &m->entries[m->order[i]];
 
-		if (e->state == ITEM_APPLIED && e->deletes_first)
-			return true;
+		if (e->state == ITEM_APPLIED && e->order != WRITE_PLAIN)
+			return e->order;
 	}
-	return false;
+	return WRITE_PLAIN;
 }
 
 static bool write_entries(struct merge_op *m)
 {
 	struct merge_writes w;
 
-	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w, wants_deletes_first(m)))
+	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w, group_order(m)))
 		return false;
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
 		uint32_t n = m->order[i];
@@ -279,7 +281,7 @@ static void group_next(struct merge_op *m)
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
-	pg_write_release(m);
+	pg_write_release(m, group_order(m));
 	if (m->stack_count == 0 && !m->savepoint)
 		pg_run_settle(m);
 	else
@@ -368,24 +370,6 @@ static bool is_key_clash(const struct merge_op *m, const struct pg_failure *f)
 	return false;
 }
 
-/* Deletions come last, so that what refers to a row can be moved away before.
- * A change-set that frees a unique value by one and uses it again in another
- * row is written once more, with its deletions first. */
-static bool try_deletes_first(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
-{
-	bool deletes = false;
-
-	if (e->deletes_first || pg_code_of_failure(f) != FERRY_UNIQUE)
-		return false;
-	for (uint32_t i = 0; i < e->item->set->block_count; i++)
-		deletes |= e->item->set->blocks[i].op == ROW_DELETE;
-	if (!deletes)
-		return false;
-	e->deletes_first = true;
-	m->stack[m->stack_count++] = m->group;
-	return true;
-}
-
 void pg_group_refused(struct merge_op *m)
 {
 	struct pg_failure f = m->op.batch.failure;
@@ -400,8 +384,10 @@ void pg_group_refused(struct merge_op *m)
 			return;
 		}
 		pg_run_reject(m, e, FERRY_FOREIGN_TENANT, "a row with this key exists already and is not visible here");
-	} else if (e && !try_deletes_first(m, e, &f)) {
-		pg_run_refuse(m, e, &f);
+	} else if (e && pg_order_next(m, e, &f)) {
+		m->stack[m->stack_count++] = m->group;
+	} else if (e) {
+		pg_run_refuse(m, e, pg_order_failure(e, &f));
 	}
 	pg_run_undo(m, group_undone);
 }

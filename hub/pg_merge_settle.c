@@ -270,7 +270,7 @@ static void settle_stage(struct merge_op *m)
 	pg_arg_int8(b, m->entries[0].item->number);
 }
 
-void pg_run_settle(struct merge_op *m)
+static void settle(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 
@@ -284,4 +284,22 @@ void pg_run_settle(struct merge_op *m)
 	m->finish_call = pg_call(b, "SELECT tenant_id, position FROM ferry.finish()");
 	pg_call(b, "COMMIT");
 	pg_op_run(&m->op, pg_run_settled);
+}
+
+static void told(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+
+	pg_tell_read(m);
+	pg_batch_reset(&op->batch);
+	m->phase = MERGE_SETTLES;
+	settle(m);
+}
+
+void pg_run_settle(struct merge_op *m)
+{
+	if (pg_tell_ask(m))
+		pg_op_run(&m->op, told);
+	else
+		settle(m);
 }

@@ -13,6 +13,7 @@
 
 static void stage_part(struct merge_op *m);
 static void stage_written(struct pg_op *op);
+static void stage_next(struct pg_op *op);
 
 static struct merge_entry *entry(struct merge_op *m)
 {
@@ -55,12 +56,30 @@ static void stage_reject(struct merge_op *m)
 		stage_settle(&m->op);
 }
 
+/* From its first part on, in the next order. */
+static void stage_again(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+	struct merge_entry *e = entry(m);
+
+	e->state = ITEM_WAITING;
+	e->verdict = VERDICT_ACCEPTED;
+	row_joiner_deinit(&m->row);
+	pg_batch_reset(&op->batch);
+	pg_stage_ask(m, 0);
+	pg_op_run(op, stage_next);
+}
+
 void pg_stage_refused(struct merge_op *m)
 {
 	struct pg_failure f = m->op.batch.failure;
 
-	pg_run_refuse(m, entry(m), &f);
 	m->savepoint = true;
+	if (pg_order_next(m, entry(m), &f)) {
+		pg_run_undo(m, stage_again);
+		return;
+	}
+	pg_run_refuse(m, entry(m), pg_order_failure(entry(m), &f));
 	stage_reject(m);
 }
 
@@ -211,6 +230,7 @@ static bool part_rejected(struct merge_op *m, enum ferry_error error, const stru
 	}
 	if (o->verdict == VERDICT_REJECTED) {
 		pg_run_reject(m, e, o->code, o->why.text);
+		e->holder = o->holder;
 		return true;
 	}
 	if (o->verdict == VERDICT_SUPERSEDED)
@@ -269,7 +289,7 @@ static void part_write(struct merge_op *m)
 	if (!m->savepoint)
 		pg_write_savepoint(m);
 	m->savepoint = true;
-	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w, false)) {
+	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w, e->order)) {
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
@@ -278,7 +298,7 @@ static void part_write(struct merge_op *m)
 	if (more_parts(m))
 		pg_stage_ask(m, m->part + m->part_count);
 	else
-		pg_write_release(m);
+		pg_write_release(m, e->order);
 	if (m->op.batch.count == 0)
 		stage_written(&m->op);
 	else

@@ -13,6 +13,7 @@ struct written {
 	const struct merge_write *w;
 	const struct pg_table *table;
 	const struct pg_column *columns[FERRY_COLUMNS_MAX];
+	bool postpone; /* unique columns get their values at the end */
 };
 
 static const struct value *cells_of(const struct written *x, uint16_t c)
@@ -46,6 +47,20 @@ static void add_in(struct pg_sql *sql, const struct written *x, uint16_t c)
 	pg_sql_add_filled(sql, x->columns[c]->in, value, "");
 }
 
+static bool is_postponed(const struct written *x, uint16_t c)
+{
+	return x->postpone && x->columns[c]->placeholder;
+}
+
+/* What the statement writes there. */
+static void add_new(struct pg_sql *sql, const struct written *x, uint16_t c)
+{
+	if (is_postponed(x, c))
+		pg_sql_add_filled(sql, x->columns[c]->placeholder, "u.k", "");
+	else
+		add_in(sql, x, c);
+}
+
 static void add_cell_args(struct pg_batch *b, const struct written *x)
 {
 	for (uint16_t c = 0; c < x->w->column_count; c++) {
@@ -73,7 +88,7 @@ static void insert_sql(struct pg_sql *sql, const struct written *x)
 		if (x->columns[c]->is_tenant)
 			continue;
 		pg_sql_add(sql, ", ");
-		add_in(sql, x, c);
+		add_new(sql, x, c);
 	}
 	add_unnest(sql, x, 3);
 	if (!separate)
@@ -89,7 +104,7 @@ static bool update_sql(struct pg_sql *sql, const struct written *x)
 		if (x->columns[c]->is_tenant)
 			continue;
 		pg_sql_add(sql, "%s%s = ", comma, x->columns[c]->name);
-		add_in(sql, x, c);
+		add_new(sql, x, c);
 		comma = ", ";
 	}
 	add_unnest(sql, x, 3);
@@ -121,6 +136,38 @@ static void write_rows(struct merge_op *m, const struct written *x)
 	if (sql.failed)
 		b->full = true;
 	pg_sql_deinit(&sql);
+}
+
+/* Notes a column's values for ferry.write_postponed(); of two writes of a row
+ * in one change-set the later. */
+static void postpone_column(struct merge_op *m, const struct written *x, uint16_t c)
+{
+	struct pg_batch *b = &m->op.batch;
+	struct pg_sql sql;
+
+	pg_sql_init(&sql);
+	pg_sql_add(&sql, "INSERT INTO ferry.postponed AS p (tenant_id, tx, tbl, num, key, value) SELECT $1, $4, %u, %u, u.k, ((",
+		   x->table->tbl, x->columns[c]->num);
+	pg_sql_add_filled(&sql, x->columns[c]->in, "u.c", "");
+	pg_sql_add(&sql, ")::%s)::text FROM unnest($2::uuid[], $3::%s) AS u(k, c) "
+		   "ON CONFLICT (tenant_id, tx, tbl, num, key) DO UPDATE SET value = excluded.value",
+		   x->columns[c]->type, pg_array_type(x->columns[c]->kind));
+	pg_call(b, sql.p);
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuids(b, x->w->keys, x->w->row_count);
+	pg_arg_cells(b, x->columns[c]->kind, cells_of(x, c), x->w->row_count);
+	pg_arg_int8(b, m->tx);
+	if (sql.failed)
+		b->full = true;
+	pg_sql_deinit(&sql);
+}
+
+static void postpone_columns(struct merge_op *m, const struct written *x)
+{
+	for (uint16_t c = 0; c < x->w->column_count; c++) {
+		if (is_postponed(x, c))
+			postpone_column(m, x, c);
+	}
 }
 
 /* ------------------------------------------------------------ declarations */
@@ -471,9 +518,10 @@ static bool write_stamps(struct merge_op *m, const struct merge_writes *w)
 	return true;
 }
 
-static bool write_one(struct merge_op *m, const struct merge_write *w, const struct merge_writes *all)
+static bool write_one(struct merge_op *m, const struct merge_write *w, const struct merge_writes *all, bool postpone)
 {
-	struct written x = {.w = w, .table = pg_catalog_table(m->op.catalog, w->table)};
+	struct written x = {.w = w, .table = pg_catalog_table(m->op.catalog, w->table),
+			    .postpone = postpone && w->op != ROW_DELETE};
 
 	for (uint16_t c = 0; c < w->column_count; c++)
 		x.columns[c] = &x.table->columns[pg_table_column(x.table, w->nums[c])];
@@ -484,23 +532,24 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 	if (!declare_rows(m, &x))
 		return false;
 	write_rows(m, &x);
+	postpone_columns(m, &x);
 	if (!rights_after(m, &x, all))
 		return false;
 	return !needs_check(&x) || check_scopes(m, &x, all);
 }
 
-static bool write_some(struct merge_op *m, const struct merge_writes *w, bool deletes, bool others)
+static bool write_some(struct merge_op *m, const struct merge_writes *w, bool deletes, bool others, bool postpone)
 {
 	for (uint32_t i = 0; i < w->write_count; i++) {
 		bool wanted = w->writes[i].op == ROW_DELETE ? deletes : others;
 
-		if (wanted && !write_one(m, &w->writes[i], w))
+		if (wanted && !write_one(m, &w->writes[i], w, postpone))
 			return false;
 	}
 	return true;
 }
 
-bool pg_write_group(struct merge_op *m, const struct merge_writes *w, bool deletes_first)
+bool pg_write_group(struct merge_op *m, const struct merge_writes *w, enum write_order order)
 {
 	m->check_count = 0;
 	m->group_stamps = w->stamp_count;
@@ -511,9 +560,9 @@ bool pg_write_group(struct merge_op *m, const struct merge_writes *w, bool delet
 	m->checks = arena_array(&m->load_arena, w->write_count, sizeof(*m->checks));
 	if (!m->checks || !write_stamps(m, w))
 		return false;
-	if (deletes_first)
-		return write_some(m, w, true, false) && write_some(m, w, false, true);
-	return write_some(m, w, true, true);
+	if (order == WRITE_DELETES_FIRST)
+		return write_some(m, w, true, false, false) && write_some(m, w, false, true, false);
+	return write_some(m, w, true, true, order == WRITE_POSTPONED);
 }
 
 /* --------------------------------------------------------------- conflicts */
@@ -621,8 +670,13 @@ void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const s
 /* R11: what the model defers to the commit is checked here, where it can
  * still be taken back alone. The engine's own deferred trigger leaves its
  * work to ferry.finish() (ferry.merging). */
-void pg_write_release(struct merge_op *m)
+void pg_write_release(struct merge_op *m, enum write_order order)
 {
+	if (order == WRITE_POSTPONED) {
+		pg_call(&m->op.batch, "SELECT ferry.write_postponed($1, $2)");
+		pg_arg_uuid(&m->op.batch, &m->op.tenant);
+		pg_arg_int8(&m->op.batch, m->tx);
+	}
 	pg_call(&m->op.batch, "SET CONSTRAINTS ALL IMMEDIATE");
 	pg_call(&m->op.batch, "SET CONSTRAINTS ALL DEFERRED");
 	m->savepoint = m->check_count > 0 || m->staged;

@@ -21,11 +21,12 @@ static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
 	"coalesce(c.ref_tbl, 0), c.wire_expr, c.in_expr, c.hash_expr, "
 	"(SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = t.relid AND d.adnum = c.num), "
-	"c.generated, c.policy_options::text "
+	"c.generated, c.policy_options::text, h.expr "
 	"FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
+	"LEFT JOIN ferry.placeholder h ON h.tbl = c.tbl AND h.num = c.num "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 ORDER BY c.tbl, c.num";
 enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_LABELS, C_REF, C_WIRE, C_IN, C_HASH,
-       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS };
+       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER };
 
 struct reader {
 	const struct pg_batch *b;
@@ -211,6 +212,8 @@ static void read_column(struct reader *r, uint32_t row, const char *tenant_col, 
 				.hash = keep(r, cell(r, r->columns, row, C_HASH)),
 				.hash_in_c = hash_in_c(s->kind, type), .single = strcmp(type, "real") == 0,
 				.is_tenant = is_tenant};
+	if (!pg_is_null(r->b, r->columns, row, C_PLACEHOLDER))
+		c->placeholder = keep(r, cell(r, r->columns, row, C_PLACEHOLDER));
 	pg_sql_clear(&r->sql);
 	pg_sql_add(&r->sql, "r.%s", c->name);
 	name = keep_sql(r);

@@ -18,6 +18,7 @@ struct pg_column {
 	const char *wire;      /* wire_expr over r."name" */
 	const char *in;        /* in_expr template */
 	const char *hash;      /* hash_expr template */
+	const char *placeholder; /* of the key: a value that no other row has; NULL: none, or not unique */
 	bool hash_in_c;        /* the wire form decides the hash: no need to ask the server */
 	bool single;           /* float4: the column rounds what is written */
 	bool is_tenant;        /* the tenant column: filled by the hub, whatever was left out */

@@ -53,16 +53,31 @@ bool ferry_error_known(int code)
 	return find(code) != NULL;
 }
 
+/* A cut leaves whole characters: the sentence goes on into UTF-8 places. */
+static void drop_half_character(char *text, size_t n)
+{
+	size_t lead = n;
+
+	while (lead > 0 && n - lead < 3 && ((unsigned char)text[lead - 1] & 0xc0) == 0x80)
+		lead--;
+	if (lead > 0 && (unsigned char)text[lead - 1] >= 0xc0)
+		text[lead - 1] = '\0';
+}
+
 void ferry_why_set(struct ferry_why *why, const char *format, ...)
 {
 	int saved = errno; /* the code beside the sentence may be chosen by it */
 	va_list args;
+	int n;
 
 	if (why == NULL)
 		return;
 	va_start(args, format);
-	if (vsnprintf(why->text, sizeof(why->text), format, args) < 0)
+	n = vsnprintf(why->text, sizeof(why->text), format, args);
+	if (n < 0)
 		why->text[0] = '\0';
+	else if ((size_t)n >= sizeof(why->text))
+		drop_half_character(why->text, sizeof(why->text) - 1);
 	va_end(args);
 	errno = saved;
 }

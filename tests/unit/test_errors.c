@@ -56,6 +56,12 @@ static void a_sentence_is_cut_at_its_bound(void **state)
 	assert_int_equal(ferry_fail(&why, FERRY_IO, "%s", longer), FERRY_IO);
 	assert_int_equal(strlen(why.text), FERRY_WHY_MAX - 1);
 	assert_int_equal(ferry_fail(NULL, FERRY_BUSY, "%d", 5), FERRY_BUSY);
+	/* Whole characters stay. */
+	longer[FERRY_WHY_MAX - 3] = (char)0xe2;
+	longer[FERRY_WHY_MAX - 2] = (char)0x82;
+	longer[FERRY_WHY_MAX - 1] = (char)0xac;
+	assert_int_equal(ferry_fail(&why, FERRY_IO, "%s", longer), FERRY_IO);
+	assert_int_equal(strlen(why.text), FERRY_WHY_MAX - 3);
 }
 
 int main(void)

@@ -219,6 +219,21 @@ BEGIN
 END $$;
 
 SELECT ferry.answer_rights('identity.rights_of', 'identity.rights_next', 'governance.policy_refusal');
+
+-- What a refusal calls the person who was first.
+CREATE FUNCTION identity.user_name(tenant uuid, of_user uuid) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(u.display_name, p.full_name, u.email::text) FROM identity.users u
+    LEFT JOIN identity.user_profiles p ON p.tenant_id = u.tenant_id AND p.user_id = u.id
+    WHERE u.tenant_id = tenant AND u.id = of_user
+$$;
+COMMENT ON FUNCTION identity.user_name(uuid, uuid) IS 'What people call a user';
+REVOKE EXECUTE ON FUNCTION identity.user_name(uuid, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION identity.user_name(uuid, uuid) TO ferry_engine;
+SELECT ferry.answer_names('identity.user_name');
+
 -- The tables of this set of schemas that any policy speaks of: only those cost the merge a
 -- question. Whoever looks waits for others who changed policies, or a flag could go that the
 -- other one needs.

@@ -1,0 +1,40 @@
+/* The orders in which a change-set can be written (enum write_order): what is
+ * fine at its end may not be on the way there, where unique values change
+ * hands. Only what was refused alone is written in another order. */
+#include "hub/pg_merge.h"
+
+#include <string.h>
+
+static bool deletes(const struct change_set *s)
+{
+	for (uint32_t i = 0; i < s->block_count; i++) {
+		if (s->blocks[i].op == ROW_DELETE)
+			return true;
+	}
+	return false;
+}
+
+/* A staged one's parts delete where they stand; it has no set at hand. */
+static enum write_order order_after(const struct merge_entry *e)
+{
+	if (e->order == WRITE_PLAIN && e->item->set && deletes(e->item->set))
+		return WRITE_DELETES_FIRST;
+	return WRITE_POSTPONED;
+}
+
+bool pg_order_next(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
+{
+	if (e->order == WRITE_POSTPONED || pg_code_of_failure(f) != FERRY_UNIQUE)
+		return false;
+	if (!e->taken)
+		e->taken = arena_copy(&m->arena, f, sizeof(*f));
+	e->order = order_after(e);
+	return e->taken != NULL;
+}
+
+/* A placeholder may break a rule that the value itself would not: then it
+ * is the unique value that was not free. */
+const struct pg_failure *pg_order_failure(const struct merge_entry *e, const struct pg_failure *f)
+{
+	return e->taken && pg_code_of_failure(f) != FERRY_UNIQUE ? e->taken : f;
+}

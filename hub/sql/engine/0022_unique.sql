@@ -1,0 +1,114 @@
+-- Unique values: how those that change hands within a change-set are written, and who has one
+-- that a change-set did not get.
+
+SET LOCAL ROLE ferry_engine;
+
+-- ---------------------------------------------------------------- swaps and chains
+
+-- PostgreSQL looks at a unique index row by row, so a change-set in which two rows swap their
+-- codes is refused although its end is fine. Such a one is written again in two steps: its
+-- rows first hold a value that nobody has, then all get their own. A constraint that is
+-- DEFERRABLE needs none of that: it is checked at the end of the statement, or of the
+-- change-set. (Making constraints deferrable in ferry.track would rebuild their indexes, and
+-- take from other SQL what it may need: ON CONFLICT cannot name such a constraint.)
+--
+-- One column of each unique index gets the value meanwhile: NULL where it may be, else a text
+-- or a number made of the row's key. A table whose unique index has no such column is as
+-- PostgreSQL has it.
+CREATE VIEW ferry.placeholder AS
+    SELECT DISTINCT ON (tbl, num) tbl, num, expr FROM (
+        SELECT DISTINCT ON (i.indexrelid) c.tbl, c.num, x.expr, x.rank
+        FROM ferry.tracked t
+        JOIN pg_index i ON i.indrelid = t.relid AND i.indisunique AND NOT i.indisprimary
+        CROSS JOIN LATERAL (
+            SELECT k AS num, false AS inside FROM unnest(i.indkey[0:i.indnkeyatts - 1]) k WHERE k > 0
+            UNION ALL -- of an expression, as lower(email); a predicate's column changes nothing
+            SELECT d.refobjsubid, true FROM pg_depend d
+            WHERE i.indexprs IS NOT NULL AND d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+              AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.relid AND d.refobjsubid > 0) k
+        JOIN ferry.tracked_column c ON c.tbl = t.tbl AND c.num = k.num AND NOT c.generated AND c.policy <> 'hub'
+            AND c.name NOT IN (t.key_col, t.tenant_col, split_part(split_part(t.scope, ':', 2), '.', 1))
+        CROSS JOIN LATERAL (SELECT
+            CASE WHEN NOT k.inside AND NOT c.not_null AND NOT i.indnullsnotdistinct THEN 'NULL'
+                 WHEN c.ref_tbl IS NOT NULL OR c.labels IS NOT NULL THEN NULL
+                 WHEN c.pg_type IN ('text', 'citext', 'character varying') THEN '(''~'' || (%s)::text)'
+                 WHEN c.pg_type ~ '^character varying\((9|[1-9][0-9]+)\)$' THEN
+                     format('(''~'' || left(md5((%%s)::text), %s))', substring(c.pg_type FROM '\d+')::int - 1)
+                 WHEN c.pg_type IN ('integer', 'bigint') AND NOT k.inside THEN '(-1 - (uuid_hash_extended(%s, 0) & 1073741823))'
+            END AS expr,
+            CASE WHEN c.ref_tbl IS NOT NULL THEN 3 WHEN c.kind IN ('text', 'citext') THEN 1 ELSE 2 END AS rank) x
+        WHERE x.expr IS NOT NULL
+        ORDER BY i.indexrelid, x.rank, c.num) one
+    ORDER BY tbl, num, expr = 'NULL' DESC;
+COMMENT ON VIEW ferry.placeholder IS
+    'Columns of unique indexes that can hold a value which no other row has (of the key, %s) until the change-set is written';
+
+CREATE UNLOGGED TABLE ferry.postponed (
+    tenant_id uuid NOT NULL,
+    tx        bigint NOT NULL,
+    tbl       int NOT NULL,
+    num       int NOT NULL,
+    key       uuid NOT NULL,
+    value     text,
+    PRIMARY KEY (tenant_id, tx, tbl, num, key)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+COMMENT ON TABLE ferry.postponed IS 'Values of unique columns that the change-set under way writes at its end; empty between transactions';
+COMMENT ON COLUMN ferry.postponed.value IS 'As its type''s output function prints it';
+SELECT ferry.isolate('ferry.postponed');
+
+CREATE FUNCTION ferry.write_postponed(tenant uuid, of_tx bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    x record;
+BEGIN
+    FOR x IN SELECT DISTINCT t.relid, t.key_col, t.tenant_col, p.tbl, p.num, c.name, c.pg_type
+             FROM ferry.postponed p JOIN ferry.tracked t ON t.tbl = p.tbl JOIN ferry.tracked_column c ON c.tbl = p.tbl AND c.num = p.num
+             WHERE p.tenant_id = tenant AND p.tx = of_tx ORDER BY p.tbl, p.num LOOP
+        EXECUTE format('UPDATE %s AS t SET %I = p.value::%s FROM ferry.postponed p WHERE p.tenant_id = $1 AND p.tx = $2 '
+                       'AND p.tbl = $3 AND p.num = $4 AND t.%I = $1 AND t.%I = p.key', x.relid, x.name, x.pg_type, x.tenant_col, x.key_col)
+            USING tenant, of_tx, x.tbl, x.num;
+    END LOOP;
+    DELETE FROM ferry.postponed p WHERE p.tenant_id = tenant AND p.tx = of_tx;
+END $$;
+COMMENT ON FUNCTION ferry.write_postponed(uuid, bigint) IS 'The second step of a change-set in which unique values change hands';
+
+-- ---------------------------------------------------------------- who has it
+
+ALTER TABLE ferry.authority ADD COLUMN user_name regproc;
+COMMENT ON COLUMN ferry.authority.user_name IS 'A function (tenant uuid, user_id uuid) returning text: what people call a user';
+
+CREATE FUNCTION ferry.answer_names(user_name regproc) RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ferry.authority a SET user_name = answer_names.user_name
+    WHERE a.tenant_id = coalesce(nullif(current_setting('ferry.placing', true), '')::uuid, ferry.nobody())
+$$;
+COMMENT ON FUNCTION ferry.answer_names(regproc) IS 'Names the function of the tenant model that says what people call a user; after ferry.answer_rights';
+
+-- Anna Berg's tablet 7
+CREATE FUNCTION ferry.device_label(tenant uuid, device uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    d ferry.device := (SELECT o FROM ferry.device o WHERE o.tenant_id = tenant AND o.id = device);
+    asks regproc := (ferry.authority_of(tenant)).user_name;
+    who text;
+BEGIN
+    IF asks IS NOT NULL AND d.user_id IS NOT NULL THEN
+        EXECUTE format('SELECT %s($1, $2)', asks) INTO who USING tenant, d.user_id;
+    END IF;
+    RETURN left(coalesce(who || '''s ' || d.name, d.name, 'device ' || device::text), 80);
+END $$;
+COMMENT ON FUNCTION ferry.device_label(uuid, uuid) IS 'A device as people speak of it: its user''s name and its own';
+
+REVOKE EXECUTE ON FUNCTION ferry.write_postponed(uuid, bigint), ferry.answer_names(regproc), ferry.device_label(uuid, uuid) FROM PUBLIC;
+GRANT SELECT ON ferry.placeholder TO ferry_hub;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ferry.postponed TO ferry_hub;
+GRANT EXECUTE ON FUNCTION ferry.write_postponed(uuid, bigint), ferry.device_label(uuid, uuid) TO ferry_hub;
+GRANT EXECUTE ON FUNCTION ferry.answer_names(regproc), ferry.device_label(uuid, uuid) TO ferry_owner;
+
+RESET ROLE;

@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+# ferry-test: timeout=300
+"""Unique values on real processes: they change hands within a change-set (docs/merge.md)."""
+
+import unittest
+import uuid
+
+from ferry_run import SiteCase
+
+
+class UniqueValues(SiteCase):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.site.sql("ALTER TABLE inventory.units ALTER COLUMN code SET NOT NULL, "
+                     "ADD CONSTRAINT units_code_uq UNIQUE (tenant_id, project_id, code)")
+
+    def codes(self, units):
+        return [self.site.value("SELECT code FROM inventory.units WHERE id = %s", u) for u in units]
+
+    def offline(self, count):
+        """Units with codes of their own, on a device that is stopped."""
+        units = [self.new_unit(code="C-%d" % i) for i in range(count)]
+        a, b = self.device("a"), self.device("b")
+        self.settle()
+        a.stop()
+        return units, a, b
+
+    def arrive(self, a):
+        a.start()
+        self.settle()
+        self.assertEqual(a.sql("SELECT sentence FROM ferry_rejected"), [])
+        self.assert_same()
+
+    def test_codes_may_be_swapped_in_one_change_set(self):
+        units, a, b = self.offline(2)
+        with a.transaction() as db:
+            db.execute("UPDATE units SET code = 'C-1', floor = 3 WHERE id = ?", (units[0],))
+            db.execute("UPDATE units SET code = 'C-0' WHERE id = ?", (units[1],))
+        self.arrive(a)
+        self.assertEqual(self.codes(units), ["C-1", "C-0"])
+        self.assertEqual(b.row("units", units[0])["floor"], 3)
+        self.assertEqual(self.site.sql("SELECT verdict FROM ferry.settled WHERE tenant_id = %s", self.tenant), [("accepted",)])
+        # They are the device's own versions: an edit made on them meets no conflict.
+        a.sql("UPDATE units SET code = 'C-9' WHERE id = ?", units[0])
+        self.settle()
+        self.assertEqual(self.codes(units), ["C-9", "C-0"])
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.conflict WHERE tenant_id = %s", self.tenant), 0)
+        self.assert_same()
+
+    def test_codes_may_move_along_a_chain_and_a_ring_with_new_and_deleted_rows_in_it(self):
+        units, a, _ = self.offline(40)
+        fresh = str(uuid.uuid4())
+        with a.transaction() as db:
+            for i in range(1, 40):  # each takes the one before; the first is deleted, a new row takes the last
+                db.execute("UPDATE units SET code = ? WHERE id = ?", ("C-%d" % (i - 1), units[i]))
+            db.execute("DELETE FROM units WHERE id = ?", (units[0],))
+            db.execute("INSERT INTO units (id, project_id, code, unit_type_code) VALUES (?, ?, 'C-39', 'APT_1BR')", (fresh, self.project))
+        with a.transaction() as db:
+            for i in range(1, 40):  # a ring
+                db.execute("UPDATE units SET code = ? WHERE id = ?", ("C-%d" % (i % 39), units[i]))
+        self.arrive(a)
+        self.assertEqual(self.codes(units[1:]), ["C-%d" % (i % 39) for i in range(1, 40)])
+        self.assertEqual(self.codes([fresh]), ["C-39"])
+
+    def test_R7_codes_may_be_swapped_between_parts_of_a_staged_change_set(self):
+        units, a, _ = self.offline(2)
+        fresh, much = str(uuid.uuid4()), "x" * 3000000
+        with a.transaction() as db:
+            db.execute("INSERT INTO units (id, project_id, code, unit_type_code, view) VALUES (?, ?, 'C-0', 'APT_1BR', ?)",
+                       (fresh, self.project, much))
+            db.execute("UPDATE units SET code = 'C-1', view = ? WHERE id = ?", (much, units[0]))
+            db.execute("UPDATE units SET code = 'C-2', view = ? WHERE id = ?", (much, units[1]))
+        self.arrive(a)
+        self.assertEqual(self.codes([fresh, *units]), ["C-0", "C-1", "C-2"])
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.stage"), 0)
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.postponed"), 0)
+
+    def test_a_swap_of_contacts_addresses_works_though_their_index_is_partial(self):
+        people = [str(self.site.value("INSERT INTO crm.contacts (tenant_id, full_name, email) VALUES (%s, 'P', %s) RETURNING id",
+                                      self.tenant, "p%d@example.com" % i)) for i in range(2)]
+        a = self.device("a", scopes=["tenant"])
+        self.settle()
+        a.stop()
+        with a.transaction() as db:
+            db.execute("UPDATE contacts SET email = 'p1@example.com' WHERE id = ?", (people[0],))
+            db.execute("UPDATE contacts SET email = 'p0@example.com' WHERE id = ?", (people[1],))
+        self.arrive(a)
+        self.assertEqual([self.site.value("SELECT email FROM crm.contacts WHERE id = %s", p) for p in people],
+                         ["p1@example.com", "p0@example.com"])
+
+    def test_a_value_that_is_really_taken_is_refused_and_the_others_swaps_stand(self):
+        units, a, b = self.offline(3)
+        with a.transaction() as db:
+            db.execute("UPDATE units SET code = 'C-1' WHERE id = ?", (units[0],))
+            db.execute("UPDATE units SET code = 'C-2' WHERE id = ?", (units[1],))  # C-2 stays where it is
+            db.execute("INSERT INTO ferry_tx(note) VALUES ('bad')")
+        a.start()
+        self.settle()
+        self.assertEqual(a.sql("SELECT DISTINCT name FROM ferry_rejected"), [("UNIQUE",)])
+        self.assertEqual(self.codes(units), ["C-0", "C-1", "C-2"])
+        self.assertEqual(b.row("units", units[0])["code"], "C-0")
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.postponed"), 0)
+        self.assert_same()
+
+
+if __name__ == "__main__":
+    unittest.main()
