@@ -289,6 +289,15 @@ class Plan(Case):
             with self.subTest(text):
                 self.assertIn(sentence, str(self.refused(sqlstate, text)))
 
+    def test_text_that_is_no_permission_is_given_to_no_role(self):
+        role = self.value("SELECT id FROM identity.roles WHERE tenant_id = %s AND code = 'device'", self.t)
+        add = "INSERT INTO identity.role_permissions (tenant_id, role_id, permission) VALUES (%s, %s, %s)"
+        for text in ("", "leads", "Leads.view", "leads.", ".view", "leads view", "**", "leads.*.view", "%.view"):
+            with self.subTest(text):
+                self.refused("23514", add, self.t, role, text)
+        for text in ("*", "leads.setup.*", "deals.setup_2"):
+            self.sql(add, self.t, role, text)
+
     def test_nobody_but_the_owner_changes_rules(self):
         for text in ("SELECT ferry.permit('crm.leads', 'update', 'a.b')", "SELECT ferry.archive('crm.leads')",
                      "SELECT ferry.rights_changed('%s')" % self.t, "SELECT ferry.police('crm.leads', false)"):

@@ -79,7 +79,8 @@ COMMENT ON COLUMN identity.roles.is_system IS 'Comes with every tenant; its code
 ALTER TABLE identity.role_permissions
     ADD COLUMN id         uuid NOT NULL DEFAULT identity.uuid7(),
     ADD COLUMN created_at timestamptz NOT NULL DEFAULT now(),
-    ADD UNIQUE (tenant_id, id);
+    ADD UNIQUE (tenant_id, id),
+    ADD CONSTRAINT role_permissions_form CHECK (permission ~ '^(\*|[a-z][a-z0-9_]*(\.[a-z0-9_]+)*\.(\*|[a-z0-9_]+))$');
 
 CREATE TYPE identity.role_scope AS ENUM ('GLOBAL', 'TENANT', 'PROJECT');
 CREATE TABLE identity.role_assignments (
