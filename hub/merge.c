@@ -147,6 +147,7 @@ void merge_free(struct merge *m)
 	free(m->touched);
 	free(m->journal);
 	free(m->conflicts);
+	free(m->asks);
 	free(m);
 }
 

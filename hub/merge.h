@@ -72,8 +72,17 @@ struct merge_row {
 	const struct version *column_versions; /* NULL: all as `version` */
 };
 
-/* What one change-set came to. Conflicts and their values live as long as
- * the merge. */
+/* A value that waits for an approval instead of being written. */
+struct merge_ask {
+	uint32_t table;
+	struct uuid key;
+	uint16_t num;
+	struct value value;
+	int64_t at; /* of the edit */
+};
+
+/* What one change-set came to. Conflicts, asks and their values live as long
+ * as the merge. */
 struct merge_outcome {
 	enum verdict verdict; /* accepted, superseded or rejected */
 	int code;             /* enum ferry_error when rejected */
@@ -81,6 +90,8 @@ struct merge_outcome {
 	struct uuid holder; /* a guard's refusal: the device whose value it met, whom `why` names by id; zero: none */
 	const struct conflict *conflicts;
 	uint32_t conflict_count;
+	const struct merge_ask *asks;
+	uint32_t ask_count;
 	uint32_t rows_changed;
 };
 

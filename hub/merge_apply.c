@@ -145,6 +145,18 @@ static enum ferry_error keep_conflict(struct edit *e, uint16_t num, enum conflic
 	return FERRY_OK;
 }
 
+static enum ferry_error keep_ask(struct edit *e, uint16_t num, const struct value *value)
+{
+	struct merge *m = e->m;
+
+	if (!vector_grow((void **)&m->asks, m->ask_count, &m->ask_capacity, sizeof(struct merge_ask)))
+		return FERRY_NO_MEMORY;
+	m->asks[m->ask_count++] = (struct merge_ask){.table = e->block->table, .key = e->row->key, .num = num,
+						     .value = *value, .at = e->at};
+	e->lost = true; /* the hub's stands meanwhile */
+	return FERRY_OK;
+}
+
 static enum ferry_error arena_error(const struct merge *m)
 {
 	return m->arena.full ? FERRY_LIMIT : FERRY_NO_MEMORY;
@@ -270,6 +282,8 @@ static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
 	enum ferry_error error;
 
 	if (!(e->row->state.given & COLUMN_BIT(c))) {
+		if (x.column->policy == POLICY_APPROVAL)
+			return keep_ask(e, num, x.mine);
 		if (x.column->policy != POLICY_GUARD || x.old == NULL)
 			return merge_unknown(e, i, &v, x.seen);
 		hub = *x.old; /* the default as the author has it: a guard does not let it pass unseen */
@@ -279,6 +293,8 @@ static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
 		e->refused = error;
 		e->holder = error == FERRY_GUARD ? v.author : (struct uuid){{0}};
 	}
+	if (error == FERRY_OK && result.asks)
+		error = keep_ask(e, num, x.mine);
 	if (error == FERRY_OK && result.conflict)
 		error = keep_conflict(e, num, CONFLICT_UPDATE_UPDATE, result.device_won, x.mine, &hub, &v.author);
 	return error == FERRY_OK && result.writes ? take_result(e, c, &result) : error;
@@ -502,14 +518,20 @@ static enum ferry_error apply_block(struct edit *e, const struct block *b)
 	return FERRY_OK;
 }
 
-static enum ferry_error copy_conflicts(struct merge *m, struct merge_outcome *out)
+static enum ferry_error copy_kept(struct merge *m, struct merge_outcome *out)
 {
-	if (m->conflict_count == 0)
-		return FERRY_OK;
-	out->conflicts = arena_copy(&m->arena, m->conflicts, m->conflict_count * sizeof(struct conflict));
-	if (out->conflicts == NULL)
-		return arena_error(m);
+	if (m->conflict_count > 0) {
+		out->conflicts = arena_copy(&m->arena, m->conflicts, m->conflict_count * sizeof(struct conflict));
+		if (out->conflicts == NULL)
+			return arena_error(m);
+	}
+	if (m->ask_count > 0) {
+		out->asks = arena_copy(&m->arena, m->asks, m->ask_count * sizeof(struct merge_ask));
+		if (out->asks == NULL)
+			return arena_error(m);
+	}
 	out->conflict_count = m->conflict_count;
+	out->ask_count = m->ask_count;
 	return FERRY_OK;
 }
 
@@ -552,13 +574,14 @@ static void reject(struct merge *m, struct merge_outcome *out, int code, const s
 static enum ferry_error apply_blocks(struct edit *e, struct merge_outcome *out)
 {
 	e->m->conflict_count = 0;
+	e->m->ask_count = 0;
 	for (uint32_t i = 0; i < e->set->block_count; i++) {
 		enum ferry_error error = apply_block(e, &e->set->blocks[i]);
 
 		if (error != FERRY_OK)
 			return error;
 	}
-	return copy_conflicts(e->m, out);
+	return copy_kept(e->m, out);
 }
 
 enum ferry_error merge_apply(struct merge *m, const struct uuid *author, const struct change_set *s, int64_t now,

@@ -79,6 +79,8 @@ struct merge {
 	uint32_t journal_count, journal_capacity;
 	struct conflict *conflicts;
 	uint32_t conflict_count, conflict_capacity;
+	struct merge_ask *asks;
+	uint32_t ask_count, ask_capacity;
 	uint32_t serial;
 	/* A change-set in parts that is under way */
 	bool open;

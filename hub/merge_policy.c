@@ -145,6 +145,14 @@ static enum ferry_error merge_guard(const struct cell_edit *e, struct cell_resul
 			  word(e->theirs, from), word(e->mine, to));
 }
 
+/* However late, and whether it has seen theirs or not: a person decides, who
+ * sees both. */
+static enum ferry_error merge_approval(const struct cell_edit *e, struct cell_result *out)
+{
+	*out = (struct cell_result){.asks = !value_equal(e->mine, e->theirs)};
+	return FERRY_OK;
+}
+
 enum ferry_error merge_policy(const struct cell_edit *e, struct cell_result *out, struct ferry_why *why)
 {
 	switch (e->column->policy) {
@@ -154,6 +162,8 @@ enum ferry_error merge_policy(const struct cell_edit *e, struct cell_result *out
 		return merge_min(e, out);
 	case POLICY_REVIEW:
 		return merge_review(e, out);
+	case POLICY_APPROVAL:
+		return merge_approval(e, out);
 	case POLICY_GUARD:
 		return merge_guard(e, out, why);
 	case POLICY_COUNTER:

@@ -23,6 +23,7 @@ struct cell_edit {
 struct cell_result {
 	bool writes;
 	bool by_hub;      /* R2: the value is a merge's, not the device's */
+	bool asks;        /* mine waits for an approval */
 	bool conflict;    /* mine and theirs are kept */
 	bool device_won;
 	struct value value; /* when it writes */

@@ -197,6 +197,8 @@ int64_t pg_load_row(const struct merge_table *t, const struct uuid *key); /* -1:
 void pg_write_savepoint(struct merge_op *m);
 bool pg_write_group(struct merge_op *m, const struct merge_writes *w, enum write_order order); /* false: no memory */
 void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
+/* pg_merge_ask.c: values that wait for an approval become rows of ferry.approval. */
+void pg_write_asks(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
 /* Postponed values are written, deferred constraints checked; the savepoint goes, unless scopes have
  * to be looked at first: then it stays open (m->savepoint). */
 void pg_write_release(struct merge_op *m, enum write_order order);

@@ -219,8 +219,10 @@ static bool write_entries(struct merge_op *m)
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
 		uint32_t n = m->order[i];
 
-		if (m->entries[n].state == ITEM_APPLIED)
-			pg_write_conflicts(m, &m->entries[n], &m->outcomes[n]);
+		if (m->entries[n].state != ITEM_APPLIED)
+			continue;
+		pg_write_conflicts(m, &m->entries[n], &m->outcomes[n]);
+		pg_write_asks(m, &m->entries[n], &m->outcomes[n]);
 	}
 	return true;
 }

@@ -293,8 +293,10 @@ static void part_write(struct merge_op *m)
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
-	for (uint32_t i = 0; i < m->part_count; i++)
+	for (uint32_t i = 0; i < m->part_count; i++) {
 		pg_write_conflicts(m, e, &outcomes[i]);
+		pg_write_asks(m, e, &outcomes[i]);
+	}
 	if (more_parts(m))
 		pg_stage_ask(m, m->part + m->part_count);
 	else

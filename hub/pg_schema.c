@@ -13,7 +13,7 @@ static const char tables_sql[] =
 	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p'), "
 	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed OR t.validator IS NOT NULL "
 	"FROM ferry.tracked t, LATERAL ferry.scope_sql(t.tbl) s "
-	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 ORDER BY t.tbl";
+	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 OR ferry.is_shared(t.relid) ORDER BY t.tbl";
 enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY,
        T_SUFFIX, T_ARCHIVES, T_GUARDED, T_POLICED };
 
@@ -24,7 +24,7 @@ static const char columns_sql[] =
 	"c.generated, c.policy_options::text, h.expr "
 	"FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
 	"LEFT JOIN ferry.placeholder h ON h.tbl = c.tbl AND h.num = c.num "
-	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 ORDER BY c.tbl, c.num";
+	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 OR ferry.is_shared(t.relid) ORDER BY c.tbl, c.num";
 enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_LABELS, C_REF, C_WIRE, C_IN, C_HASH,
        C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER };
 
@@ -250,25 +250,12 @@ static void read_columns(struct reader *r, uint32_t from, uint32_t to, const cha
 
 /* ---------------------------------------------------------------- tables */
 
-static void read_scope(struct reader *r, uint32_t row, struct pg_table *t)
+/* The row's own column that the path begins with. */
+static void read_scope_column(struct reader *r, const char *colon, struct pg_table *t)
 {
-	const char *scope = cell(r, r->tables, row, T_SCOPE);
-	const char *colon = strchr(scope, ':');
 	char column[128];
-	size_t n;
+	size_t n = strcspn(colon + 1, ".");
 
-	t->scope_joins = keep(r, cell(r, r->tables, row, T_JOINS));
-	t->scope_expr = keep(r, cell(r, r->tables, row, T_EXPR));
-	t->scope_prefix = "";
-	if (!colon) {
-		t->scope_form = strcmp(scope, "global") == 0 ? PG_SCOPE_GLOBAL : PG_SCOPE_TENANT;
-		return;
-	}
-	t->scope_form = strchr(colon, '.') ? PG_SCOPE_PATH : PG_SCOPE_COLUMN;
-	pg_sql_clear(&r->sql);
-	pg_sql_add(&r->sql, "%.*s", (int)(colon - scope + 1), scope);
-	t->scope_prefix = keep_sql(r);
-	n = strcspn(colon + 1, ".");
 	if (n >= sizeof(column)) {
 		r->failed = true;
 		return;
@@ -280,6 +267,30 @@ static void read_scope(struct reader *r, uint32_t row, struct pg_table *t)
 		if (strcmp(t->columns[c].name, t->scope_column) == 0)
 			t->scope_num = t->columns[c].num;
 	}
+}
+
+static void read_scope(struct reader *r, uint32_t row, struct pg_table *t)
+{
+	const char *scope = cell(r, r->tables, row, T_SCOPE);
+	const char *colon = strchr(scope, ':');
+
+	t->scope_joins = keep(r, cell(r, r->tables, row, T_JOINS));
+	t->scope_expr = keep(r, cell(r, r->tables, row, T_EXPR));
+	t->scope_prefix = "";
+	if (!colon) {
+		t->scope_form = strcmp(scope, "global") == 0 ? PG_SCOPE_GLOBAL : PG_SCOPE_TENANT;
+		return;
+	}
+	if (strncmp(scope, "row:", 4) == 0) { /* the row says its whole scope: any may be one of the table's */
+		t->scope_form = PG_SCOPE_PATH;
+		read_scope_column(r, colon, t);
+		return;
+	}
+	t->scope_form = strchr(colon, '.') ? PG_SCOPE_PATH : PG_SCOPE_COLUMN;
+	pg_sql_clear(&r->sql);
+	pg_sql_add(&r->sql, "%.*s", (int)(colon - scope + 1), scope);
+	t->scope_prefix = keep_sql(r);
+	read_scope_column(r, colon, t);
 }
 
 static void read_rights(struct reader *r, uint32_t row, struct pg_table *t)

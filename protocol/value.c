@@ -96,7 +96,8 @@ const char *column_kind_name(enum column_kind kind)
 
 int column_policy_from_name(const char *name)
 {
-	static const char *const names[POLICY_COUNT] = {"lww", "max", "min", "counter", "set", "json", "text", "review", "guard"};
+	static const char *const names[POLICY_COUNT] = {"lww", "max", "min", "counter", "set", "json", "text", "review", "guard",
+							 "approval"};
 
 	for (int i = 0; i < POLICY_COUNT; i++) {
 		if (strcmp(names[i], name) == 0)

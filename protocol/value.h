@@ -66,6 +66,7 @@ enum column_policy {
 	POLICY_TEXT = 6,    /* by line, then by word */
 	POLICY_REVIEW = 7,  /* the hub's stands until a person chooses */
 	POLICY_GUARD = 8,   /* only transitions that the column allows */
+	POLICY_APPROVAL = 9, /* an edit waits until somebody approves it */
 	POLICY_COUNT
 };
 

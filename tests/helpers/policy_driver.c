@@ -5,8 +5,8 @@
  *    "edits": [{"device": 1, "number": 1, "base": 0, "at": 7, "old": 5, "new": 8}]}
  *
  * The row's version is position 1 of the hub, at time 0; "old" may be left
- * out. The answer is a line: what stands, and each edit's verdict, code and
- * number of conflicts. Integers are numbers, all else is text or null. */
+ * out. The answer is a line: what stands, and each edit's verdict, code,
+ * number of conflicts and of values that wait for an approval. Integers are numbers, all else is text or null. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +103,7 @@ static void history(const struct json *j)
 		json_put_int(verdict, "verdict", out.verdict);
 		json_put_int(verdict, "code", out.code);
 		json_put_int(verdict, "conflicts", out.conflict_count);
+		json_put_int(verdict, "asks", out.ask_count);
 		json_put_text(verdict, "sentence", out.why.text);
 		json_add(verdicts, verdict);
 	}

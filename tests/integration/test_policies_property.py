@@ -136,6 +136,11 @@ def guard(state, e):
     return ACCEPTED, 0
 
 
+def approval(state, e):
+    """Nothing is ever written: what differs from the hub's value waits."""
+    return (ACCEPTED if e["new"] == state.value else SUPERSEDED), 0
+
+
 def some_set(rng, *_):
     if rng.random() < 0.1:
         return None
@@ -216,6 +221,8 @@ class Histories(unittest.TestCase):
             wanted = [model(state, e) for e in h["edits"]]
             with self.subTest(seed=self.seed, history=json.dumps(h)):
                 self.assertEqual([(e["verdict"], e["conflicts"]) for e in got["edits"]], wanted)
+                self.assertEqual([e["asks"] for e in got["edits"]],
+                                 [int(policy == "approval" and verdict == SUPERSEDED) for verdict, _ in wanted])
                 self.assertEqual(self.plain(got["value"], kind), self.plain(state.value, kind))
                 if got["written"]:
                     self.assertEqual(got["by_hub"], state.author == 0)
@@ -250,6 +257,10 @@ class Histories(unittest.TestCase):
 
     def test_guard(self):
         self.check("guard", "text", some_state, guard, json.dumps(GUARD))
+
+    def test_approval(self):
+        self.check("approval", "int", some_int, approval)
+        self.check("approval", "text", some_state, approval)
 
 
 if __name__ == "__main__":

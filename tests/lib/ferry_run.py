@@ -489,6 +489,8 @@ def root_expression(cur, table):
         if word == "global":
             return "CASE WHEN r.%s = '%s' THEN 'global' ELSE 'tenant' END" % (quote(table["tenant_col"]), NOBODY), ""
         return "'tenant'", ""
+    if word == "row":
+        return "r." + quote(path), ""
     joins, alias, relation = "", "r", table["relid"]
     hops = path.split(".")
     for n, hop in enumerate(hops[:-1]):

@@ -387,6 +387,19 @@ static void guard_there_and_back_again_still_applies(void **state)
 	assert_true(r.writes && !r.conflict);
 }
 
+static void approval_another_value_waits_seen_or_not(void **state)
+{
+	struct cell_result r;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		MEET(&r, .policy = POLICY_APPROVAL, .kind = KIND_INT, .mine = value_int(5), .theirs = value_int(3), .seen = i & 1, .later = i & 2);
+		assert_true(r.asks && !r.writes && !r.conflict);
+		MEET(&r, .policy = POLICY_APPROVAL, .kind = KIND_INT, .mine = value_int(3), .theirs = value_int(3), .seen = i & 1, .later = i & 2);
+		assert_true(!r.asks && !r.writes && !r.conflict);
+	}
+}
+
 /* ---- In a merge ---- */
 
 static const struct schema_column stock_columns[] = {
@@ -476,6 +489,45 @@ static void refused_counter_leaves_no_trace_and_the_next_ones_add(void **state)
 	merge_free(m);
 }
 
+static void approval_is_asked_for_what_an_update_says_and_the_rest_stands(void **state)
+{
+	static const struct schema_column columns[] = {
+		{.num = 2, .name = "price", .kind = KIND_INT, .policy = POLICY_APPROVAL},
+		{.num = 3, .name = "note", .kind = KIND_TEXT},
+	};
+	static const struct schema_table table = {.table = STOCK, .name = "stock", .writable = true, .columns = columns, .column_count = 2};
+	static const struct schema priced = {.hash = 1, .tables = &table, .table_count = 1};
+	const struct value hub[2] = {value_int(10), text("old")}, mine[2] = {value_int(12), text("new")};
+	const uint16_t nums[2] = {2, 3};
+	const struct uuid key = id(1), fresh = id(2), author = id(9);
+	struct block b = {.table = STOCK, .op = ROW_UPDATE, .row_count = 1, .column_count = 2, .nums = nums, .keys = &key, .cells = mine};
+	struct change_set set = {.number = 1, .base_position = 1, .at = 500, .blocks = &b, .block_count = 1};
+	struct merge *m = merge_new(&priced, 1 << 20);
+	struct merge_outcome out;
+	struct merge_writes w;
+
+	(void)state;
+	assert_int_equal(merge_row(m, &(struct merge_row){.table = STOCK, .key = key, .exists = true, .known = true, .born = 1,
+							  .version = {.position = 1}, .cells = hub}), FERRY_OK);
+	assert_int_equal(merge_row(m, &(struct merge_row){.table = STOCK, .key = fresh}), FERRY_OK);
+	assert_int_equal(merge_apply(m, &author, &set, NOW, &out), FERRY_OK);
+	assert_int_equal(out.verdict, VERDICT_SUPERSEDED);
+	assert_int_equal(out.conflict_count, 0);
+	assert_int_equal(out.ask_count, 1);
+	assert_true(out.asks[0].table == STOCK && out.asks[0].num == 2 && out.asks[0].value.i == 12 && out.asks[0].at == 500 &&
+		    uuid_equal(&out.asks[0].key, &key));
+	b.op = ROW_INSERT; /* a new row begins with any value; what the next change-set says of it waits */
+	b.keys = &fresh;
+	set.number = 2;
+	assert_int_equal(merge_apply(m, &author, &set, NOW, &out), FERRY_OK);
+	assert_true(out.verdict == VERDICT_ACCEPTED && out.ask_count == 0);
+	assert_int_equal(merge_take_writes(m, &w), FERRY_OK);
+	assert_int_equal(w.write_count, 2);
+	for (uint32_t i = 0; i < w.write_count; i++)
+		assert_int_equal(w.writes[i].column_count, w.writes[i].op == ROW_INSERT ? 2 : 1);
+	merge_free(m);
+}
+
 static void R2_delete_has_not_seen_a_merge_result(void **state)
 {
 	struct merge *m = with_count(10);
@@ -517,6 +569,8 @@ int main(void)
 		T(text_one_word_changed_by_both_goes_to_the_later_and_is_kept),
 		T(text_too_long_to_compare_merges_as_lww),
 		T(review_concurrent_hubs_value_stands_however_early),
+		T(approval_another_value_waits_seen_or_not),
+		T(approval_is_asked_for_what_an_update_says_and_the_rest_stands),
 		T(guard_lets_pass_what_its_map_allows),
 		T(guard_the_second_of_two_is_told_who_has_it_and_since_when),
 		T(guard_there_and_back_again_still_applies),

@@ -101,7 +101,9 @@ BEGIN
         FOR h IN SELECT s.*, p.relid, p.key_col, p.tenant_col FROM ferry.scope_hop s
                  LEFT JOIN ferry.tracked p ON p.tbl = s.to_tbl
                  WHERE s.tbl = of_tbl ORDER BY s.hop LOOP
-            IF h.to_tbl IS NULL THEN
+            IF t.scope LIKE 'row:%' THEN
+                expr := format('r.%I', h.col); -- the row says its scope itself, whole
+            ELSIF h.to_tbl IS NULL THEN
                 expr := format('coalesce(%L || %s.%I::text, ''tenant'')', split_part(t.scope, ':', 1) || ':', prev, h.col);
             ELSE
                 joins := joins || format(' LEFT JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I',

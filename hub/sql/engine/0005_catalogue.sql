@@ -141,7 +141,8 @@ BEGIN
     ELSIF c.relispartition THEN
         RAISE EXCEPTION '% is a partition and can''t be tracked by itself', tab
             USING ERRCODE = 'wrong_object_type', HINT = 'Track the partitioned table; that includes every partition.';
-    ELSIF c.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'ferry'::regnamespace) THEN
+    ELSIF c.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'ferry'::regnamespace)
+          AND tab IS DISTINCT FROM to_regclass('ferry.approval') THEN
         RAISE EXCEPTION '% belongs to the system and can''t be tracked', tab USING ERRCODE = 'wrong_object_type';
     ELSIF EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = tab) AND c.relkind = 'r'
        OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = tab) THEN

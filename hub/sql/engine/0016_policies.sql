@@ -68,20 +68,24 @@ BEGIN
     SELECT * INTO c FROM ferry.tracked_column o WHERE o.tbl = n AND o.name = col;
     IF c.tbl IS NULL THEN
         RAISE EXCEPTION '% has no synced column %', tab, col USING ERRCODE = 'undefined_column';
-    ELSIF policy NOT IN ('lww', 'hub', 'max', 'min', 'counter', 'set', 'json', 'text', 'review', 'guard') THEN
+    ELSIF policy NOT IN ('lww', 'hub', 'max', 'min', 'counter', 'set', 'json', 'text', 'review', 'guard', 'approval') THEN
         RAISE EXCEPTION '"%" is no policy', policy
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Policies are: lww, hub, max, min, counter, set, json, text, review, guard.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Policies are: lww, hub, max, min, counter, set, json, text, review, guard, approval.';
     ELSIF policy <> 'hub' AND (c.generated OR col = (SELECT t.tenant_col FROM ferry.tracked t WHERE t.tbl = n)) THEN
         RAISE EXCEPTION '%.% is set by the hub alone', tab, col USING ERRCODE = 'invalid_parameter_value';
     END IF;
     misfit := coalesce(ferry.policy_misfit(c, policy), CASE
         WHEN policy = 'guard' THEN ferry.guard_misfit(c, options)
+        WHEN policy = 'approval' THEN ferry.approval_misfit(c, options)
         WHEN options IS NOT NULL THEN 'it takes no options' END);
     IF misfit IS NOT NULL THEN
         RAISE EXCEPTION 'the policy "%" does not fit %.%, which is %: %', policy, tab, col, c.pg_type, misfit
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE ferry.tracked_column o SET policy = policy.policy, policy_options = policy.options WHERE o.tbl = n AND o.num = c.num;
+    IF policy = 'approval' THEN
+        PERFORM ferry.open_approvals(tab, col);
+    END IF;
 END $$;
 COMMENT ON FUNCTION ferry.policy(regclass, text, text, jsonb) IS 'Sets how concurrent edits of a column merge';
 
