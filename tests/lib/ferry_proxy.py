@@ -3,7 +3,9 @@
     proxy = Proxy(hub_port, seed=7)
     proxy.cut_after(records=12)      # the connection dies after 12 more TLS records
     proxy.cut_after(sent=1000)       # or after so many bytes from the agent
-    proxy.blackhole(True)            # bytes vanish, connections stay
+    proxy.blackhole(True)            # bytes are held back, connections stay; they pass when it ends
+    proxy.blackhole(True, "up")      # only those from the agent
+    proxy.strand()                   # what is open now stays open and carries nothing any more
     proxy.delay(0.05)
     proxy.refuse(True)               # new connections are reset
     proxy.cut()                      # all connections, now
@@ -31,6 +33,7 @@ class _Pipe:
         self.records = 0
         self.bytes = 0
         self.ended = False
+        self.stranded = False
 
     def split(self, data):
         """Pieces of data, each with True when it completes a TLS record."""
@@ -68,7 +71,7 @@ class Proxy:
         self.cuts = 0
         self.records = 0         # of all connections, both directions
         self._records_left = self._sent_left = self._received_left = None
-        self._blackhole = False
+        self._held = frozenset()  # directions
         self._refuse = False
         self._delay = 0.0
         self._wake_read, self._wake_write = socket.socketpair()
@@ -90,10 +93,19 @@ class Proxy:
         with self.lock:
             return not (self._records_left is self._sent_left is self._received_left is None)
 
-    def blackhole(self, on):
+    def blackhole(self, on, way=None):
+        """way: "up" (from the agent), "down", or None for both; True replaces an earlier one."""
         with self.lock:
-            self._blackhole = on
+            self._held = frozenset([way] if way else ["up", "down"]) if on else frozenset()
         self._poke()
+
+    def strand(self):
+        """As a router that forgets its connections: neither side is told. New connections work."""
+        with self.lock:
+            for pair in self.pairs:
+                for pipe in pair:
+                    pipe.stranded = True
+                    pipe.queue.clear()
 
     def refuse(self, on):
         with self.lock:
@@ -140,7 +152,7 @@ class Proxy:
             with self.lock:
                 for pair in self.pairs:
                     for pipe in pair:
-                        if pipe.queue and not self._blackhole:
+                        if pipe.queue and pipe.name not in self._held:
                             timeout = min(timeout, max(0.0, pipe.queue[0][0] - time.monotonic()))
             events = self.selector.select(timeout)
             with self.lock:
@@ -188,11 +200,12 @@ class Proxy:
             pipe.ended = True
             self.selector.unregister(sock)
             return
-        pipe.queue.append((time.monotonic() + self._delay, data))
+        if not pipe.stranded:
+            pipe.queue.append((time.monotonic() + self._delay, data))
 
     def _flush(self, pair):
         for pipe in pair:
-            while pipe.queue and not self._blackhole and pipe.queue[0][0] <= time.monotonic():
+            while pipe.queue and pipe.name not in self._held and pipe.queue[0][0] <= time.monotonic():
                 data = pipe.queue.pop(0)[1]
                 for piece, completes in pipe.split(data):
                     piece, cut = self._take(pipe, piece, completes)
@@ -207,7 +220,7 @@ class Proxy:
                         return
         if all(p.ended and not p.queue for p in pair):
             self._drop(pair, count=False)
-        elif any(p.ended and not p.queue for p in pair) and not self._blackhole:
+        elif any(p.ended and not p.queue and not p.stranded for p in pair) and not self._held:
             self._drop(pair, count=False)
 
     def _take(self, pipe, piece, completes):
