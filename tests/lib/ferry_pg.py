@@ -7,8 +7,13 @@
 
 The server runs as the user postgres when the test runs as root, since it refuses root.
 FERRY_KEEP=1 leaves the folder (with its log) in place.
+
+Migrating takes seconds, so a cluster is copied from a seed in $FERRY_BUILD that has the templates
+of TEMPLATES already. The seed is made by the first test that needs it, and anew when a
+migration or the server has changed.
 """
 
+import fcntl
 import glob
 import hashlib
 import os
@@ -26,6 +31,8 @@ import psycopg2.extras
 SOURCE = os.environ.get("FERRY_SOURCE") or os.path.abspath(
     os.path.join(os.path.dirname(__file__), "..", ".."))
 SQL = os.path.join(SOURCE, "hub", "sql")
+
+TEMPLATES = {("engine", "model"): "template_model", ("engine",): "template_engine"}
 
 psycopg2.extras.register_uuid()
 
@@ -56,10 +63,53 @@ def stop_folder(folder):
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/", check=False)
 
 
+def seed_name():
+    """Changes with the server, the migrations and what this file makes of them."""
+    text = bin_dir() + "".join(repr(m) for part in ("engine", "model") for m in migrations(part))
+    with open(__file__, encoding="utf-8") as f:
+        text += f.read()
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def copy_seed(data):
+    """Copies the seed to this data folder; False without a build folder to keep a seed in."""
+    build = os.environ.get("FERRY_BUILD")
+    if not build or not os.path.isdir(build):
+        return False
+    home = os.path.join(build, "postgresql-seed")
+    os.makedirs(home, exist_ok=True)
+    ready = os.path.join(home, seed_name())
+    with open(os.path.join(home, "lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        while not os.path.isdir(ready):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # lets others in for a moment: look again
+            if not os.path.isdir(ready):
+                _make_seed(home, ready)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        _copy(ready, data)
+    return True
+
+
+def _copy(source, target):
+    subprocess.run(["cp", "-a", "--reflink=auto", source, target], check=True)
+
+
+def _make_seed(home, ready):
+    for old in os.listdir(home):
+        if old != "lock":
+            shutil.rmtree(os.path.join(home, old))
+    with Cluster(seeded=False) as cluster:
+        for parts in TEMPLATES:
+            cluster.template(parts)
+        cluster.stop()
+        _copy(cluster.data, ready + ".part")
+    os.rename(ready + ".part", ready)
+
+
 class Cluster:
     """fsync and settings (a dict of server settings) are for benchmarks; tests need neither."""
 
-    def __init__(self, fsync=False, settings=None, folder=None):
+    def __init__(self, fsync=False, settings=None, folder=None, seeded=True):
         self._own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="ferry-pg-")
         self.socket = self.folder
@@ -88,7 +138,9 @@ class Cluster:
             "timezone": "UTC",
         }
         options.update(settings or {})
-        if not os.path.exists(os.path.join(self.data, "PG_VERSION")):
+        if seeded and self._own_folder and copy_seed(self.data):
+            self._templates = dict(TEMPLATES)
+        elif not os.path.exists(os.path.join(self.data, "PG_VERSION")):
             self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
                       "--locale=C.UTF-8", "--no-sync")
         self._options = " ".join("-c %s='%s'" % kv for kv in options.items())
@@ -134,18 +186,21 @@ class Cluster:
         """A new database with the parts migrated; copied from one made earlier, to be quick."""
         self._count += 1
         name = name or "ferry%d" % self._count
-        template = self._templates.get(parts)
-        if template is None:
-            template = "template_%d" % len(self._templates)
-            self._sql("CREATE DATABASE %s" % template)
-            for part in parts:
-                Database(self, template).migrate(part)
-            self._templates[parts] = template
-        self._sql("CREATE DATABASE %s TEMPLATE %s" % (name, template))
+        self._sql("CREATE DATABASE %s TEMPLATE %s STRATEGY FILE_COPY" % (name, self.template(parts)))
         # A copied sequence believes that its next values are in the WAL already; after a
         # checkpoint it writes them again, and so survives stop("immediate").
         self._sql("CHECKPOINT")
         return Database(self, name)
+
+    def template(self, parts):
+        """The name of the database that others with these parts are copied from."""
+        name = self._templates.get(parts)
+        if name is None:
+            name = self._templates[parts] = TEMPLATES.get(parts, "template_%d" % len(self._templates))
+            self._sql("CREATE DATABASE %s" % name)
+            for part in parts:
+                Database(self, name).migrate(part)
+        return name
 
     def _sql(self, text):
         conn = self.connect()
