@@ -190,7 +190,7 @@ static int verify(struct cli *c, struct cli_setting *s)
 	if (e != FERRY_OK)
 		return cli_fail(c, e, why.text, NULL);
 	if (!match)
-		return cli_fail(c, FERRY_MISMATCH, detail, "The next ferry-agent run or sync fills the replica anew; unsent changes stay");
+		return cli_fail(c, FERRY_MISMATCH, detail, "The next ferry-agent run or sync compares it with the hub and replaces the rows that differ; unsent changes stay");
 	struct json *o = json_new_object();
 	json_put_bool(o, "match", true);
 	return cli_print_done(c, o, "Every confirmed value is as the hub gave it");

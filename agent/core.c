@@ -56,6 +56,7 @@ static void forget_link(struct agent_core *core)
 	core->cursor = (struct push_cursor){0};
 	core->held = false;
 	core->hello_sent = core->welcomed = core->caught_up = false;
+	core->compares = core->comparing = false;
 	core->not_taking = 0;
 	core->credit = 0;
 	core->credit_owed = 0;
@@ -266,13 +267,18 @@ static void look_for_edits(struct agent_core *core)
 	}
 }
 
-/* R21: the hub is told and the link begins anew, with a hello that asks for a
- * fill. The store says how often. */
+/* R21: the differing rows are found and asked for. A hub that cannot compare is
+ * told, and the link begins anew with a hello that asks for a fill. The store
+ * says how often. */
 static void check_alarm(struct agent_core *core)
 {
-	if (!core->look_for_alarm || core->state != AGENT_LIVE)
+	if (!core->look_for_alarm || core->state != AGENT_LIVE || !core->caught_up || core->comparing)
 		return;
 	core->look_for_alarm = false;
+	if (core->compares && core->ops->compare != NULL) {
+		agent_send_compare(core);
+		return;
+	}
 	if (core->ops->heal_due == NULL || !core->ops->heal_due(core->store))
 		return;
 	struct message m = {.type = MESSAGE_ERROR,
@@ -474,7 +480,8 @@ bool agent_core_idle(const struct agent_core *core)
 {
 	struct store_status status = {0};
 	struct ferry_why why = {0};
-	if (core->state != AGENT_LIVE || !core->caught_up || core->look || core->held || core->inbox)
+	if (core->state != AGENT_LIVE || !core->caught_up || core->look || core->held || core->inbox || core->comparing ||
+	    core->look_for_alarm)
 		return false;
 	return core->ops->status(core->store, &status, &why) == FERRY_OK && status.outbox_sets == 0;
 }

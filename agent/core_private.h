@@ -63,6 +63,8 @@ struct agent_core {
 	struct buffer plain, envelope;
 	struct push_cursor cursor;
 	bool look_for_alarm;       /* a checksum may have differed (R21) */
+	bool compares;             /* the hub answers compare */
+	bool comparing;            /* a question is under way */
 	bool look;                 /* something may be there to cut or to push */
 	bool held;                 /* `envelope` holds a push that waits for credit */
 	uint64_t credit;           /* bytes the hub still takes */
@@ -102,5 +104,6 @@ void agent_send_hello(struct agent_core *core);
 void agent_send_ping(struct agent_core *core);
 void agent_send_credit(struct agent_core *core, bool all); /* all: also less than a larger piece */
 void agent_push(struct agent_core *core);
+void agent_send_compare(struct agent_core *core); /* if there is something to ask */
 
 #endif

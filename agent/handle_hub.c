@@ -95,6 +95,8 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 	core->welcomed = true;
 	core->credit = w->credit_bytes;
 	core->not_taking = w->held;
+	core->compares = w->compares;
+	core->look_for_alarm = true; /* one that was raised before, or by a proof */
 	if (w->message_bytes_max > 0 && w->message_bytes_max < core->hub_message_max)
 		core->hub_message_max = w->message_bytes_max;
 	core->look = true;
@@ -150,6 +152,23 @@ static enum taken handle_fill(struct agent_core *core, const struct message_fill
 	return TAKEN;
 }
 
+/* Long work in slices: the answer waits in the inbox, and all that follows it. */
+static enum taken handle_ranges(struct agent_core *core, const struct message_ranges *ranges)
+{
+	struct ferry_why why = {0};
+	bool more = false;
+	enum taken t = store_result(core, core->ops->ranges(core->store, ranges, &more, &why), "ranges", &why);
+	if (t == TAKEN && more) {
+		core->again_at = agent_now(core);
+		return WAITS;
+	}
+	if (t == TAKEN) {
+		core->comparing = false;
+		core->look_for_alarm = true;
+	}
+	return t;
+}
+
 static bool expected(const struct agent_core *core, const struct message *m)
 {
 	switch (m->type) {
@@ -163,6 +182,8 @@ static bool expected(const struct agent_core *core, const struct message *m)
 		return core->state == AGENT_FILLING || (core->state == AGENT_LIVE && !m->commit.fill_done);
 	case MESSAGE_FILL:
 		return core->state == AGENT_FILLING;
+	case MESSAGE_RANGES:
+		return core->comparing;
 	default:
 		return false;
 	}
@@ -182,6 +203,8 @@ static enum taken dispatch(struct agent_core *core, const struct message *m)
 		return store_result(core, core->ops->delta(core->store, &m->delta, &why), "delta", &why);
 	case MESSAGE_COMMIT:
 		return handle_commit(core, &m->commit);
+	case MESSAGE_RANGES:
+		return handle_ranges(core, &m->ranges);
 	default:
 		return handle_fill(core, &m->fill);
 	}

@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 6
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -213,7 +213,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_3);
 	if (version < 4)
 		gate_exec(&r->g, replica_upgrade_4);
-	gate_exec(&r->g, replica_upgrade_5);
+	if (version < 5)
+		gate_exec(&r->g, replica_upgrade_5);
+	gate_exec(&r->g, replica_upgrade_6);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 
@@ -297,6 +299,7 @@ void replica_close(struct replica *r)
 		gate_finalize(&r->q[i]);
 	gate_finalize(&r->log_insert);
 	gate_finalize(&r->log_update);
+	heal_drop(r);
 	model_close(&r->now);
 	model_close(&r->next);
 	gate_close(&r->g);
@@ -406,7 +409,7 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->fill_table = place ? st->fill_table : 0;
 	out->fill_after = st->fill_after;
 	out->fill_scope = place ? scope_name(r, st->fill_scope) : NULL;
-	out->refill = alarm_due(r);
+	out->refill = r->refill;
 	return FERRY_OK;
 }
 
@@ -466,6 +469,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	gate_exec(&r->g, "DELETE FROM ferry_frame");
 	if (w->mode == WELCOME_FILL)
 		alarms_tried(r);
+	r->refill = false;
 	e = replica_end(r, why);
 	r->welcome_epoch = w->epoch; /* the bookmark's own only with the next commit */
 	if (e == FERRY_OK && w->mode == WELCOME_FILL)
@@ -513,12 +517,16 @@ static bool replica_heal_due(void *store)
 	struct replica *r = store;
 
 	r->g.error = FERRY_OK;
-	return alarm_due(r);
+	r->refill = alarm_due(r);
+	return r->refill;
 }
 
 static void replica_disconnected(void *store)
 {
-	frames_drop(store);
+	struct replica *r = store;
+
+	frames_drop(r);
+	heal_disconnected(r);
 }
 
 const struct agent_store_ops replica_store_ops = {
@@ -534,5 +542,7 @@ const struct agent_store_ops replica_store_ops = {
 	.status = replica_status,
 	.clock = replica_clock,
 	.heal_due = replica_heal_due,
+	.compare = replica_compare,
+	.ranges = replica_ranges,
 	.disconnected = replica_disconnected,
 };

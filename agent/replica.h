@@ -97,6 +97,11 @@ const struct schema *replica_schema(const struct replica *r);
 FERRY_CHECK enum ferry_error replica_checksum_recompute(struct replica *r, bool *out_match, char detail[160],
 							struct ferry_why *why);
 
+/* At the next contact the sums of all that is held are compared with the hub's,
+ * and rows that differ are repaired alone: ferry_repaired keeps what stood
+ * here, with this reason (e.g. that the hub was restored) for those found. */
+FERRY_CHECK enum ferry_error replica_verify_soon(struct replica *r, const char *reason, struct ferry_why *why);
+
 /* One column of one row; text is NULL for SQL NULL, else terminated (bytes
  * as hexadecimal digits). */
 struct replica_field {

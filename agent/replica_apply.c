@@ -236,6 +236,8 @@ static void apply_row(struct frame *f, uint32_t index)
 		return;
 	if (!change_row(f, index, &before, &before_scopes, &after, &after_scopes))
 		return;
+	if (f->target == TARGET_LIVE && f->b->op != ROW_UPDATE && heal_asked(r, f->t->t->table, key))
+		heal_report(r, f->t, text, &before, &after);
 	sums_change(r, f->target, f->t, key, &before, &before_scopes, &after, &after_scopes);
 	if (!same_scopes(&before_scopes, &after_scopes))
 		scopes_set(r, f->target, f->t, key, &after_scopes);

@@ -83,6 +83,7 @@ struct sum { /* ferry_sum */
 	enum target target;
 	int64_t rows;
 	bool dirty;
+	int64_t compared; /* at this position with the hub's; not stored */
 	uint64_t sums[FERRY_COLUMNS_MAX];
 };
 
@@ -95,7 +96,8 @@ enum query {
 	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_REJECT_ADD, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
 	Q_SEEN_GET, Q_SEEN_ADD, Q_SEEN_DELETE,
-	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE,
+	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE, Q_MISMATCH_TRY, Q_MISMATCH_HEAL,
+	Q_REPAIRED_ADD, Q_REPAIRED_TRIM, Q_SCOPE_HELD, Q_SCOPE_IS_HELD,
 	Q_MEMBER_GET, Q_MEMBER_ADD, Q_MEMBER_DELETE, Q_MEMBER_ANY,
 	Q_FILL_MEMBER_GET, Q_FILL_MEMBER_ADD, Q_FILL_MEMBER_DELETE, Q_FILL_MEMBER_ANY,
 	Q_COUNT
@@ -131,6 +133,8 @@ struct replica {
 	struct uuid welcome_epoch;
 	const struct replica_news *news; /* NULL: nobody watches */
 	void *news_ctx;
+	struct heal *heal; /* a comparison with the hub; NULL: none */
+	bool refill; /* the next hello asks for a fill: the hub cannot compare */
 	bool stray; /* a frame spoke of a row that is not there: the sums will tell */
 };
 
@@ -173,7 +177,8 @@ enum ferry_error replica_end(struct replica *r, struct ferry_why *why);
 void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
-extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[];
+extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
+	replica_upgrade_6[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -246,18 +251,40 @@ void sums_change(struct replica *r, enum target target, const struct table *t, c
 		 const struct row *before, const struct scopes *scopes_before, const struct row *after,
 		 const struct scopes *scopes_after);
 int64_t scope_id(struct replica *r, const char *name);
+bool scope_held(struct replica *r, int64_t id, char out_name[256]); /* does this device hold it? */
 void scopes_get(struct replica *r, enum target target, struct table *t, const struct uuid *key, struct scopes *out);
 void scopes_set(struct replica *r, enum target target, struct table *t, const struct uuid *key,
 		const struct scopes *s);
 bool scopes_have(const struct scopes *s, int64_t id);
 void sums_compare(struct replica *r, const struct message_commit *c, struct store_commit_report *report);
 void sums_swap(struct replica *r);
+/* After a commit with the sums of all that is held: those of rows that the hub does not know. */
+void sums_unmentioned(struct replica *r);
+/* The cell hashes of a row, in the order of columns. */
+void row_hashes(struct replica *r, const struct table *t, const struct uuid *key, const struct row *row, uint64_t *out);
 
 /* replica_alarm.c */
 void alarm_raise(struct replica *r, const char *scope, const char *table, int64_t position, const char *what);
 void alarms_healed(struct replica *r); /* all of them, by a fill */
 void alarms_tried(struct replica *r);  /* a fill begins */
-bool alarm_due(struct replica *r);     /* is there one that a fill may heal now? */
+bool alarm_due(struct replica *r);     /* is there one that may be healed now? */
+#define ALARM_SCOPE_MAX 256
+struct alarm { /* a row of ferry_mismatch; table "": all that is held is compared */
+	char scope[ALARM_SCOPE_MAX], table[128], what[160];
+};
+bool alarm_next(struct replica *r, struct alarm *out); /* the one to heal now */
+void alarm_try(struct replica *r, const struct alarm *a); /* an attempt begins */
+void alarm_soon(struct replica *r, const struct alarm *a); /* the attempt was cut short: outside of transactions */
+void alarm_healed(struct replica *r, const struct alarm *a);
+
+/* replica_compare.c */
+enum ferry_error replica_compare(void *store, struct message_compare *out, bool *out_any, struct ferry_why *why);
+enum ferry_error replica_ranges(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why);
+void heal_drop(struct replica *r);
+void heal_disconnected(struct replica *r);
+bool heal_asked(const struct replica *r, uint32_t table, const struct uuid *key); /* the hub sends it because it differed */
+void heal_report(struct replica *r, const struct table *t, const char *key, const struct row *before,
+		 const struct row *after);
 
 /* replica_cut.c */
 enum ferry_error replica_cut(void *store, bool *out_more, struct ferry_why *why);
@@ -276,6 +303,8 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 
 /* replica_settle.c */
 void time_now(struct replica *r, char out[TIME_TEXT_MAX]);
+/* The columns of mask as a JSON object; sqlite3_free, NULL: no memory. */
+char *row_json(const struct table *t, const struct cell *cells, uint64_t mask);
 void settle_take(struct replica *r, const struct settled *settled, uint32_t count, struct store_commit_report *report);
 void settle_sweep(struct replica *r);
 enum ferry_error refuse_locally(struct replica *r, int64_t number, int code, const char *sentence,

@@ -97,26 +97,31 @@ static void keep_far_values(struct replica *r, const struct table *t, const stru
 	}
 }
 
-void reject_row(struct replica *r, const struct set *set, int code, const char *sentence, struct table *t,
-		const char *key, const struct entry *e, uint64_t mask)
+char *row_json(const struct table *t, const struct cell *cells, uint64_t mask)
 {
-	static const char *const ops[] = {"", "insert", "update", "delete"};
 	sqlite3_str *s = sqlite3_str_new(NULL);
-	char now[TIME_TEXT_MAX], *json;
 	const char *comma = "";
 
 	sqlite3_str_appendchar(s, 1, '{');
-	for (int i = 0; i < t->t->column_count && (e->op & OP_MASK) != OP_DELETE; i++) {
+	for (int i = 0; i < t->t->column_count; i++) {
 		if ((mask >> i & 1) == 0)
 			continue;
 		sqlite3_str_appendall(s, comma);
 		append_json_text(s, (const uint8_t *)t->t->columns[i].name, strlen(t->t->columns[i].name));
 		sqlite3_str_appendchar(s, 1, ':');
-		append_json(s, &e->fresh[i]);
+		append_json(s, &cells[i]);
 		comma = ",";
 	}
 	sqlite3_str_appendchar(s, 1, '}');
-	json = sqlite3_str_finish(s);
+	return sqlite3_str_finish(s);
+}
+
+void reject_row(struct replica *r, const struct set *set, int code, const char *sentence, struct table *t,
+		const char *key, const struct entry *e, uint64_t mask)
+{
+	static const char *const ops[] = {"", "insert", "update", "delete"};
+	char now[TIME_TEXT_MAX], *json = row_json(t, e->fresh, (e->op & OP_MASK) == OP_DELETE ? 0 : mask);
+
 	time_now(r, now);
 	if (json == NULL)
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a refused row.");

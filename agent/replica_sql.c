@@ -15,6 +15,10 @@
 	"CHECK((conflict IS NOT NULL AND rejected IS NULL AND action IN ('put back', 'take theirs', 'dismiss')) OR " \
 	"(rejected IS NOT NULL AND conflict IS NULL AND action IN ('retry', 'discard')))) STRICT;" \
 	"CREATE INDEX ferry_repair_due ON ferry_repair(id) WHERE done_at IS NULL;"
+/* Rows that differed from the hub's, and were replaced: what was, and what is. */
+#define REPAIRED_DDL \
+	"CREATE TABLE ferry_repaired(id INTEGER PRIMARY KEY, at TEXT NOT NULL, scope TEXT NOT NULL, \"table\" TEXT NOT NULL, " \
+	"key TEXT NOT NULL, what TEXT NOT NULL, before TEXT, after TEXT, reason TEXT NOT NULL, position INTEGER NOT NULL) STRICT;"
 #define SEEN_DDL \
 	"CREATE TABLE ferry_seen(seq INTEGER NOT NULL, num INTEGER NOT NULL, old, new, PRIMARY KEY(seq, num)) WITHOUT ROWID;"
 #define REJECTED_VALUE_DDL \
@@ -81,7 +85,7 @@ const char replica_ddl[] =
 	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, "
 	AT_TEXT("l.at") " FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl "
 	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq WHERE l.op & 7 IN (1, 2, 3);"
-	MISMATCH_DDL REPAIR_DDL SEEN_DDL STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
@@ -101,6 +105,9 @@ const char replica_upgrade_4[] = "ALTER TABLE ferry_column ADD COLUMN policy INT
 const char replica_upgrade_5[] =
 	"ALTER TABLE ferry_conflict ADD COLUMN values_at_hub INTEGER NOT NULL DEFAULT 0;"
 	REJECTED_VALUE_DDL;
+
+/* From layout 5: what was repaired. */
+const char replica_upgrade_6[] = REPAIRED_DDL;
 
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
@@ -189,7 +196,15 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_MISMATCH_HEALED] = "UPDATE ferry_mismatch SET healed_at = ?1 WHERE healed_at IS NULL",
 	[Q_MISMATCH_TRIED] = "UPDATE ferry_mismatch SET tries = tries + 1, tried_at = ?1 WHERE healed_at IS NULL",
 	/* A time that lies ahead was written by a clock that was wrong. */
-	[Q_MISMATCH_DUE] = "SELECT 1 FROM ferry_mismatch WHERE healed_at IS NULL AND (tried_at <= ?1 OR tried_at > ?2)",
+	[Q_MISMATCH_DUE] = "SELECT scope, \"table\", what FROM ferry_mismatch WHERE healed_at IS NULL "
+			   "AND (tried_at <= ?1 OR tried_at > ?2) ORDER BY \"table\", scope LIMIT 1",
+	[Q_MISMATCH_TRY] = "UPDATE ferry_mismatch SET tried_at = ?1, tries = tries + ?4 WHERE scope = ?2 AND \"table\" = ?3",
+	[Q_MISMATCH_HEAL] = "UPDATE ferry_mismatch SET healed_at = ?1 WHERE scope = ?2 AND \"table\" = ?3",
+	[Q_REPAIRED_ADD] = "INSERT INTO ferry_repaired(at, scope, \"table\", key, what, before, after, reason, position) "
+			   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+	[Q_REPAIRED_TRIM] = "DELETE FROM ferry_repaired WHERE id <= ?1",
+	[Q_SCOPE_HELD] = "SELECT name FROM ferry_scope WHERE held <> 0 ORDER BY id LIMIT 1",
+	[Q_SCOPE_IS_HELD] = "SELECT name FROM ferry_scope WHERE id = ?1 AND held <> 0",
 	[Q_DATA_VERSION] = "PRAGMA data_version",
 	[Q_MEMBER_GET] = "SELECT scope FROM ferry_member WHERE tbl = ?1 AND key = ?2 ORDER BY scope",
 	[Q_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_member(tbl, key, scope) VALUES (?1, ?2, ?3)",

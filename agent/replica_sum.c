@@ -98,6 +98,14 @@ static uint64_t hash_cell(struct replica *r, const struct table *t, int column, 
 	return cell_hash(seed, sc->num, sc->kind, &v);
 }
 
+void row_hashes(struct replica *r, const struct table *t, const struct uuid *key, const struct row *row, uint64_t *out)
+{
+	uint64_t seed = cell_hash_row_seed(key);
+
+	for (int i = 0; i < t->t->column_count; i++)
+		out[i] = hash_cell(r, t, i, seed, &row->cells[i]);
+}
+
 bool scopes_have(const struct scopes *s, int64_t id)
 {
 	for (int i = 0; i < s->count; i++) {
@@ -151,6 +159,18 @@ void sums_change(struct replica *r, enum target target, const struct table *t, c
 }
 
 /* ---- Scopes ---- */
+
+bool scope_held(struct replica *r, int64_t id, char out_name[ALARM_SCOPE_MAX])
+{
+	sqlite3_stmt *s = q(r, Q_SCOPE_IS_HELD);
+	bool held = gate_step(&r->g, s, "i", id);
+
+	if (held)
+		(void)snprintf(out_name, ALARM_SCOPE_MAX, "%s", (const char *)sqlite3_column_text(s, 0));
+	if (s != NULL)
+		sqlite3_reset(s);
+	return held;
+}
 
 int64_t scope_id(struct replica *r, const char *name)
 {
@@ -265,11 +285,27 @@ static void compare_one(struct replica *r, int64_t position, const struct scope_
 
 	if (mine == NULL)
 		return;
+	mine->compared = position;
 	if (t == NULL) {
 		(void)snprintf(what, sizeof(what), "number %u is unknown here", s->table);
 		mismatch(r, report, position, s->scope, "", what);
 	} else if (difference(t, mine, s, what)) {
 		mismatch(r, report, position, s->scope, t->t->name, what);
+	}
+}
+
+void sums_unmentioned(struct replica *r)
+{
+	for (uint32_t i = 0; i < r->sum_count; i++) {
+		const struct sum *s = &r->sums[i];
+		const struct table *t = model_table(&r->now, s->table);
+		char what[64], scope[ALARM_SCOPE_MAX];
+
+		if (s->target != TARGET_LIVE || s->rows == 0 || s->compared == r->st.position || t == NULL ||
+		    !scope_held(r, s->scope, scope))
+			continue;
+		(void)snprintf(what, sizeof(what), "%lld rows, the hub has none", (long long)s->rows);
+		alarm_raise(r, scope, t->t->name, r->st.position, what);
 	}
 }
 

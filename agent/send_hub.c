@@ -71,6 +71,24 @@ void agent_send_credit(struct agent_core *core, bool all)
 	agent_send(core, &m);
 }
 
+void agent_send_compare(struct agent_core *core)
+{
+	struct ferry_why why = {0};
+	struct message m = {.type = MESSAGE_COMPARE};
+	bool any = false;
+	if (!agent_store_ok(core, core->ops->compare(core->store, &m.compare, &any, &why), "compare", &why)) {
+		core->look_for_alarm = agent_linked(core); /* busy: later */
+		return;
+	}
+	if (!any)
+		return;
+	core->comparing = true;
+	agent_log(core, m.compare.key_count > 0 ? LEVEL_WARNING : LEVEL_INFO,
+		  "compares table %u of scope %s with the hub: ranges=%u rows_that_differ=%u", m.compare.table, m.compare.scope,
+		  m.compare.range_count, m.compare.key_count);
+	agent_send(core, &m);
+}
+
 /* Sends the held push when the hub's credit covers it. */
 static bool push_held(struct agent_core *core)
 {

@@ -72,8 +72,15 @@ struct agent_store_ops {
 	 * are stamped with it. NULL: not wanted. */
 	void (*clock)(void *store, int64_t offset_us);
 	/* A checksum differed (R21) and may be healed now by a fill, for which
-	 * the next hello asks. Cheap. NULL: never. */
+	 * the next hello asks: where the hub cannot compare. Cheap. NULL: never. */
 	bool (*heal_due)(void *store);
+	/* The next question to the hub, while something is to be compared or
+	 * repaired; out_any false: nothing is. Borrowed until the next call.
+	 * Cheap while there is nothing. NULL: never. */
+	enum ferry_error (*compare)(void *store, struct message_compare *out, bool *out_any, struct ferry_why *why);
+	/* Its answer, right behind its commit. Bounded work; out_more: the same
+	 * answer again, before anything else is applied. */
+	enum ferry_error (*ranges)(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why);
 	/* The link is gone: kept frames without a commit are dropped. */
 	void (*disconnected)(void *store);
 };

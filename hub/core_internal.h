@@ -8,6 +8,7 @@
  *   ring.c          a tenant's feed: one entry for each state, shared
  *   send_state.c    ring or catch-up -> delta messages and one commit
  *   send_fill.c     the filling of a replica
+ *   handle_compare.c  a device looks for what differs, and wants rows again
  *   rights.c        scopes that change while devices are connected
  *
  * A store call outlives the session that asked for it: it holds a reference,
@@ -197,7 +198,9 @@ struct hub_session {
 	uint32_t frame_index;
 	uint32_t verdicts_sent; /* of a commit that takes several messages */
 	struct ring_entry *own; /* catch-up */
+	bool own_passed;        /* its frames are sent, the commit follows */
 	bool catching;
+	struct comparing *comparing; /* a question of the device; NULL: none */
 	struct owed *owed;    /* verdicts from before `position` that the device asked for again */
 	struct filling fill;
 };
@@ -336,8 +339,17 @@ void ring_work(struct tenant *t);
  * it stopped for want of credit. */
 bool ring_send_frames(struct hub_session *s, struct ring_entry *e);
 
+/* handle_compare.c */
+void handle_compare(struct hub_session *s, const struct message_compare *m);
+void compare_pump(struct hub_session *s); /* asks the store once no other state is under way */
+/* Sends what has to stand right behind the commit just sent. False: credit is short. */
+bool compare_send(struct hub_session *s);
+void compare_free(struct hub_session *s);
+
 /* send_state.c */
 void state_pump(struct hub_session *s);
+void state_begin_own(struct hub_session *s); /* before a store call for a state of its own */
+bool state_take_own(struct hub_session *s, const struct feed_result *r); /* false: no memory */
 void state_idle_commit(struct hub_session *s);
 void state_owe(struct hub_session *s, const struct settled *settled);
 void state_free(struct hub_session *s);

@@ -174,6 +174,7 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.message_bytes_max = core->limits.message_bytes_max,
 		.clock = core->fx.wall(core->shell),
 		.held = s->found.held,
+		.compares = core->ops->compare != NULL,
 	};
 	session_send(s, &m);
 	if (device_hash(s, schema) == s->hello.schema_hash)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/pg_compare.h"
 #include "hub/pg_feed.h"
 #include "hub/pg_json.h"
 #include "hub/pg_sql.h"
@@ -28,6 +29,7 @@ struct feed_op {
 	uint32_t scope_count;
 	struct uuid device; /* whose verdicts; zero: all */
 	bool has_device;
+	struct pg_question *question; /* NULL: a feed alone */
 	hub_feed_cb cb;
 	void *ctx;
 
@@ -166,7 +168,10 @@ static void feed_ask(struct pg_op *op)
 		ask(f, F_SUMS, sums_changed_sql);
 		pg_arg_int8(b, f->from);
 	}
-	pg_op_run(op, feed_read_changes);
+	if (f->question && !pg_question_ask(f->question, b, op->catalog, &op->tenant))
+		pg_op_end(op, FERRY_UNKNOWN_TABLE);
+	else
+		pg_op_run(op, feed_read_changes);
 }
 
 /* ------------------------------------------------------ surrogates above from */
@@ -317,6 +322,30 @@ static enum ferry_error read_left(struct feed_op *f)
 			return FERRY_LIMIT;
 	}
 	return FERRY_OK;
+}
+
+/* Rows that a device asked for again. That one of them changed besides does no
+ * harm: what is said twice is said of the same state. */
+static enum ferry_error read_wanted(struct feed_op *f)
+{
+	const struct pg_question *q = f->question;
+	const struct pg_batch *b = &f->op.batch;
+	const struct pg_table *t = q ? pg_catalog_table(f->op.catalog, q->asked.table) : NULL;
+	const char *scope = q ? arena_text(&f->arena, q->asked.scope, strlen(q->asked.scope)) : NULL;
+
+	if (!t)
+		return FERRY_OK;
+	for (uint32_t row = 0; row < pg_rows(b, q->wanted_call); row++) {
+		bool held = pg_bool(b, q->wanted_call, row, W_HELD);
+		struct feed_entry *e = entry_add(f);
+
+		if (!e || !scope)
+			return FERRY_LIMIT;
+		*e = (struct feed_entry){.table = t, .scope = scope, .key = pg_uuid(b, q->wanted_call, row, W_KEY),
+					 .op = held ? ROW_INSERT : ROW_LEFT, .global = pg_question_global(q),
+					 .mask = held ? all_columns(t) : 0};
+	}
+	return pg_question_read(q, b, &f->arena, &f->result);
 }
 
 /* --------------------------------------------------------------- verdicts */
@@ -750,6 +779,7 @@ static void feed_read_changes(struct pg_op *op)
 	e = read_since(f) ? FERRY_OK : FERRY_LIMIT;
 	e = e ? e : read_versions(f);
 	e = e ? e : read_left(f);
+	e = e ? e : read_wanted(f);
 	e = e ? e : read_settled(f);
 	e = e ? e : read_sums(f);
 	if (e != FERRY_OK) {
@@ -774,6 +804,7 @@ static void feed_release(struct pg_op *op)
 	if (f->writing)
 		pg_frames_deinit(&f->frames);
 	arena_deinit(&f->arena);
+	pg_question_free(f->question);
 	for (uint32_t i = 0; f->scopes && i < f->scope_count; i++)
 		free(f->scopes[i]);
 	free(f->scopes);
@@ -795,8 +826,9 @@ static bool copy_scopes(struct feed_op *f, const char *const *scopes, uint32_t c
 	return true;
 }
 
-void pg_store_feed(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
-		   uint32_t scope_count, const struct uuid *device, hub_feed_cb cb, void *ctx)
+void pg_store_compare(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
+		      uint32_t scope_count, const struct uuid *device, const struct message_compare *question,
+		      hub_feed_cb cb, void *ctx)
 {
 	struct feed_op *f = pg_op_new(store, sizeof(*f), tenant, PG_LANE_READ);
 
@@ -816,8 +848,16 @@ void pg_store_feed(void *store, const struct uuid *tenant, int64_t from, const c
 	f->op.first = feed_ask;
 	f->op.answer = feed_answer;
 	f->op.release = feed_release;
-	if (!copy_scopes(f, scopes, scope_count))
+	if (question)
+		f->question = pg_question_new(question);
+	if (!copy_scopes(f, scopes, scope_count) || (question && !f->question))
 		pg_op_end(&f->op, FERRY_NO_MEMORY);
 	else
 		pg_op_start(&f->op);
+}
+
+void pg_store_feed(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
+		   uint32_t scope_count, const struct uuid *device, hub_feed_cb cb, void *ctx)
+{
+	pg_store_compare(store, tenant, from, scopes, scope_count, device, NULL, cb, ctx);
 }

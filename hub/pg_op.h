@@ -100,6 +100,9 @@ void pg_store_stage(void *store, const struct uuid *tenant, const struct uuid *d
 		    hub_stage_cb cb, void *ctx);
 void pg_store_feed(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
 		   uint32_t scope_count, const struct uuid *device, hub_feed_cb cb, void *ctx);
+void pg_store_compare(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
+		      uint32_t scope_count, const struct uuid *device, const struct message_compare *question,
+		      hub_feed_cb cb, void *ctx);
 void pg_store_fill(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx);
 void pg_store_poll(void *store, hub_poll_cb cb, void *ctx);
 void pg_store_applied(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position);

@@ -104,6 +104,7 @@ const struct hub_store_ops pg_store_ops = {
 	.merge = pg_store_merge,
 	.stage = pg_store_stage,
 	.feed = pg_store_feed,
+	.compare = pg_store_compare,
 	.fill = pg_store_fill,
 	.poll = pg_store_poll,
 	.applied = pg_store_applied,

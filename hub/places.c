@@ -298,6 +298,18 @@ static void places_feed(void *store, const struct uuid *tenant, int64_t from, co
 		cb(ctx, FERRY_DATABASE, NULL);
 }
 
+static void places_compare(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
+			   uint32_t scope_count, const struct uuid *device, const struct message_compare *question,
+			   hub_feed_cb cb, void *ctx)
+{
+	struct place *place = place_of(store, tenant);
+
+	if (place)
+		pg_store_ops.compare(place->store, tenant, from, scopes, scope_count, device, question, cb, ctx);
+	else
+		cb(ctx, FERRY_DATABASE, NULL);
+}
+
 static void places_fill(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx)
 {
 	struct place *place = place_of(store, &request->tenant);
@@ -454,6 +466,7 @@ const struct hub_store_ops places_ops = {
 	.merge = places_merge,
 	.stage = places_stage,
 	.feed = places_feed,
+	.compare = places_compare,
 	.fill = places_fill,
 	.poll = places_poll,
 	.applied = places_applied,

@@ -232,6 +232,14 @@ static void note_head(struct tenant *t, int64_t to)
 	ring_know(t, to);
 }
 
+bool state_take_own(struct hub_session *s, const struct feed_result *r)
+{
+	note_head(s->tenant, r->to);
+	s->own = ring_entry_new(r);
+	s->own_passed = false;
+	return s->own != NULL;
+}
+
 static void take_catch_up(struct hub_session *s, const struct feed_result *r)
 {
 	note_head(s->tenant, r->to);
@@ -241,8 +249,7 @@ static void take_catch_up(struct hub_session *s, const struct feed_result *r)
 			session_fail(s, FERRY_INTERNAL, RETRY_HINT_MS, "the feed does not reach the present");
 		return;
 	}
-	s->own = ring_entry_new(r);
-	if (s->own == NULL)
+	if (!state_take_own(s, r))
 		session_fail(s, FERRY_NO_MEMORY, RETRY_HINT_MS, "the hub has no memory for this state");
 }
 
@@ -268,10 +275,8 @@ static void caught_up(void *ctx, enum ferry_error e, const struct feed_result *r
 	core_leave(core);
 }
 
-void state_catch_up(struct hub_session *s)
+void state_begin_own(struct hub_session *s)
 {
-	int64_t from = s->state == FILLING ? s->fill.position : s->position;
-
 	assert(!s->catching && s->own == NULL);
 	s->catching = true;
 	s->frame_index = 0;
@@ -279,6 +284,13 @@ void state_catch_up(struct hub_session *s)
 	s->cursor = s->position;
 	s->cursor_mark = s->mark;
 	session_hold(s);
+}
+
+void state_catch_up(struct hub_session *s)
+{
+	int64_t from = s->state == FILLING ? s->fill.position : s->position;
+
+	state_begin_own(s);
 	s->core->ops->feed(s->core->store, &s->tenant->id, from, (const char *const *)s->scopes, s->scope_count,
 			   &s->device, caught_up, s);
 }
@@ -338,8 +350,9 @@ static bool pass_entry(struct hub_session *s, struct ring_entry *e)
 
 static bool pump_own(struct hub_session *s)
 {
-	if (s->cursor < s->own->to && !pass_entry(s, s->own))
+	if (!s->own_passed && !pass_entry(s, s->own))
 		return false;
+	s->own_passed = true;
 	s->cursor = s->own->to;
 	s->cursor_mark = s->own->mark;
 	if (!send_commit(s))
@@ -387,10 +400,14 @@ void state_pump(struct hub_session *s)
 	}
 	if (s->own != NULL && !pump_own(s))
 		return;
+	if (!compare_send(s))
+		return;
 	if (!ring_covers(s->tenant, s->position))
 		state_catch_up(s);
 	else
 		pump_ring(s);
+	if (session_up(s))
+		compare_pump(s);
 }
 
 /* Commits of nothing are saved up, but a bookmark should not grow old. */

@@ -214,6 +214,7 @@ void session_free(struct hub_session *s)
 	TAILQ_REMOVE(&s->core->sessions, s, all);
 	push_drop(s);
 	state_free(s);
+	compare_free(s);
 	free_packed(s->backlog);
 	free_packed(s->fill.chunk);
 	free(s->items);

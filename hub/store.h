@@ -77,6 +77,9 @@ struct feed_result {
 	 * were asked for by name, of all tables in all of these. */
 	const struct scope_sum *sums;
 	uint32_t sum_count;
+	/* Of compare: the asked ranges with their hashes at `to`. */
+	const struct key_range *ranges;
+	uint32_t range_count;
 };
 
 struct fill_request {
@@ -156,6 +159,13 @@ struct hub_store_ops {
 	/* Devices of the tenant whose scopes changed after a count of rights.
 	 * NULL: scopes never change here. */
 	void (*rights)(void *store, const struct uuid *tenant, int64_t after, hub_rights_cb cb, void *ctx);
+	/* As feed with scopes, and from the same snapshot what the question asks
+	 * [P 9.11]: the wanted rows stand in the frames, and ranges is set. The
+	 * question stays valid until the callback. NULL: not known here, and
+	 * devices are told so. */
+	void (*compare)(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
+			uint32_t scope_count, const struct uuid *device, const struct message_compare *question,
+			hub_feed_cb cb, void *ctx);
 };
 
 #endif

@@ -24,6 +24,8 @@ static const struct kind kinds[] = {
 	[MESSAGE_PONG] = {"pong", &pong_shape},
 	[MESSAGE_FILL] = {"fill", &fill_shape},
 	[MESSAGE_FILL_ACK] = {"fill-ack", &fill_ack_shape},
+	[MESSAGE_COMPARE] = {"compare", &compare_shape},
+	[MESSAGE_RANGES] = {"ranges", &ranges_shape},
 };
 
 static const struct kind *kind_of(uint64_t type)

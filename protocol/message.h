@@ -41,6 +41,9 @@
 #define FERRY_SCOPES_MAX 4096           /* scopes of a device */
 #define FERRY_TABLES_MAX 1024           /* tables of a schema */
 #define FERRY_LABELS_MAX 1024           /* labels of a column */
+#define FERRY_COMPARE_RANGES_MAX 8      /* ranges asked about in a compare */
+#define FERRY_COMPARE_KEYS_MAX 1024     /* rows that it asks for */
+#define FERRY_RANGES_MAX 512            /* ranges of the answer */
 #define FERRY_CREDIT_BYTES_MAX (1ll << 40) /* credit given at once */
 #define FERRY_RETRY_AFTER_MS_MAX 86400000  /* a day */
 #define FERRY_CODE_MAX 65535               /* error codes */
@@ -60,6 +63,8 @@ enum message_type {
 	MESSAGE_PONG = 11,
 	MESSAGE_FILL = 12,   /* hub: rows of a fill, in key order */
 	MESSAGE_FILL_ACK = 13, /* agent: this far is staged durably */
+	MESSAGE_COMPARE = 14, /* agent: hash these ranges, send these rows */
+	MESSAGE_RANGES = 15,  /* hub: the hashes, at the state that the commit before it made */
 };
 
 /* Credit, both ways: hello and welcome grant the first bytes, message credit
@@ -68,7 +73,8 @@ enum message_type {
  * below zero, and control messages always pass. */
 static inline bool message_takes_credit(enum message_type type)
 {
-	return type == MESSAGE_PUSH || type == MESSAGE_DELTA || type == MESSAGE_COMMIT || type == MESSAGE_FILL;
+	return type == MESSAGE_PUSH || type == MESSAGE_DELTA || type == MESSAGE_COMMIT || type == MESSAGE_FILL ||
+	       type == MESSAGE_RANGES;
 }
 
 /* [P 6] Rows of one table that share an operation and a list of columns.
@@ -238,6 +244,7 @@ struct message_welcome {
 	uint32_t message_bytes_max;
 	int64_t clock;
 	int held;                /* why no credit is given and changes wait: TENANT_ARCHIVED ...; or OK */
+	bool compares;           /* compare is answered */
 };
 
 struct message_push {
@@ -299,6 +306,35 @@ struct message_fill_ack { /* lets the hub send more; also the place to resume at
 	struct uuid after;
 };
 
+/* [P 9.11] Keys above `after` up to and with `upto`; zero: from the first, to
+ * the last. rows and hash only in an answer. */
+struct key_range {
+	struct uuid after, upto;
+	int64_t rows;
+	uint64_t hash; /* [P 8.4] */
+};
+
+struct wanted_key {
+	struct uuid key;
+};
+
+struct message_compare { /* one at a time: the next one after the answer */
+	const char *scope;
+	uint32_t table;
+	const struct key_range *ranges;
+	uint32_t range_count;
+	const struct wanted_key *keys; /* rows that come with the answer's state, whole or as left */
+	uint32_t key_count;
+};
+
+struct message_ranges {
+	const char *scope;
+	uint32_t table;
+	int64_t position; /* of the commit that stands right before it */
+	const struct key_range *ranges; /* the asked ones, each cut into adjoining ones */
+	uint32_t range_count;
+};
+
 struct message {
 	enum message_type type;
 	union {
@@ -314,6 +350,8 @@ struct message {
 		struct message_ping ping; /* and pong */
 		struct message_fill fill;
 		struct message_fill_ack fill_ack;
+		struct message_compare compare;
+		struct message_ranges ranges;
 	};
 };
 

@@ -28,7 +28,8 @@
  *            ? 12: credit
  *              13: largest message, in bytes
  *              14: clock
- *            ? 15: held          code: why the hub takes no changes now }
+ *            ? 15: held          code: why the hub takes no changes now
+ *            ? 16: compares      it answers compare [P 9.11] }
  */
 #include "protocol/fields.h"
 
@@ -88,6 +89,7 @@ static const struct field welcome_fields[] = {
 	REQUIRED(13, U32, message_welcome, message_bytes_max, .min = 4096, .max = READER_BYTES_MAX),
 	REQUIRED(14, I64, message_welcome, clock),
 	OPTIONAL(15, INT, message_welcome, held, .max = FERRY_CODE_MAX),
+	OPTIONAL(16, BOOL, message_welcome, compares),
 };
 
 const struct shape welcome_shape = {

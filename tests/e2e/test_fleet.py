@@ -72,7 +72,7 @@ class Fleet(SiteCase):
         found = a.status()["checksums"][0]
         self.assertEqual((found["table"], found["what"], found["tries"]), ("units", "column view", 1))
         self.assertEqual(self.mismatches(a), 0)
-        self.hub.wait_log("code=MISMATCH", since=since)
+        self.hub.wait_log("event=compare", since=since)
         self.settle()
         self.assertEqual(a.value("SELECT view FROM units WHERE id = ?", unit), "garden")
         self.assertEqual(self.site.value("SELECT floor FROM inventory.units WHERE id = %s", other), 2)

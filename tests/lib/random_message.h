@@ -358,12 +358,45 @@ static inline void rng_welcome(struct rng *r, struct arena *a, struct message_we
 	m->message_bytes_max = FERRY_MESSAGE_BYTES_MAX;
 	m->clock = (int64_t)rng_next(r);
 	m->held = rng_bool(r) ? FERRY_TENANT_ARCHIVED : FERRY_OK;
+	m->compares = rng_bool(r);
+}
+
+static inline struct key_range *rng_ranges(struct rng *r, struct arena *a, uint32_t count, bool answer)
+{
+	struct key_range *ranges = arena_array(a, count, sizeof(*ranges));
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct uuid x = rng_uuid(r), y = rng_uuid(r);
+		bool ordered = uuid_compare(&x, &y) < 0;
+
+		ranges[i] = (struct key_range){.after = ordered ? x : y, .upto = ordered ? y : x};
+		if (rng_below(r, 3) == 0)
+			ranges[i].upto = (struct uuid){0};
+		ranges[i].rows = answer ? rng_below(r, 3) : 0;
+		ranges[i].hash = ranges[i].rows > 0 ? rng_next(r) : 0;
+	}
+	return ranges;
+}
+
+static inline void rng_compare(struct rng *r, struct arena *a, struct message_compare *m)
+{
+	struct wanted_key *keys;
+
+	m->scope = rng_text(r, a);
+	m->table = 1 + rng_below(r, 9);
+	m->range_count = rng_below(r, FERRY_COMPARE_RANGES_MAX + 1);
+	m->ranges = rng_ranges(r, a, m->range_count, false);
+	m->key_count = rng_below(r, 5);
+	keys = arena_array(a, m->key_count, sizeof(*keys));
+	for (uint32_t i = 0; i < m->key_count; i++)
+		keys[i].key = rng_uuid(r);
+	m->keys = keys;
 }
 
 static inline void rng_message(struct rng *r, struct arena *a, struct message *m)
 {
 	memset(m, 0, sizeof(*m));
-	m->type = (enum message_type)(1 + rng_below(r, MESSAGE_FILL_ACK));
+	m->type = (enum message_type)(1 + rng_below(r, MESSAGE_RANGES));
 	switch (m->type) {
 	case MESSAGE_HELLO:
 		rng_hello(r, a, &m->hello);
@@ -411,6 +444,14 @@ static inline void rng_message(struct rng *r, struct arena *a, struct message *m
 		break;
 	case MESSAGE_FILL_ACK:
 		m->fill_ack = (struct message_fill_ack){1 + rng_below(r, 9), rng_uuid(r)};
+		break;
+	case MESSAGE_COMPARE:
+		rng_compare(r, a, &m->compare);
+		break;
+	case MESSAGE_RANGES:
+		m->ranges = (struct message_ranges){.scope = rng_text(r, a), .table = 1 + rng_below(r, 9), .position = rng_number(r),
+						    .range_count = rng_below(r, 5)};
+		m->ranges.ranges = rng_ranges(r, a, m->ranges.range_count, true);
 		break;
 	}
 }

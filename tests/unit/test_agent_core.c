@@ -27,6 +27,7 @@ struct fake_store {
 	char order[200];   /* d, c, f, a: what was done, in order */
 	struct message_hello at; /* what hello says */
 	bool sums_wrong, heal_due;
+	int questions, slices, calls_ranges; /* to ask, of an answer's work, answers */
 };
 
 struct bench {
@@ -36,6 +37,7 @@ struct bench {
 	int connects, disconnects, changes;
 	size_t queued;
 	bool refuse_at_once; /* connect fails from within the effect */
+	bool hub_compares;
 	int sent_count;
 	enum message_type sent[SENT_MAX];
 	size_t sent_bytes[SENT_MAX];
@@ -186,11 +188,33 @@ static bool fake_heal_due(void *store)
 	return ((struct fake_store *)store)->heal_due;
 }
 
+static enum ferry_error fake_compare(void *store, struct message_compare *out, bool *out_any, struct ferry_why *why)
+{
+	struct fake_store *s = store;
+	static const struct key_range all;
+	(void)why;
+	*out_any = s->questions > 0;
+	*out = (struct message_compare){.scope = "tenant", .table = 7, .ranges = &all, .range_count = 1};
+	s->questions -= *out_any;
+	return FERRY_OK;
+}
+
+static enum ferry_error fake_ranges(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why)
+{
+	struct fake_store *s = store;
+	(void)why;
+	assert_int_equal(m->table, 7);
+	*out_more = s->slices > 0;
+	s->slices -= *out_more;
+	s->calls_ranges++;
+	return FERRY_OK;
+}
+
 static const struct agent_store_ops fake_ops = {
 	.hello = fake_hello, .welcome = fake_welcome, .schema = fake_schema, .cut = fake_cut,
 	.next_push = fake_next_push, .ack = fake_ack, .delta = fake_delta, .commit = fake_commit,
 	.fill = fake_fill, .status = fake_status, .disconnected = fake_disconnected,
-	.heal_due = fake_heal_due,
+	.heal_due = fake_heal_due, .compare = fake_compare, .ranges = fake_ranges,
 };
 
 /* Fake shell. */
@@ -335,7 +359,8 @@ static void welcome(struct bench *b, enum welcome_mode mode, uint64_t credit)
 {
 	struct message m = {.type = MESSAGE_WELCOME,
 			    .welcome = {.version = 1, .hub_version = "1", .schema_hash = 7, .mode = mode,
-					.credit_bytes = credit, .message_bytes_max = FERRY_MESSAGE_BYTES_MAX}};
+					.credit_bytes = credit, .message_bytes_max = FERRY_MESSAGE_BYTES_MAX,
+					.compares = b->hub_compares}};
 	hub_says(b, &m);
 }
 
@@ -423,6 +448,58 @@ static void R21_a_mismatch_is_told_to_the_hub_and_the_link_begins_anew(void **st
 	say_commit(b, 5, 0, false);
 	assert_int_equal(b->last[MESSAGE_ERROR].error.code, FERRY_MISMATCH);
 	expect_backing_off(b, FERRY_MISMATCH);
+}
+
+static void say_ranges(struct bench *b)
+{
+	struct message m = {.type = MESSAGE_RANGES, .ranges = {.scope = "tenant", .table = 7, .position = 5}};
+	hub_says(b, &m);
+}
+
+static void R21_a_hub_that_compares_is_asked_and_the_link_stays(void **state)
+{
+	struct bench *b = *state;
+	b->hub_compares = true;
+	go_live(b);
+	b->store.sums_wrong = b->store.heal_due = true;
+	b->store.questions = 2;
+	say_commit(b, 5, 0, false);
+	assert_int_equal(b->count[MESSAGE_ERROR], 0);
+	assert_int_equal(b->count[MESSAGE_COMPARE], 1); /* the next one only after the answer */
+	say_ranges(b);
+	assert_int_equal(b->count[MESSAGE_COMPARE], 2);
+	say_ranges(b);
+	assert_int_equal(b->count[MESSAGE_COMPARE], 2);
+	assert_int_equal(b->store.calls_ranges, 2);
+	assert_int_equal(agent_core_state(b->core), AGENT_LIVE);
+}
+
+static void R21_no_state_is_applied_while_an_answer_is_worked_on(void **state)
+{
+	struct bench *b = *state;
+	b->hub_compares = true;
+	go_live(b);
+	b->store.sums_wrong = true;
+	b->store.questions = 1;
+	b->store.slices = 3;
+	say_commit(b, 5, 0, false);
+	int commits = b->store.calls_commit;
+	say_ranges(b);
+	say_commit(b, 6, 0, false);
+	assert_int_equal(b->store.calls_commit, commits);
+	pass(b, SECOND);
+	assert_int_equal(b->store.calls_ranges, 4);
+	assert_int_equal(b->store.calls_commit, commits + 1);
+}
+
+static void answer_that_was_not_asked_for_closes_the_link(void **state)
+{
+	struct bench *b = *state;
+	b->hub_compares = true;
+	go_live(b);
+	say_ranges(b);
+	assert_int_equal(b->store.calls_ranges, 0);
+	expect_backing_off(b, FERRY_UNEXPECTED_MESSAGE);
 }
 
 static void R21_a_mismatch_that_was_tried_lately_does_not_end_the_link(void **state)
@@ -1141,6 +1218,9 @@ int main(void)
 		T(long_backlog_is_worked_off_in_bounded_steps),
 		T(R21_a_mismatch_is_told_to_the_hub_and_the_link_begins_anew),
 		T(R21_a_mismatch_that_was_tried_lately_does_not_end_the_link),
+		T(R21_a_hub_that_compares_is_asked_and_the_link_stays),
+		T(R21_no_state_is_applied_while_an_answer_is_worked_on),
+		T(answer_that_was_not_asked_for_closes_the_link),
 		T(credit_comes_back_with_each_ping_and_at_the_end),
 		T(exhausted_credit_holds_the_push_until_more_comes),
 		T(control_messages_pass_while_a_push_waits_for_credit),

@@ -51,6 +51,7 @@ struct call {
 	bool for_device;
 	struct uuid device;
 	struct fill_request fill;
+	const struct message_compare *question;
 };
 
 struct verdict_row {
@@ -256,6 +257,14 @@ static void st_feed(void *store, const struct uuid *tenant, int64_t from, const 
 		c->device = *device;
 }
 
+static void st_compare(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
+		       uint32_t scope_count, const struct uuid *device, const struct message_compare *question,
+		       hub_feed_cb cb, void *ctx)
+{
+	st_feed(store, tenant, from, scopes, scope_count, device, cb, ctx);
+	w.calls[w.call_count - 1].question = question;
+}
+
 static void st_fill(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx)
 {
 	const struct fill_result nothing = {.table_done = true, .last = request->after};
@@ -291,7 +300,7 @@ static void st_applied(void *store, const struct uuid *tenant, const struct uuid
 }
 
 static const struct hub_store_ops store_ops = {st_device, st_schema, st_merge, st_stage,
-					       st_feed,   st_fill,   st_poll,  NULL, st_applied, NULL};
+					       st_feed,   st_fill,   st_poll,  NULL, st_applied, NULL, st_compare};
 
 static void answer_device(struct call *c)
 {
@@ -366,6 +375,7 @@ static void answer_feed(struct call *c)
 	struct feed_frame frames[2];
 	struct feed_result r = {.from = c->from, .to = w.position, .mark = w.position * 10, .frames = frames,
 				.settled = settled};
+	struct key_range range = {.rows = 1, .hash = 7};
 	struct buffer b, other;
 	char *noise = malloc(w.frame_padding + 1);
 	uint16_t num = 2;
@@ -385,7 +395,9 @@ static void answer_feed(struct call *c)
 	encode(&m, &other);
 	frames[0] = (struct feed_frame){"tenant", b.p, b.n};
 	frames[1] = (struct feed_frame){"user:9", other.p, other.n};
-	r.frame_count = r.to > r.from ? 2 : 0;
+	r.frame_count = r.to > r.from || (c->question != NULL && c->question->key_count > 0) ? 2 : 0;
+	r.ranges = &range;
+	r.range_count = c->question != NULL && c->question->range_count > 0;
 	for (uint32_t i = 0; i < w.verdict_count && r.settled_count < 512; i++) {
 		if (w.verdicts[i].settled.position > c->from &&
 		    (!c->for_device || uuid_equal(&w.verdicts[i].device, &c->device)))
@@ -910,6 +922,95 @@ static void R21_device_whose_checksums_differ_is_filled_when_it_asks(void **stat
 	run();
 	assert_int_equal(next(1, MESSAGE_WELCOME)->welcome.mode, WELCOME_FILL);
 	assert_int_equal(w.links[1].messages[0].welcome.code, FERRY_MISMATCH);
+}
+
+static void ask_about(int device, const char *scope, uint32_t ranges, uint32_t keys)
+{
+	static const struct key_range range;
+	static const struct wanted_key key = {.key = {.b = {1}}};
+	struct message m = {.type = MESSAGE_COMPARE,
+			    .compare = {.scope = scope, .table = 7, .ranges = &range, .range_count = ranges, .keys = &key,
+					.key_count = keys}};
+
+	deliver(device, &m);
+}
+
+static void R21_hashes_stand_right_behind_the_commit_of_their_state(void **state)
+{
+	const struct message *m;
+
+	(void)state;
+	connect_at(1, 90);
+	assert_true(next(1, MESSAGE_WELCOME)->welcome.compares);
+	assert_int_equal(next(1, MESSAGE_COMMIT)->commit.position, 100);
+	ask_about(1, "tenant", 1, 0);
+	w.position = 105; /* others write meanwhile */
+	run();
+	m = next(1, MESSAGE_RANGES);
+	assert_non_null(m);
+	assert_int_equal(m->ranges.position, 105);
+	assert_int_equal(m->ranges.table, 7);
+	assert_int_equal(m->ranges.range_count, 1);
+	assert_int_equal(m->ranges.ranges[0].hash, 7);
+	assert_int_equal((m - 1)->type, MESSAGE_COMMIT);
+	assert_int_equal((m - 1)->commit.position, 105);
+}
+
+static void R21_rows_that_were_asked_for_come_even_where_nothing_changed(void **state)
+{
+	(void)state;
+	connect_at(1, 100);
+	ask_about(1, "tenant", 0, 1);
+	run();
+	assert_non_null(next(1, MESSAGE_DELTA));
+	assert_int_equal(next(1, MESSAGE_COMMIT)->commit.position, 100);
+	assert_int_equal(next(1, MESSAGE_RANGES)->ranges.range_count, 0);
+	ask_about(1, "tenant", 0, 1); /* the next one may follow */
+	run();
+	assert_non_null(next(1, MESSAGE_RANGES));
+}
+
+static void R21_answer_waits_for_the_devices_credit(void **state)
+{
+	struct message m = hello_message(1, 100), credit = {.type = MESSAGE_CREDIT};
+	uint64_t used;
+
+	(void)state;
+	m.hello.credit_bytes = 120; /* for commits, not for the answer, too */
+	link_up(1);
+	deliver(1, &m);
+	run();
+	used = w.links[1].bytes;
+	ask_about(1, "tenant", 1, 0);
+	for (int i = 0; i < 50 && next(1, MESSAGE_RANGES) == NULL; i++) {
+		run();
+		credit.credit.bytes = 20;
+		if (w.links[1].bytes == used)
+			break;
+		deliver(1, &credit);
+	}
+	run();
+	assert_int_equal(count_of(1, MESSAGE_RANGES), 1);
+	assert_true(w.links[1].open);
+}
+
+static void second_question_before_the_answer_ends_the_session(void **state)
+{
+	(void)state;
+	connect_at(1, 100);
+	ask_about(1, "tenant", 1, 0);
+	ask_about(1, "tenant", 1, 0);
+	assert_ended(1, FERRY_UNEXPECTED_MESSAGE);
+	run();
+}
+
+static void P7_question_about_a_scope_of_others_ends_the_session(void **state)
+{
+	(void)state;
+	connect_at(1, 100);
+	ask_about(1, "user:9", 1, 1);
+	assert_ended(1, FERRY_OUT_OF_SCOPE);
+	assert_int_equal(w.call_count, 0);
 }
 
 static void ping_tells_the_store_now_and_then_where_the_device_stands(void **state)
@@ -1630,6 +1731,11 @@ int main(void)
 		T(P9_garbage_ends_only_its_session),
 		T(push_before_the_welcome_is_refused),
 		T(ping_is_answered_with_the_clock),
+		T(R21_hashes_stand_right_behind_the_commit_of_their_state),
+		T(R21_rows_that_were_asked_for_come_even_where_nothing_changed),
+		T(R21_answer_waits_for_the_devices_credit),
+		T(second_question_before_the_answer_ends_the_session),
+		T(P7_question_about_a_scope_of_others_ends_the_session),
 		T(ping_tells_the_store_now_and_then_where_the_device_stands),
 		T(R21_device_whose_checksums_differ_is_filled_when_it_asks),
 		T(change_set_is_acked_and_then_committed_to_all),

@@ -312,6 +312,14 @@ def welcome_rule(m):
     ascending(m.get(10, []), m.get(9, 0) + 1, MAX)
 
 
+def range_rule(r):
+    need(2 not in r or r.get(1, bytes(16)) < r[2] or r[2] == bytes(16), "a range that ends before it begins")
+    need(r.get(3, 0) or not r.get(4, 0), "a hash of no rows")
+
+
+ASKED = Map({1: ("after", 0, Uuid()), 2: ("upto", 0, Uuid())}, range_rule)
+RANGE = Map({1: ("after", 0, Uuid()), 2: ("upto", 0, Uuid()), 3: ("rows", 0, POSITION), 4: ("hash", 0, Hash())}, range_rule)
+
 PING = {1: ("id", 1, Int()), 2: ("sent", 1, Int())}
 MESSAGES = {
     "hello": (1, Map({1: ("version_min", 1, Int(1, 65535)), 2: ("version_max", 1, Int(1, 65535)),
@@ -325,7 +333,7 @@ MESSAGES = {
                         7: ("mode", 1, Int(1, 3)), 8: ("code", 0, CODE), 9: ("settled", 0, Int(0, MAX - 1)),
                         10: ("settled_above", 0, List(Int(), 65536)), 11: ("scopes", 0, List(Text(), 4096)),
                         12: ("credit_bytes", 0, CREDIT), 13: ("message_bytes_max", 1, Int(4096, 2**26)),
-                        14: ("clock", 1, Int()), 15: ("held", 0, CODE)}, welcome_rule)),
+                        14: ("clock", 1, Int()), 15: ("held", 0, CODE), 16: ("compares", 0, Bool())}, welcome_rule)),
     "schema": (3, Map({1: ("hash", 1, Hash()), 2: ("tables", 0, List(SCHEMA_TABLE, 1024))}, schema_rule)),
     "push": (4, Map({1: ("sets", 1, List(CHANGE_SET, 4096))}, push_rule)),
     "ack": (5, Map({1: ("settled", 1, List(SETTLED, 4096))})),
@@ -342,6 +350,10 @@ MESSAGES = {
     "fill": (12, Map({1: ("scope", 1, Text()), 2: ("position", 0, POSITION), 3: ("table_done", 0, Bool()),
                       4: ("block", 1, Block())}, fill_rule)),
     "fill-ack": (13, Map({1: ("table", 1, TABLE), 2: ("after", 1, Uuid())})),
+    "compare": (14, Map({1: ("scope", 1, Text()), 2: ("table", 1, TABLE), 3: ("ranges", 0, List(ASKED, 8)),
+                         4: ("keys", 0, List(Map({1: ("key", 1, Uuid())}), 1024))})),
+    "ranges": (15, Map({1: ("scope", 1, Text()), 2: ("table", 1, TABLE), 3: ("position", 1, POSITION),
+                        4: ("ranges", 0, List(RANGE, 512))})),
 }
 BY_NUMBER = {number: shape for number, shape in MESSAGES.values()}
 
