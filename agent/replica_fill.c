@@ -6,8 +6,6 @@
 #include "agent/replica_internal.h"
 #include "shared/cell_hash.h"
 
-#define FILL_PREFIX "ferry_fill_"
-
 /* ---- Start ---- */
 
 static char *names_like(struct replica *r, const char *glob, const char *format)
@@ -62,18 +60,18 @@ enum ferry_error fill_start(struct replica *r, struct ferry_why *why)
 	return r->g.error == FERRY_OK ? FERRY_OK : ferry_fail(why, r->g.error, "%s", r->g.why.text);
 }
 
-void staging_ensure(struct replica *r)
+/* Made with its first statement: most tables have no rows on a device, and
+ * each table costs a moment here, at the end, and in every app's look at the
+ * schema. */
+void staging_make(struct replica *r, const struct schema_table *t)
 {
-	struct model *m = target_model(r, TARGET_FILL);
+	char *sql = table_ddl(t, FILL_PREFIX);
 
-	for (uint32_t i = 0; i < m->schema.table_count; i++) {
-		char *sql = table_ddl(&m->schema.tables[i], FILL_PREFIX);
-		char *once = sql == NULL ? NULL : sqlite3_mprintf("CREATE TABLE IF NOT EXISTS %s", sql + strlen("CREATE TABLE "));
-
-		gate_exec(&r->g, once == NULL ? "no memory" : once);
-		sqlite3_free(once);
-		sqlite3_free(sql);
-	}
+	if (sql == NULL)
+		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
+	else
+		gate_execf(&r->g, "CREATE TABLE IF NOT EXISTS %s", sql + strlen("CREATE TABLE "));
+	sqlite3_free(sql);
 }
 
 /* ---- Rows ---- */
@@ -86,6 +84,7 @@ static sqlite3_stmt *staging_insert(struct replica *r, struct table *t)
 
 	if (side->insert != NULL)
 		return gate_statement(&r->g, &side->insert, "");
+	staging_make(r, t->t);
 	s = sqlite3_str_new(NULL);
 	sqlite3_str_appendf(s, "INSERT INTO \"" FILL_PREFIX "%w\"(\"%w\"", t->t->name, t->t->key);
 	for (int i = 0; i < t->t->column_count; i++)
@@ -189,8 +188,6 @@ static void stage_rows(struct filling *f, const struct message_fill *fill)
 	struct store_commit_report report = {0};
 	struct sum *sum;
 
-	if (r->st.fill_position < 0 || r->st.fill_table == 0)
-		staging_ensure(r);
 	f->scope = scope_id(r, fill->scope);
 	if (f->b->row_count > 0) {
 		stage_block(f, &report);
@@ -262,7 +259,6 @@ enum ferry_error fill_fold(struct replica *r, struct store_commit_report *report
 		return e;
 	if (!r->st.fill_active)
 		gate_fail(&r->g, FERRY_UNEXPECTED_MESSAGE, "The hub ended a fill that was not begun.");
-	staging_ensure(r);
 	frames_apply(r, TARGET_FILL, report);
 	return replica_end(r, why);
 }
@@ -395,81 +391,6 @@ static void move_pending(struct replica *r)
 	}
 }
 
-/* What apps made on tracked tables (indexes) stays. Each is owned, the list too. */
-struct app_objects {
-	char **sql;
-	size_t count;
-};
-
-static struct app_objects app_objects(struct replica *r)
-{
-	struct app_objects o = {0};
-	sqlite3_stmt *s = NULL;
-
-	gate_statement(&r->g, &s, "SELECT sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL "
-				  "AND name NOT GLOB 'ferry_*' AND tbl_name NOT GLOB 'ferry_*' "
-				  "AND tbl_name IN (SELECT name FROM ferry_table WHERE gen = 0)");
-	for (bool more = gate_step(&r->g, s, ""); more; more = gate_next(&r->g, s)) {
-		char **bigger = realloc(o.sql, (o.count + 1) * sizeof(*o.sql));
-
-		if (bigger == NULL) {
-			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for the indexes of apps.");
-			break;
-		}
-		o.sql = bigger;
-		o.sql[o.count] = sqlite3_mprintf("%s", sqlite3_column_text(s, 0));
-		if (o.sql[o.count] != NULL)
-			o.count++;
-	}
-	gate_finalize(&s);
-	return o;
-}
-
-/* One on a column that is no more cannot be made again; the others can. */
-static void app_objects_make(struct replica *r, struct app_objects *o)
-{
-	for (size_t i = 0; i < o->count; i++) {
-		if (r->g.error == FERRY_OK) {
-			gate_exec(&r->g, "SAVEPOINT app_object");
-			if (sqlite3_exec(r->g.db, o->sql[i], NULL, NULL, NULL) != SQLITE_OK)
-				gate_exec(&r->g, "ROLLBACK TO app_object");
-			gate_exec(&r->g, "RELEASE app_object");
-		}
-		sqlite3_free(o->sql[i]);
-	}
-	free(o->sql);
-}
-
-/* SQLite reads the whole schema again for every renaming, so that triggers
- * are made when the last one is done. */
-static void swap_tables(struct replica *r)
-{
-	const struct model *fresh = target_model(r, TARGET_FILL);
-	const struct schema_table *t = fresh->schema.tables;
-	struct app_objects kept = app_objects(r);
-
-	for (uint32_t i = 0; i < r->now.schema.table_count; i++)
-		gate_execf(&r->g, "DROP TABLE \"%w\"", r->now.schema.tables[i].name);
-	for (uint32_t i = 0; i < fresh->schema.table_count; i++)
-		gate_execf(&r->g, "ALTER TABLE \"" FILL_PREFIX "%w\" RENAME TO \"%w\"", t[i].name, t[i].name);
-	for (uint32_t i = 0; i < fresh->schema.table_count; i++)
-		triggers_create(r, &t[i]);
-	app_objects_make(r, &kept);
-}
-
-static void swap_schema(struct replica *r)
-{
-	if (r->next.schema.table_count == 0) {
-		gate_exec(&r->g, "UPDATE ferry_table SET scope = fill_scope, fill_scope = 0 WHERE gen = 0");
-		return;
-	}
-	r->st.schema_hash = r->next.schema.hash;
-	gate_exec(&r->g, "DELETE FROM ferry_table WHERE gen = 0; DELETE FROM ferry_column WHERE gen = 0; "
-			 "DELETE FROM ferry_label WHERE gen = 0; "
-			 "UPDATE ferry_table SET gen = 0, scope = fill_scope, fill_scope = 0; "
-			 "UPDATE ferry_column SET gen = 0; UPDATE ferry_label SET gen = 0");
-}
-
 /* The staged tables become the live ones, pending edits on top. In the
  * transaction of the commit. Its write lock lasts for the pending rows and
  * the freeing of the old tables' pages, not for the rows filled. */
@@ -478,15 +399,7 @@ void fill_swap(struct replica *r)
 	if (r->news != NULL)
 		r->news->filled(r->news_ctx);
 	move_pending(r);
-	for (uint32_t i = 0; i < r->now.schema.table_count; i++)
-		triggers_drop(r, &r->now.schema.tables[i]);
-	model_finalize(&r->now);
-	model_finalize(&r->next);
-	swap_tables(r);
-	swap_schema(r);
-	gate_exec(&r->g, "DROP TABLE ferry_member; ALTER TABLE ferry_fill_member RENAME TO ferry_member; "
-			 "CREATE TABLE ferry_fill_member(tbl INTEGER NOT NULL, key BLOB NOT NULL, scope INTEGER NOT NULL, "
-			 "PRIMARY KEY(tbl, key, scope)) STRICT, WITHOUT ROWID");
+	fill_swap_tables(r);
 	sums_swap(r);
 	r->st.fill_active = false;
 	r->st.fill_position = -1;

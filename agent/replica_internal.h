@@ -13,6 +13,10 @@
 
 enum target { TARGET_LIVE = 0, TARGET_FILL = 1 };
 
+#define FILL_PREFIX "ferry_fill_" /* of staged tables */
+#define MEMBER_COLUMNS \
+	"(tbl INTEGER NOT NULL, key BLOB NOT NULL, scope INTEGER NOT NULL, PRIMARY KEY(tbl, key, scope)) STRICT, WITHOUT ROWID"
+
 /* ferry_log.op: an operation and flags. */
 enum entry_op {
 	OP_NONE = 0,   /* holds the log's last seq, so that numbers never go back */
@@ -187,9 +191,8 @@ void model_close(struct model *m);
 void schema_store(struct replica *r, const struct schema *schema, int gen);
 struct table *model_table(const struct model *m, uint32_t number);
 int table_column(const struct table *t, uint16_t num); /* index, or -1 */
-void live_tables_create(struct replica *r, const struct schema *schema);
+void live_table_create(struct replica *r, const struct schema_table *t); /* without its triggers */
 void triggers_create(struct replica *r, const struct schema_table *t);
-void triggers_drop(struct replica *r, const struct schema_table *t);
 /* Makes the triggers of tables anew that lack some, since a program dropped them. */
 enum ferry_error triggers_restore(struct replica *r, struct ferry_why *why);
 char *table_ddl(const struct schema_table *t, const char *prefix); /* sqlite3_free */
@@ -325,6 +328,9 @@ enum ferry_error fill_start(struct replica *r, struct ferry_why *why);
 enum ferry_error replica_fill(void *store, const struct message_fill *fill, struct ferry_why *why);
 enum ferry_error fill_fold(struct replica *r, struct store_commit_report *report, struct ferry_why *why);
 void fill_swap(struct replica *r);
-void staging_ensure(struct replica *r);
+void staging_make(struct replica *r, const struct schema_table *t); /* if it is not there */
+
+/* replica_swap.c */
+void fill_swap_tables(struct replica *r); /* staged tables become the live ones, with the schema that waits */
 
 #endif

@@ -16,7 +16,7 @@ enum row_statement { ROW_SELECT_ONE, ROW_INSERT_ONE, ROW_DELETE_ONE };
 
 static char *row_sql(const struct schema_table *t, enum target target, enum row_statement which)
 {
-	const char *prefix = target == TARGET_FILL ? "ferry_fill_" : "";
+	const char *prefix = target == TARGET_FILL ? FILL_PREFIX : "";
 	sqlite3_str *s = sqlite3_str_new(NULL);
 
 	switch (which) {
@@ -47,6 +47,8 @@ static sqlite3_stmt *row_statement(struct replica *r, enum target target, struct
 
 	if (*slots[which] != NULL)
 		return gate_statement(&r->g, slots[which], "");
+	if (target == TARGET_FILL)
+		staging_make(r, t->t);
 	sql = row_sql(t->t, target, which);
 	if (sql == NULL)
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
@@ -58,7 +60,7 @@ static sqlite3_stmt *row_statement(struct replica *r, enum target target, struct
 
 static char *some_sql(const struct schema_table *t, enum target target, uint64_t mask, bool update)
 {
-	const char *prefix = target == TARGET_FILL ? "ferry_fill_" : "";
+	const char *prefix = target == TARGET_FILL ? FILL_PREFIX : "";
 	sqlite3_str *s = sqlite3_str_new(NULL);
 	const char *comma = "";
 
@@ -101,6 +103,8 @@ static sqlite3_stmt *some_statement(struct replica *r, enum target target, struc
 
 	if (*slot != NULL)
 		return gate_statement(&r->g, slot, "");
+	if (target == TARGET_FILL)
+		staging_make(r, t->t);
 	sql = some_sql(t->t, target, mask, update);
 	if (sql == NULL)
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");

@@ -20,47 +20,63 @@ static const char *text_of(struct arena *a, sqlite3_stmt *s, int i)
 	return p == NULL ? NULL : arena_text(a, p, (size_t)sqlite3_column_bytes(s, i));
 }
 
-static void load_labels(struct replica *r, struct model *m, int gen, uint32_t table, struct schema_column *c)
-{
-	sqlite3_stmt *s = NULL;
-	const char **labels;
-	uint32_t n = 0;
+/* The statements of a loading, prepared once for all tables. */
+struct loading {
+	struct replica *r;
+	struct model *m;
+	int gen;
+	sqlite3_stmt *columns, *labels;
+};
 
-	gate_statement(&r->g, &s, "SELECT label, (SELECT count(*) FROM ferry_label WHERE gen = ?1 AND tbl = ?2 AND num = ?3) "
-				  "FROM ferry_label WHERE gen = ?1 AND tbl = ?2 AND num = ?3 ORDER BY i");
-	if (gate_step(&r->g, s, "iii", (int64_t)gen, (int64_t)table, (int64_t)c->num)) {
-		labels = arena_array(&m->arena, (size_t)sqlite3_column_int64(s, 1), sizeof(*labels));
-		do {
-			if (labels != NULL)
-				labels[n++] = text_of(&m->arena, s, 0);
-		} while (gate_next(&r->g, s));
-		c->labels = labels;
-		c->label_count = n;
+static struct schema_column *column_numbered(struct schema_column *columns, uint32_t count, int num)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (columns[i].num == num)
+			return &columns[i];
 	}
-	gate_finalize(&s);
+	return NULL;
 }
 
-static void load_columns(struct replica *r, struct model *m, int gen, struct schema_table *t)
+static void load_labels(struct loading *l, const struct schema_table *t, struct schema_column *columns)
 {
-	struct schema_column *columns = arena_array(&m->arena, FERRY_COLUMNS_MAX, sizeof(*columns));
-	sqlite3_stmt *s = NULL;
+	struct gate *g = &l->r->g;
+	sqlite3_stmt *s = gate_statement(g, &l->labels, "SELECT num, label, count(*) OVER (PARTITION BY num) FROM ferry_label "
+							"WHERE gen = ?1 AND tbl = ?2 ORDER BY num, i");
+	struct schema_column *c = NULL;
+	const char **labels = NULL;
+
+	for (bool more = gate_step(g, s, "ii", (int64_t)l->gen, (int64_t)t->table); more; more = gate_next(g, s)) {
+		if (c == NULL || c->num != sqlite3_column_int(s, 0)) {
+			c = column_numbered(columns, t->column_count, sqlite3_column_int(s, 0));
+			labels = arena_array(&l->m->arena, (size_t)sqlite3_column_int64(s, 2), sizeof(*labels));
+			if (c != NULL)
+				c->labels = labels;
+		}
+		if (c != NULL && labels != NULL)
+			labels[c->label_count++] = text_of(&l->m->arena, s, 1);
+	}
+}
+
+static void load_columns(struct loading *l, struct schema_table *t)
+{
+	struct arena *a = &l->m->arena;
+	struct schema_column *columns = arena_array(a, FERRY_COLUMNS_MAX, sizeof(*columns));
+	struct gate *g = &l->r->g;
+	sqlite3_stmt *s = gate_statement(g, &l->columns, "SELECT num, name, kind, not_null, read_only, has_default, default_sql, "
+							 "ref_table, policy FROM ferry_column WHERE gen = ?1 AND tbl = ?2 ORDER BY num");
 
 	if (columns == NULL)
 		return;
-	gate_statement(&r->g, &s, "SELECT num, name, kind, not_null, read_only, has_default, default_sql, ref_table, policy "
-				  "FROM ferry_column WHERE gen = ?1 AND tbl = ?2 ORDER BY num");
-	for (bool more = gate_step(&r->g, s, "ii", (int64_t)gen, (int64_t)t->table);
-	     more && t->column_count < FERRY_COLUMNS_MAX; more = gate_next(&r->g, s)) {
+	for (bool more = gate_step(g, s, "ii", (int64_t)l->gen, (int64_t)t->table);
+	     more && t->column_count < FERRY_COLUMNS_MAX; more = gate_next(g, s)) {
 		columns[t->column_count++] = (struct schema_column){
-			.num = (uint16_t)sqlite3_column_int(s, 0), .name = text_of(&m->arena, s, 1),
+			.num = (uint16_t)sqlite3_column_int(s, 0), .name = text_of(a, s, 1),
 			.kind = (enum column_kind)sqlite3_column_int(s, 2), .not_null = sqlite3_column_int(s, 3) != 0,
 			.read_only = sqlite3_column_int(s, 4) != 0, .has_default = sqlite3_column_int(s, 5) != 0,
-			.default_sql = text_of(&m->arena, s, 6), .ref_table = (uint32_t)sqlite3_column_int64(s, 7),
+			.default_sql = text_of(a, s, 6), .ref_table = (uint32_t)sqlite3_column_int64(s, 7),
 			.policy = (enum column_policy)sqlite3_column_int(s, 8)};
 	}
-	gate_finalize(&s);
-	for (uint32_t i = 0; i < t->column_count; i++)
-		load_labels(r, m, gen, t->table, &columns[i]);
+	load_labels(l, t, columns);
 	t->columns = columns;
 }
 
@@ -119,6 +135,7 @@ void model_load(struct replica *r, struct model *m, int gen)
 {
 	sqlite3_stmt *s = NULL;
 	struct schema_table *tables = NULL;
+	struct loading l = {.r = r, .m = m, .gen = gen};
 	uint32_t n = 0, count;
 
 	model_close(m);
@@ -143,9 +160,11 @@ void model_load(struct replica *r, struct model *m, int gen)
 	}
 	gate_finalize(&s);
 	for (uint32_t i = 0; i < n; i++) {
-		load_columns(r, m, gen, &tables[i]);
+		load_columns(&l, &tables[i]);
 		describe(&m->tables[i]);
 	}
+	gate_finalize(&l.columns);
+	gate_finalize(&l.labels);
 	m->schema = (struct schema){.hash = gen == 0 ? r->st.schema_hash : next_hash(r), .tables = tables, .table_count = n};
 	if (m->arena.full)
 		gate_fail(&r->g, FERRY_LIMIT, "The schema is too large.");
@@ -423,7 +442,7 @@ void triggers_create(struct replica *r, const struct schema_table *t)
 	}
 }
 
-void triggers_drop(struct replica *r, const struct schema_table *t)
+static void triggers_drop(struct replica *r, const struct schema_table *t)
 {
 	sqlite3_stmt *s = NULL;
 	char *names = sqlite3_mprintf("");
@@ -488,13 +507,18 @@ enum ferry_error triggers_restore(struct replica *r, struct ferry_why *why)
 	return replica_end(r, why);
 }
 
-void live_tables_create(struct replica *r, const struct schema *schema)
+void live_table_create(struct replica *r, const struct schema_table *t)
+{
+	char *sql = table_ddl(t, "");
+
+	gate_exec(&r->g, sql == NULL ? "no memory" : sql);
+	sqlite3_free(sql);
+}
+
+static void live_tables_create(struct replica *r, const struct schema *schema)
 {
 	for (uint32_t i = 0; i < schema->table_count; i++) {
-		char *sql = table_ddl(&schema->tables[i], "");
-
-		gate_exec(&r->g, sql == NULL ? "no memory" : sql);
-		sqlite3_free(sql);
+		live_table_create(r, &schema->tables[i]);
 		triggers_create(r, &schema->tables[i]);
 	}
 }
