@@ -35,6 +35,12 @@ static const struct cli_option sql_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option verify_options[] = {
+	{"hub", NULL, "also compare the sums of all that is held with the hub's"},
+	{"repair", NULL, "and replace the rows that differ, from the hub"},
+	{NULL, NULL, NULL},
+};
+
 static const struct cli_option barrier_options[] = {
 	{"timeout", "SECONDS", "give up after so long (default 60)"},
 	{NULL, NULL, NULL},
@@ -102,9 +108,10 @@ const struct cli_command agent_commands[] = {
 	 "ferry-agent sql \"SELECT code, status FROM units LIMIT 5\"", sql_options, cli_sql},
 	{"verify", "", 0, 0, "prove the replica against its checksums; the agent must not run",
 	 "Computes the checksum of every confirmed value anew. A difference is noted, shown by\n"
-	 "ferry-agent status, and healed at the next contact with the hub; unsent changes stay.\n"
-	 "Ends with 1 when something differs. Other programs cannot write meanwhile.",
-	 "ferry-agent verify --json", NULL, cli_verify},
+	 "ferry-agent status, and healed at the next contact with the hub: the rows that differ are\n"
+	 "replaced alone, unsent changes stay. Ends with 1 when something differs. Other programs\n"
+	 "cannot write while it computes.",
+	 "ferry-agent verify --repair", verify_options, cli_verify},
 	{NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
 };
 

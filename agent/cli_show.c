@@ -174,47 +174,7 @@ static bool gather_status(struct cli *c, struct cli_setting *s, struct json *o, 
 	return add_mismatches(c, s, o, exit_code);
 }
 
-/* ---- verify ---- */
-
-static int verify(struct cli *c, struct cli_setting *s)
-{
-	struct replica *r = NULL;
-	struct replica_options options = {.busy_timeout_ms = (int)(s->settings.busy_timeout_us / 1000)};
-	struct ferry_why why = {0};
-	char detail[160] = "";
-	bool match = false;
-	enum ferry_error e = replica_open(s->paths.replica, &options, &r, &why);
-	if (e == FERRY_OK)
-		e = replica_checksum_recompute(r, &match, detail, &why);
-	replica_close(r);
-	if (e != FERRY_OK)
-		return cli_fail(c, e, why.text, NULL);
-	if (!match)
-		return cli_fail(c, FERRY_MISMATCH, detail, "The next ferry-agent run or sync compares it with the hub and replaces the rows that differ; unsent changes stay");
-	struct json *o = json_new_object();
-	json_put_bool(o, "match", true);
-	return cli_print_done(c, o, "Every confirmed value is as the hub gave it");
-}
-
-int cli_verify(struct cli *c)
-{
-	struct cli_setting s;
-	struct ferry_why why = {0};
-	int exit_code = CLI_OK, lock = -1;
-	if (cli_setting_init(c, &s, &exit_code)) {
-		if (!files_exists(s.paths.replica))
-			exit_code = cli_fail(c, FERRY_NOT_ENROLLED, "there is no replica: this device is not enrolled",
-					     "Run ferry-agent enrol with a token, or name the folder with --state-dir");
-		else if (files_lock(s.paths.lock, &lock, &why) != FERRY_OK)
-			exit_code = cli_fail(c, FERRY_EXISTS, "ferry-agent is running on this replica", "Stop it first");
-		else
-			exit_code = verify(c, &s);
-	}
-	if (lock >= 0)
-		close(lock);
-	cli_setting_deinit(&s);
-	return exit_code;
-}
+/* ---- status, printed ---- */
 
 int cli_status(struct cli *c)
 {

@@ -18,6 +18,7 @@ struct replica;
 struct replica_options {
 	bool create;          /* make the file when there is none */
 	bool full;            /* synchronous=FULL instead of NORMAL */
+	bool compare_only;    /* what differs from the hub is noted and not repaired */
 	int busy_timeout_ms;  /* how long a call waits for another program's lock; then FERRY_BUSY */
 	size_t frames_bytes_max; /* 0: REPLICA_FRAMES_BYTES_MAX */
 	int64_t (*wall)(void *ctx); /* microseconds since 1970; NULL: the machine's clock */
@@ -97,8 +98,8 @@ const struct schema *replica_schema(const struct replica *r);
 FERRY_CHECK enum ferry_error replica_checksum_recompute(struct replica *r, bool *out_match, char detail[160],
 							struct ferry_why *why);
 
-/* At the next contact the sums of all that is held are compared with the hub's,
- * and rows that differ are repaired alone: ferry_repaired keeps what stood
+/* At the next contact, and at once for what was tried lately, the sums of all
+ * that is held are compared with the hub's, and rows that differ are repaired alone: ferry_repaired keeps what stood
  * here, with this reason (e.g. that the hub was restored) for those found. */
 FERRY_CHECK enum ferry_error replica_verify_soon(struct replica *r, const char *reason, struct ferry_why *why);
 

@@ -25,7 +25,7 @@ enum ferry_error replica_verify_soon(struct replica *r, const char *reason, stru
 	if (e != FERRY_OK)
 		return e;
 	alarm_raise(r, "", "", r->st.position, reason);
-	gate_run(&r->g, q(r, Q_MISMATCH_TRY), "itti", INT64_C(0), "", "", INT64_C(0));
+	gate_run(&r->g, q(r, Q_MISMATCH_AGAIN), "");
 	return replica_end(r, why);
 }
 
@@ -47,7 +47,7 @@ bool alarm_next(struct replica *r, struct alarm *out)
 {
 	int64_t now = replica_wall(r) / 1000000;
 	sqlite3_stmt *s = q(r, Q_MISMATCH_DUE);
-	bool due = gate_step(&r->g, s, "ii", now - MISMATCH_PAUSE_S, now);
+	bool due = gate_step(&r->g, s, "iii", now - MISMATCH_PAUSE_S, now, (int64_t)r->options.compare_only);
 
 	if (due) {
 		(void)snprintf(out->scope, sizeof(out->scope), "%s", (const char *)sqlite3_column_text(s, 0));

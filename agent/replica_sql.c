@@ -195,8 +195,9 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_MISMATCH_TRIED] = "UPDATE ferry_mismatch SET tries = tries + 1, tried_at = ?1 WHERE healed_at IS NULL",
 	/* A time that lies ahead was written by a clock that was wrong. */
 	[Q_MISMATCH_DUE] = "SELECT scope, \"table\", what FROM ferry_mismatch WHERE healed_at IS NULL "
-			   "AND (tried_at <= ?1 OR tried_at > ?2) ORDER BY \"table\", scope LIMIT 1",
+			   "AND (tried_at <= ?1 OR tried_at > ?2) AND (?3 = 0 OR \"table\" = '') ORDER BY \"table\", scope LIMIT 1",
 	[Q_MISMATCH_TRY] = "UPDATE ferry_mismatch SET tried_at = ?1, tries = tries + ?4 WHERE scope = ?2 AND \"table\" = ?3",
+	[Q_MISMATCH_AGAIN] = "UPDATE ferry_mismatch SET tried_at = 0 WHERE healed_at IS NULL",
 	[Q_MISMATCH_HEAL] = "UPDATE ferry_mismatch SET healed_at = ?1 WHERE scope = ?2 AND \"table\" = ?3",
 	[Q_REPAIRED_ADD] = "INSERT INTO ferry_repaired(at, scope, \"table\", key, what, before, after, reason, position) "
 			   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -471,6 +471,7 @@ static enum ferry_error make_timers(struct run *r)
 static enum ferry_error open_replica(struct run *r)
 {
 	struct replica_options options = {.create = false, .full = r->settings->durable,
+					  .compare_only = r->options->compare_only,
 					  .busy_timeout_ms = (int)(r->settings->busy_timeout_us / 1000)};
 	enum ferry_error e = replica_open(r->paths.replica, &options, &r->replica, r->why);
 	if (e == FERRY_OK && replica_triggers_restored(r->replica))

@@ -19,6 +19,7 @@ struct run_options {
 	bool once;              /* sync: end when everything is exchanged */
 	int64_t patience_us;    /* once: give up after so long without progress */
 	int64_t wait_us;        /* once: how long an unreachable hub is tried; 0: one attempt */
+	bool compare_only;      /* differences that checksums find are noted and not repaired */
 	/* once: called about twice a second; may be NULL. */
 	void (*progress)(void *ctx, const char *state, const struct store_status *status);
 	void *progress_ctx;

@@ -72,6 +72,14 @@ static const struct cli_option maintain_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option verify_options[] = {
+	{"repair", NULL, "capture these rows as they stand, so that devices get them"},
+	{"tenant", "TENANT", "only of this tenant (slug or uuid)"},
+	{"table", "TABLE", "only of this table"},
+	{"limit", "N", "list so many rows of a table (default 1000); all are repaired"},
+	{NULL, NULL, NULL},
+};
+
 static const struct cli_option secret_options[] = {
 	{"mfa-of", "USER", "e-mail or uuid of the user whose second factor it is"},
 	{NULL, NULL, NULL},
@@ -156,6 +164,11 @@ const struct cli_command hub_commands[] = {
 	 "Once a day, in all places of tenants, as a role that row-level security does not hold.\n"
 	 "Nothing else deletes rows by their age.",
 	 "ferry-hub maintain --dry-run", maintain_options, cli_maintain},
+	{"verify", "", 0, 0, "find rows that were written past the capture, and repair what devices have",
+	 "In all places of tenants: rows whose values, scope or being there differ from what was\n"
+	 "captured, as after triggers were disabled. Changes nothing without --repair. Ends with 1\n"
+	 "when something was found and not repaired.",
+	 "ferry-hub verify --tenant acme --repair", verify_options, cli_verify},
 	{"secret set", "<tenant> <name>", 2, 2, "store a secret, encrypted; its value is read from stdin",
 	 "One newline at its end is left out. The key file is made when there is none.",
 	 "ferry-hub secret set acme smtp-password < password.txt", secret_options, cli_secret_set},

@@ -250,9 +250,10 @@ COMMENT ON FUNCTION ferry.schema_hash(uuid) IS 'Changes when what devices must k
 
 -- Rows that differ from their version, rows without one, and versions without a row:
 -- written past the triggers (a superuser disabled them, a restore of single tables). With
--- repair they are captured by this transaction as the hub's changes.
-CREATE FUNCTION ferry.verify(repair bool DEFAULT false)
-RETURNS TABLE (tab regclass, tenant_id uuid, key uuid, what text)
+-- repair they are captured by this transaction as the hub's changes. columns: whose values
+-- are not the ones that were captured; NULL where the row itself is the difference.
+CREATE FUNCTION ferry.verify_table(of_tbl int, of_tenant uuid DEFAULT NULL, repair bool DEFAULT false)
+RETURNS TABLE (tab regclass, tenant_id uuid, key uuid, what text, columns text[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET timezone = 'UTC'
@@ -267,27 +268,39 @@ DECLARE
     r record;
     found_keys uuid[];
 BEGIN
-    FOR t IN SELECT * FROM ferry.tracked o ORDER BY o.tbl LOOP
-        FOR r IN EXECUTE format('SELECT DISTINCT %I AS tenant FROM %s UNION SELECT v.tenant_id FROM ferry.version v '
-                                'WHERE v.tbl = %s AND NOT v.deleted', t.tenant_col, t.relid, t.tbl) LOOP
-            found_keys := '{}';
-            FOR key, what IN EXECUTE ferry.row_sql(t.tbl, format(
-                'SELECT coalesce(s.key, v.key), CASE WHEN s.key IS NULL THEN ''gone'' WHEN v.key IS NULL THEN ''new'' '
-                'WHEN s.h <> v.hashes THEN ''changed'' ELSE ''moved'' END FROM (%%s) s '
-                'FULL JOIN (SELECT * FROM ferry.version v WHERE v.tenant_id = $2 AND v.tbl = %s AND NOT v.deleted) v ON v.key = s.key '
-                'WHERE s.key IS NULL OR v.key IS NULL OR s.h <> v.hashes OR s.scope <> v.scope', t.tbl))
-                USING NULL::bigint, r.tenant LOOP
-                tab := t.relid;
-                tenant_id := r.tenant;
-                found_keys := found_keys || key;
-                RETURN NEXT;
-            END LOOP;
-            IF repair AND cardinality(found_keys) > 0 THEN
-                PERFORM ferry.note(t.tbl, r.tenant, found_keys);
-            END IF;
+    SELECT * INTO STRICT t FROM ferry.tracked o WHERE o.tbl = of_tbl;
+    FOR r IN EXECUTE format('SELECT DISTINCT %1$I AS tenant FROM %2$s WHERE $1 IS NULL OR %1$I = $1 UNION SELECT v.tenant_id FROM ferry.version v '
+                            'WHERE v.tbl = %3$s AND NOT v.deleted AND ($1 IS NULL OR v.tenant_id = $1)', t.tenant_col, t.relid, t.tbl)
+             USING of_tenant LOOP
+        found_keys := '{}';
+        FOR key, what, columns IN EXECUTE ferry.row_sql(t.tbl, format(
+            'SELECT coalesce(s.key, v.key), CASE WHEN s.key IS NULL THEN ''gone'' WHEN v.key IS NULL THEN ''new'' '
+            'WHEN s.h <> v.hashes THEN ''changed'' ELSE ''moved'' END, '
+            '(SELECT array_agg(c.name ORDER BY c.n) FROM (SELECT o.name, row_number() OVER (ORDER BY o.num) AS n '
+            'FROM ferry.tracked_column o WHERE o.tbl = %1$s) c WHERE s.h[c.n] <> v.hashes[c.n]) FROM (%%s) s '
+            'FULL JOIN (SELECT * FROM ferry.version v WHERE v.tenant_id = $2 AND v.tbl = %1$s AND NOT v.deleted) v ON v.key = s.key '
+            'WHERE s.key IS NULL OR v.key IS NULL OR s.h <> v.hashes OR s.scope <> v.scope', t.tbl))
+            USING NULL::bigint, r.tenant LOOP
+            tab := t.relid;
+            tenant_id := r.tenant;
+            found_keys := found_keys || key;
+            RETURN NEXT;
         END LOOP;
+        IF repair AND cardinality(found_keys) > 0 THEN
+            PERFORM ferry.note(t.tbl, r.tenant, found_keys);
+        END IF;
     END LOOP;
 END $$;
+COMMENT ON FUNCTION ferry.verify_table(int, uuid, bool) IS 'Finds (and captures) what was written past the triggers of a table';
+
+CREATE FUNCTION ferry.verify(repair bool DEFAULT false)
+RETURNS TABLE (tab regclass, tenant_id uuid, key uuid, what text)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT v.tab, v.tenant_id, v.key, v.what FROM (SELECT o.tbl FROM ferry.tracked o ORDER BY o.tbl) t
+    CROSS JOIN LATERAL ferry.verify_table(t.tbl, NULL, repair) v
+$$;
 COMMENT ON FUNCTION ferry.verify(bool) IS 'Finds (and captures) what was written past the triggers';
 
 -- What an operator should know, each with what to do about it.
@@ -335,9 +348,9 @@ END $$;
 COMMENT ON FUNCTION ferry.doctor() IS 'What is wrong or risky, and what to do about it';
 
 REVOKE EXECUTE ON FUNCTION ferry.fold_sums(), ferry.sums_full(uuid), ferry.prune_changes(uuid, bigint),
-    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.doctor()
+    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.verify_table(int, uuid, bool), ferry.doctor()
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.fold_sums(), ferry.sums_full(uuid), ferry.prune_changes(uuid, bigint),
-    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.doctor() TO ferry_hub, ferry_owner;
+    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.verify_table(int, uuid, bool), ferry.doctor() TO ferry_hub, ferry_owner;
 
 RESET ROLE;
