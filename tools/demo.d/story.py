@@ -1,9 +1,8 @@
 """The demo's story: two field devices and an office, offline and back.
 
-Everything is real: a private PostgreSQL, ferry-hub, two enrolled ferry-agents over
-TLS, the plain sqlite3 shell on the devices, plain psql in the office. What is
-printed is read back from the databases, and checked; exit code 0 means all of it
-was as it must be.
+Everything is real: a private PostgreSQL, ferry-hub, enrolled ferry-agents over TLS, the plain
+sqlite3 shell on the devices, plain psql in the office. What is printed is read back from the
+databases, and checked; exit code 0 means all of it was as it must be.
 """
 
 import contextlib
@@ -15,113 +14,14 @@ import shlex
 import shutil
 import signal
 import struct
-import subprocess
 import sys
 import time
 
 import psycopg2
 
 import ferry_pg
-import ferry_run
-from ferry_proxy import Proxy
-
-SOURCE = os.environ["FERRY_SOURCE"]
-STATE = os.path.join(SOURCE, "build", "demo")
-NOBODY = str(ferry_run.NOBODY)
-HUB_SETTINGS = {"pg.allow_unsafe": False, "timing.poll": "100ms"}
-AGENT_SETTINGS = {"link.backoff_min": "100ms", "link.backoff_max": "1s"}
-
-
-class Problem(Exception):
-    """Something was not as it must be; the text says what."""
-
-
-def say(text=""):
-    print(text, flush=True)
-
-
-def step(text):
-    print("\n== " + text, flush=True)
-
-
-def run(*command, text=""):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, input=text)
-    if done.returncode:
-        raise Problem("%s failed: %s" % (" ".join(map(str, command[:3])), (done.stderr or done.stdout).strip()))
-    return done.stdout
-
-
-class Office:
-    """PostgreSQL, the hub, and plain psql."""
-
-    def __init__(self):
-        # A unix socket's path must be short, and its folder open to the server's user. Each
-        # checkout has its own, so that the demos of two don't meet.
-        folder = os.path.join("/tmp", "ferry-demo-%d-%s" % (os.getuid(), hashlib.sha256(STATE.encode()).hexdigest()[:8]))
-        ferry_pg.stop_folder(folder)  # of a demo that was killed
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            os.makedirs(folder)
-        except OSError as e:
-            raise Problem("the folder of the demo's PostgreSQL is in the way: %s; remove it" % e) from e
-        self.cluster = ferry_pg.Cluster(fsync=True, folder=folder)
-        try:
-            self.prepare()
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self):
-        """Ends PostgreSQL; of its folder only the log stays."""
-        self.cluster.stop()
-        shutil.copyfile(self.cluster.log, os.path.join(STATE, "postgresql.log"))
-        shutil.rmtree(self.cluster.folder, ignore_errors=True)
-
-    def prepare(self):
-        database = ferry_pg.Database(self.cluster, "ferry")
-        connection = self.cluster.connect()
-        connection.autocommit = True
-        connection.cursor().execute("CREATE DATABASE ferry")
-        connection.close()
-        self.site = ferry_run.Site(db=database, cluster=self.cluster, folder=STATE, hub_settings=HUB_SETTINGS,
-                                   start=False, linger=True)
-        self.hub = self.site.hub
-        say(run(*self.hub.command("migrate")).strip().splitlines()[-1])
-        self.tenant = self.hub.tenant("Nile Bay Homes", "nile-bay")
-        self.psql(open(os.path.join(SOURCE, "tools", "demo.d", "tenant.sql"), encoding="utf-8").read())
-
-    def psql(self, text):
-        return run("psql", "-h", self.cluster.socket, "-U", "postgres", "-d", "ferry", "-qAt", "-v", "ON_ERROR_STOP=1",
-                   "-v", "tenant=" + self.tenant, text=text)
-
-    def rows(self, text, *args):
-        return self.site.sql(text, *args)
-
-    def value(self, text, *args):
-        return self.site.value(text, *args)
-
-    def scopes(self):
-        return ["project:" + row[0] for row in self.rows("SELECT id::text FROM inventory.projects")]
-
-
-class Device:
-    """A field device: ferry-agent, its replica, the plain sqlite3 shell, and a link that can be cut."""
-
-    def __init__(self, office, name, person):
-        self.office, self.name, self.person = office, name, person
-        self.proxy = Proxy(office.hub.device_port, seed=1)
-        self.agent = office.site.device(name, office.tenant, office.scopes(), AGENT_SETTINGS, hub_port=self.proxy.port)
-        self.agent.start()
-
-    def online(self, on):
-        self.proxy.refuse(not on)
-        if not on:
-            self.proxy.cut()
-            self.agent.wait_state("offline")
-
-    def sqlite3(self, sql):
-        """The plain shell, as a person would use it."""
-        return run("sqlite3", "-cmd", ".timeout 10000", self.agent.replica, sql).strip()
+from rules import Rules
+from stage import NOBODY, STATE, Device, Office, Problem, say, step
 
 
 def checksums(office, device):
@@ -135,10 +35,11 @@ def checksums(office, device):
             "SELECT s.name, m.tbl, m.rows, m.sums FROM ferry_sum m JOIN ferry_scope s ON s.id = m.scope WHERE m.fill = 0"):
         if rows:
             held[(scope, tbl)] = (rows, struct.unpack("<%dQ" % (len(sums) // 8), sums)[:columns[tbl] - 1])
+    scopes = {name for name, in device.agent.sql("SELECT name FROM ferry_scope WHERE held")}
     hub = {}
     for tenant in (office.tenant, NOBODY):
         for tbl, scope, sums, rows in office.rows("SELECT tbl, scope, sums, rows FROM ferry.sums(%s)", tenant):
-            if rows and (tenant == office.tenant or scope == "global"):
+            if rows and scope in scopes:
                 hub[(scope, tbl)] = (rows, tuple(s & (2**64 - 1) for i, s in enumerate(sums) if i != keys[tbl]))
     if held != hub:
         odd = sorted(k for k in set(held) | set(hub) if held.get(k) != hub.get(k))
@@ -277,7 +178,7 @@ def play(keep):
     office, devices, ok = None, [], False
     try:
         step("A private PostgreSQL, the hub's schema, and a tenant")
-        office = Office()
+        office = Office(keep)
         say("tenant %s: %s projects, %s units, %s leads, %s contacts, %s room scans" % ((office.tenant,) + tuple(
             office.value("SELECT count(*) FROM " + t) for t in (
                 "inventory.projects", "inventory.units", "crm.leads", "crm.contacts", "roomscan.room_scans"))))
@@ -308,6 +209,12 @@ def play(keep):
         story.refused()
         step("Checked")
         story.check()
+        rules = Rules(office, *devices)
+        try:
+            rules.play()
+        finally:
+            devices = rules.devices
+        step("All replicas")
         different = office.site.differences()
         if different:
             raise Problem("a replica differs from the hub: " + "; ".join(different[:5]))
@@ -345,7 +252,7 @@ def keep_running(office, devices):
     with open(os.path.join(STATE, "kept"), "w", encoding="utf-8") as f:
         json.dump({"processes": [d.agent.process.pid for d in devices] + [office.hub.process.pid],
                    "postgres": office.cluster.folder}, f)
-    a, b = (d.agent for d in devices)
+    a, b = (d.agent for d in devices[:2])
     say("""
 It is left running. Play on:
   sqlite3 %(a)s "UPDATE units SET status = 'sold' WHERE code = 'A-0201'"

@@ -6,6 +6,26 @@ SELECT set_config('app.tenant_id', :'tenant', true) AS tenant \gset
 CREATE FUNCTION pg_temp.key(name text) RETURNS uuid LANGUAGE sql IMMUTABLE AS
     $$ SELECT md5('ferry demo ' || current_setting('app.tenant_id') || name)::uuid $$;
 
+-- Amina and Omar sell, each in a role of their own; Nadia leads them and decides.
+INSERT INTO identity.users (tenant_id, id, email, display_name)
+SELECT :'tenant', pg_temp.key('user ' || name), lower(name) || '@nilebay.example', name
+FROM (VALUES ('Amina'), ('Omar'), ('Nadia')) AS u(name)
+ON CONFLICT DO NOTHING;
+INSERT INTO identity.roles (tenant_id, id, code, name)
+SELECT :'tenant', pg_temp.key('role ' || code), code, name
+FROM (VALUES ('sales_amina', 'Sales, Amina'), ('sales_omar', 'Sales, Omar'), ('sales_lead', 'Head of sales')) AS r(code, name)
+ON CONFLICT DO NOTHING;
+INSERT INTO identity.role_permissions (tenant_id, role_id, permission)
+SELECT :'tenant'::uuid, pg_temp.key('role ' || role), permission
+FROM (VALUES ('sales_amina'), ('sales_omar'), ('sales_lead')) AS r(role),
+     unnest('{leads.*,contacts.*,deals.*,activities.*,inventory.view,inventory.create,inventory.edit,inventory.price,roomscan.*}'::text[]) AS permission
+UNION ALL SELECT :'tenant'::uuid, pg_temp.key('role sales_lead'), 'inventory.approve'
+ON CONFLICT DO NOTHING;
+INSERT INTO identity.role_assignments (tenant_id, user_id, role_id)
+SELECT :'tenant'::uuid, pg_temp.key('user ' || name), pg_temp.key('role ' || role)
+FROM (VALUES ('Amina', 'sales_amina'), ('Omar', 'sales_omar'), ('Nadia', 'sales_lead')) AS a(name, role)
+WHERE NOT EXISTS (SELECT FROM identity.role_assignments x WHERE x.user_id = pg_temp.key('user ' || name));
+
 INSERT INTO inventory.developers (tenant_id, id, name, website)
 VALUES (:'tenant', pg_temp.key('developer'), 'Nile Bay Developments', 'https://nilebay.example')
 ON CONFLICT DO NOTHING;
