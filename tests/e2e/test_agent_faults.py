@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """The device's own troubles: a full disk, and a kill -9 at every step of what the agent does.
 
 The kills are deterministic: a preloaded library ends the agent before the n-th time that it writes to a

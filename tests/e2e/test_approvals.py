@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """The policy "approval" on real processes: a price change waits, is approved on another device or in SQL, or refused."""
 
 import unittest

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=200
 """A change that came from a device stands in the audit log under that device's name and user."""
 
 import unittest

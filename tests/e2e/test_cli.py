@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=180
 """The command lines: help, exit codes, JSON, wrong arguments, wrong configuration."""
 
 import glob

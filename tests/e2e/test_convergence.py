@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=900
 """Random work on four replicas and in psql, random cuts and kills; then every replica equals the hub.
 
     test_convergence.py                       20 seeds ($FERRY_SEEDS: how many)

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=120
 """The demo beside another one, and ended before its end. Its whole story is played by tools/demo."""
 
 import fcntl

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """The main job on real processes: two devices over TLS, psql at the hub, and what becomes of their edits.
 
 "Concurrent" is made by stopping the agents: apps go on writing to the replicas meanwhile.

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=400
 """P1, P2: whatever is cut, killed or stopped, nothing is lost and nothing takes effect twice.
 
 What took effect is counted by PostgreSQL itself, with a trigger of this test's own that notes every

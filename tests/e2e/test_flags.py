@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=200
 """Feature flags and the audit log from the command line: hub and device give the same answer, also offline."""
 
 import unittest

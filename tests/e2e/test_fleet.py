@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=180
 """What the hub knows of its devices, and what checksums do about a damaged replica."""
 
 import contextlib

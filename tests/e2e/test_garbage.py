@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=180
 """P9: bad bytes cost the sender its session, with a code, and nobody else anything."""
 
 import os

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """A few random histories under each nemesis (tools/histories plays thousands), and proof that their
 checker finds what it is there for."""
 

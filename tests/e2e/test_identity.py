@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=240
 """Who gets in: tokens, certificates, revocation; asked by the agent and by a foreign TLS client."""
 
 import base64

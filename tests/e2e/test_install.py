@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=180
 """`cmake --install` into a folder gives programs that work by themselves, units, and documents that lead somewhere."""
 
 import glob

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=180
 """P7: no device reads or writes outside its tenant and scopes, also one that lies."""
 
 import os

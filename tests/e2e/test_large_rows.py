@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """[P 6.6] Rows larger than a message travel in pieces, both ways, by deltas and by fills."""
 
 import json

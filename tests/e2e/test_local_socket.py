@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """Local programs learn of changes from the agent's socket, and wait there for the hub."""
 
 import contextlib

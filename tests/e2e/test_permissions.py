@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """P7: what a device's user may read and write follows his roles, at once and in both directions."""
 
 import json

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=400
 """One hub serves tenants in each level of isolation: shared, own schemas, own database, own server."""
 
 import unittest

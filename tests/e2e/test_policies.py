@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """Policies on real processes: what edits of several devices and of psql come to (docs/merge.md)."""
 
 import json

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=240
 """R21: where checksums differ the differing rows are found by hashes of ranges and repaired alone."""
 
 import contextlib

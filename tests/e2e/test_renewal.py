@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=180
 """Certificates of devices renew themselves, and only theirs."""
 
 import base64

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=400
 """What was refused or lost is put right: at the hub and on the device, by command and by SQL."""
 
 import json

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """Row policies on real processes (docs/merge.md): a table's own check, deletions, parents that are missing."""
 
 import json

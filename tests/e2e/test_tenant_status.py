@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """A tenant's status and limits change while its devices are connected."""
 
 import glob

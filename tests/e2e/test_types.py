@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """Every kind of PostgreSQL value makes the round trip PostgreSQL -> replica -> another row, written in
 the replica -> PostgreSQL, bit for bit.
 

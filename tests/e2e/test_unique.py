@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """Unique values on real processes: they change hands within a change-set (docs/merge.md)."""
 
 import unittest

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=240
 """verify on demand: a device against the hub's sums, and the hub's rows against its own books."""
 
 import contextlib

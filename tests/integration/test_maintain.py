@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """ferry-hub maintain: retention, archives, months, the engine's upkeep, storage; dry run first."""
 
 import unittest

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """Permissions, policies and archives in SQL: what follows from roles, and what the engine does with it."""
 
 import json

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: asan timeout=300
+# ferry-test: asan
 """The hub's store on a real PostgreSQL: each case of tests/helpers/pg_store_driver.c on a
 database of its own."""
 

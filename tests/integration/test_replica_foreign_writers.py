@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: asan timeout=300
+# ferry-test: asan
 """Programs that know nothing of Ferry write to a replica with plain SQLite."""
 
 import json

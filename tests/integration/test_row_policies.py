@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """Row policies in SQL: what ferry.validate takes, and what a check may say."""
 
 import unittest

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=240
 """Secrets: encrypted in the database, never shown, rotated under new keys; not on any device."""
 
 import json

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=1500
 """clang-tidy over every C file, as .clang-tidy says.
 
 A file that was clean is not looked at again until it, a header of the tree, its compile

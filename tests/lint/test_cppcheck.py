@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=900
 """cppcheck over the tree's C files. It keeps its own record of files it has seen.
 
 A checker that stumbles over a macro stays silent, which looks like success. So a mistake is
