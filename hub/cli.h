@@ -63,6 +63,9 @@ struct json *cli_rows(const struct pg_rows *rows);
 /* A tenant's uuid by its slug or uuid. False as above. */
 bool cli_tenant(const struct cli *c, struct pg_admin *db, const char *given, char out[UUID_TEXT], int *out_exit);
 
+/* 30min, 24h, 7d, 90s as seconds, from least to most. */
+bool cli_duration(const char *text, int64_t least_s, int64_t most_s, int64_t *out_s);
+
 /* The running hub's answer (owned by the caller), or NULL: it does not run. */
 struct json *cli_ask_hub(const struct cli_setting *s, const char *path, struct json *body, struct ferry_why *why);
 

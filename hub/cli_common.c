@@ -69,6 +69,8 @@ static const struct cli_option limit_options[] = {
 static const struct cli_option maintain_options[] = {
 	{"dry-run", NULL, "only say what would be done"},
 	{"tenant", "TENANT", "only for this tenant (slug or uuid)"},
+	{"keep-changes", "TIME", "how long the engine's list of changes reaches back (default 7d)"},
+	{"keep-tombstones", "TIME", "how long deletions are remembered (default 90d); a device that is away for longer is filled anew"},
 	{NULL, NULL, NULL},
 };
 
@@ -313,6 +315,24 @@ bool cli_tenant(const struct cli *c, struct pg_admin *db, const char *given, cha
 		*out_exit = cli_fail(c, FERRY_NOT_FOUND, why.text, "See: ferry-hub tenant list");
 	}
 	return found;
+}
+
+bool cli_duration(const char *text, int64_t least_s, int64_t most_s, int64_t *out_s)
+{
+	static const struct {
+		const char *unit;
+		int64_t seconds;
+	} units[] = {{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+	char *end;
+	long long value = strtoll(text, &end, 10);
+	if (end == text || value < 0 || value > most_s)
+		return false;
+	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
+		if (strcmp(end, units[i].unit) == 0) {
+			*out_s = value * units[i].seconds;
+			return *out_s >= least_s && *out_s <= most_s;
+		}
+	return false;
 }
 
 /* ---- the running hub ---- */

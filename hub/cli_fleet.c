@@ -51,24 +51,6 @@ int cli_tenant_list(struct cli *c)
 
 /* ---- tokens ---- */
 
-static bool parse_ttl(const char *text, int64_t *out_s)
-{
-	static const struct {
-		const char *unit;
-		int64_t seconds;
-	} units[] = {{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}};
-	char *end;
-	long long value = strtoll(text, &end, 10);
-	if (end == text || value < 1 || value > TTL_MAX_S)
-		return false;
-	for (size_t i = 0; i < 4; i++)
-		if (strcmp(end, units[i].unit) == 0) {
-			*out_s = value * units[i].seconds;
-			return *out_s <= TTL_MAX_S;
-		}
-	return false;
-}
-
 static bool is_word(const char *text, size_t n, const char *word)
 {
 	return n == strlen(word) && memcmp(text, word, n) == 0;
@@ -220,7 +202,7 @@ int cli_token_create(struct cli *c)
 	if (!cli_value(c, "tenant") || !cli_value(c, "name") || !*cli_value(c, "name") || strlen(cli_value(c, "name")) > 120)
 		return cli_fail(c, FERRY_USAGE, "token create needs --tenant and --name (up to 120 bytes)",
 				"See: ferry-hub token create --help");
-	if (cli_value(c, "ttl") && !parse_ttl(cli_value(c, "ttl"), &ttl_s))
+	if (cli_value(c, "ttl") && !cli_duration(cli_value(c, "ttl"), 1, TTL_MAX_S, &ttl_s))
 		return cli_fail(c, FERRY_USAGE, "--ttl takes a time of up to a year with its unit", "Write 30min, 24h or 7d");
 	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &db, &exit_code))
 		exit_code = token_create(c, &s, db, ttl_s);

@@ -7,7 +7,10 @@
 #include "hub/cli.h"
 #include "hub/cli_place.h"
 
-#define PARAMS_MAX 3
+#define PARAMS_MAX 4
+#define KEEP_CHANGES_S INT64_C(604800)     /* 7 days */
+#define KEEP_TOMBSTONES_S INT64_C(7776000) /* 90 days */
+#define KEEP_MAX_S INT64_C(3155760000)     /* 100 years */
 
 struct maintaining {
 	struct cli *c;
@@ -16,39 +19,42 @@ struct maintaining {
 	const char *place, *prefix;
 	const char *tenant; /* only this one's; NULL: all */
 	bool dry;
+	char keep_changes[24], keep_tombstones[24]; /* seconds */
 	struct json *rows;
 	int problems;
 	struct ferry_why why;
 };
 
 /* A statement whose rows are (subject, action, n, problem). {p} stands for the
- * prefix of schemas; $1 is the tenant or NULL, $2 whether it is a dry run. */
+ * prefix of schemas; $1 is the tenant or NULL, $2 whether it is a dry run, and
+ * where `ages` says so $3 and $4 how many seconds changes and tombstones are kept. */
 struct step {
 	const char *name, *sql;
 	bool once; /* for a database, not for each set of schemas in it */
 	bool all;  /* not for a single tenant */
+	bool ages;
 };
 
 static const struct step steps[] = {
-	{"months", "SELECT tab, action, n, problem FROM {p}governance.make_months(3, $2::bool) WHERE $1::uuid IS NULL", false, true},
-	{"months", "SELECT tab, action, n, problem FROM {p}governance.drop_months($2::bool) WHERE $1::uuid IS NULL", false, true},
-	{"retention", "SELECT tab, action, n, problem FROM {p}governance.apply_retention($1::uuid, $2::bool)", false, false},
+	{"months", "SELECT tab, action, n, problem FROM {p}governance.make_months(3, $2::bool) WHERE $1::uuid IS NULL", false, true, false},
+	{"months", "SELECT tab, action, n, problem FROM {p}governance.drop_months($2::bool) WHERE $1::uuid IS NULL", false, true, false},
+	{"retention", "SELECT tab, action, n, problem FROM {p}governance.apply_retention($1::uuid, $2::bool)", false, false, false},
 	{"deleted tenants",
 	 "SELECT tab, action, n, problem FROM {p}governance.purge_deleted_tenants(now() - interval '30 days', $1::uuid, $2::bool)",
-	 false, false},
+	 false, false, false},
 	{"audit months",
-	 "SELECT m, 'make', 0, NULL FROM {p}governance.make_audit_partitions() m WHERE NOT $2::bool AND $1::uuid IS NULL", false, true},
+	 "SELECT m, 'make', 0, NULL FROM {p}governance.make_audit_partitions() m WHERE NOT $2::bool AND $1::uuid IS NULL", false, true, false},
 	{"audit months",
 	 "SELECT partition_name, 'drop', entries, NULL FROM {p}governance.purge_audit(now() - interval '10 years', $2::bool) "
 	 "WHERE $1::uuid IS NULL",
-	 false, true},
+	 false, true, false},
 	{"engine", "SELECT what || coalesce(' of ' || tenant_id, ''), CASE WHEN what = 'sums' THEN 'fold' ELSE 'forget' END, n, NULL "
-		   "FROM ferry.upkeep($2::bool, $1::uuid)",
-	 true, false},
+		   "FROM ferry.upkeep($2::bool, $1::uuid, $3::float8 * interval '1 second', $4::float8 * interval '1 second')",
+	 true, false, true},
 	{"calls", "WITH old AS (SELECT tenant_id, month FROM ferry.usage WHERE month < now() - interval '2 years'), "
 		  "gone AS (DELETE FROM ferry.usage u USING old o WHERE NOT $2::bool AND u.tenant_id = o.tenant_id AND u.month = o.month) "
 		  "SELECT 'months', 'forget', count(*), NULL FROM old WHERE $1::uuid IS NULL HAVING count(*) > 0",
-	 true, true},
+	 true, true, false},
 };
 
 /* The statement with the prefix in it. */
@@ -85,9 +91,9 @@ static enum ferry_error run_step(struct maintaining *m, const struct step *step)
 {
 	char sql[1024];
 	struct pg_rows *rows;
-	const char *params[PARAMS_MAX] = {m->tenant, m->dry ? "true" : "false"};
+	const char *params[PARAMS_MAX] = {m->tenant, m->dry ? "true" : "false", m->keep_changes, m->keep_tombstones};
 	place_sql(step->sql, m->prefix, sql, sizeof(sql));
-	enum ferry_error e = pg_admin_query(m->db, sql, params, 2, &rows, &m->why);
+	enum ferry_error e = pg_admin_query(m->db, sql, params, step->ages ? 4 : 2, &rows, &m->why);
 	if (e != FERRY_OK)
 		return e;
 	for (int i = 0; i < pg_rows_count(rows); i++)
@@ -151,6 +157,17 @@ static bool maintain_place(void *ctx, struct pg_admin *db, const char *conninfo,
 	return e == FERRY_OK;
 }
 
+/* How long it is kept, in seconds as text. False: it is no time. */
+static bool keep(const struct cli *c, const char *option, int64_t otherwise, char out[24])
+{
+	const char *given = cli_value(c, option);
+	int64_t seconds = otherwise;
+	if (given && !cli_duration(given, 0, KEEP_MAX_S, &seconds))
+		return false;
+	snprintf(out, 24, "%lld", (long long)seconds);
+	return true;
+}
+
 static int maintain(struct maintaining *m)
 {
 	static const struct cli_column columns[] = {{"place", NULL}, {"step", NULL}, {"subject", NULL}, {"action", NULL},
@@ -175,6 +192,9 @@ int cli_maintain(struct cli *c)
 	struct cli_setting s;
 	struct maintaining m = {.c = c, .s = &s};
 	int exit_code = CLI_OK;
+	if (!keep(c, "keep-changes", KEEP_CHANGES_S, m.keep_changes) ||
+	    !keep(c, "keep-tombstones", KEEP_TOMBSTONES_S, m.keep_tombstones))
+		return cli_fail(c, FERRY_USAGE, "--keep-changes and --keep-tombstones take a time", "Write --keep-tombstones 90d");
 	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &m.home, &exit_code))
 		exit_code = maintain(&m);
 	pg_admin_close(m.home);

@@ -38,8 +38,10 @@ BEGIN
         up_to := least(coalesce(head, 0), coalesce(behind, head, 0));
         IF up_to > coalesce((SELECT h.tombstones FROM ferry.horizon h WHERE h.tenant_id = t), 0) THEN
             IF dry_run THEN
-                SELECT count(*) INTO n FROM ferry.version v WHERE v.tenant_id = t AND v.deleted
-                    AND NOT EXISTS (SELECT FROM ferry.surrogates_since(t, up_to) s WHERE s.surrogate = v.tx);
+                SELECT (SELECT count(*) FROM ferry.version v WHERE v.tenant_id = t AND v.deleted
+                        AND NOT EXISTS (SELECT FROM ferry.surrogates_since(t, up_to) s WHERE s.surrogate = v.tx))
+                     + (SELECT count(*) FROM ferry.left l WHERE l.tenant_id = t
+                        AND NOT EXISTS (SELECT FROM ferry.surrogates_since(t, up_to) s WHERE s.surrogate = l.tx)) INTO n;
             ELSE
                 n := ferry.prune_tombstones(t, up_to);
             END IF;
