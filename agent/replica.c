@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 6
+#define LAYOUT_VERSION 7
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -215,7 +215,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_4);
 	if (version < 5)
 		gate_exec(&r->g, replica_upgrade_5);
-	gate_exec(&r->g, replica_upgrade_6);
+	if (version < 6)
+		gate_exec(&r->g, replica_upgrade_6);
+	gate_exec(&r->g, replica_upgrade_7);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 
@@ -400,6 +402,9 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->incarnation = st->incarnation;
 	out->epoch = st->epoch;
 	out->schema_hash = r->next.schema.table_count > 0 ? r->next.schema.hash : st->schema_hash;
+	out->step = r->now.schema.step;
+	if (out->step == 0 && r->next.schema.table_count > 0 && !st->fill_active)
+		out->schema_hash = 0; /* it could not take what waits: a fill can */
 	out->position = st->position;
 	out->mark = st->mark;
 	out->last_number = st->last_number;
@@ -450,11 +455,40 @@ static void replica_clock(void *store, int64_t offset_us)
 	r->st.clock_offset = offset_us;
 }
 
+static int64_t scopes_held(struct replica *r, const struct message_welcome *w)
+{
+	int64_t held = 0;
+
+	for (uint32_t i = 0; i < w->scope_count; i++) {
+		sqlite3_stmt *s = q(r, Q_SCOPE_NAMED);
+
+		held += gate_step(&r->g, s, "t", w->scopes[i]);
+		if (s != NULL)
+			sqlite3_reset(s);
+	}
+	return held;
+}
+
+/* The schema may change in place, the scopes may not: the hash covers both. */
+static bool scopes_stay(struct replica *r, const struct message_welcome *w)
+{
+	uint64_t known = r->next.schema.table_count > 0 ? r->next.schema.hash : r->st.schema_hash;
+
+	r->g.error = FERRY_OK;
+	return w->mode != WELCOME_DELTA || w->schema_hash == known ||
+	       (scopes_held(r, w) == w->scope_count &&
+		pragma_number(r, "SELECT count(*) FROM ferry_scope WHERE held") == (int64_t)w->scope_count);
+}
+
 static enum ferry_error replica_welcome(void *store, const struct message_welcome *w, struct ferry_why *why)
 {
 	struct replica *r = store;
 	enum ferry_error e;
 
+	if (!scopes_stay(r, w)) {
+		schema_stays(r, FERRY_SCHEMA);
+		return ferry_fail(why, FERRY_SCHEMA, "The scopes of this device have changed: its replica is filled anew.");
+	}
 	frames_drop(r);
 	e = replica_begin(r, why);
 	if (e != FERRY_OK)
@@ -471,6 +505,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 		alarms_tried(r);
 	r->refill = false;
 	e = replica_end(r, why);
+	r->in_place = w->mode == WELCOME_DELTA;
 	r->welcome_epoch = w->epoch; /* the bookmark's own only with the next commit */
 	if (e == FERRY_OK && w->mode == WELCOME_FILL)
 		e = fill_start(r, why);

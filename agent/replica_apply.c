@@ -264,7 +264,10 @@ static void apply_block(struct replica *r, enum target target, int64_t scope, co
 	}
 	for (uint32_t c = 0; c < b->column_count; c++) {
 		f.columns[c] = table_column(f.t, b->nums[c]);
-		if (f.columns[c] >= 0)
+		if (f.columns[c] < 0)
+			gate_fail(&r->g, FERRY_SCHEMA, "The hub sent column %u of table %s, which the schema does not hold.",
+				  b->nums[c], f.t->t->name);
+		else
 			f.mask |= UINT64_C(1) << f.columns[c];
 	}
 	for (uint32_t i = 0; i < b->row_count && r->g.error == FERRY_OK; i++)
@@ -368,6 +371,7 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	struct replica *r = store;
 	struct store_commit_report out = {.sums_match = true};
 	enum ferry_error e = cut_all(r, why); /* in short transactions, as far as it goes */
+	bool migrates = migration_waits(r) && !c->fill_done;
 
 	r->stray = false;
 	if (e == FERRY_OK && c->fill_done)
@@ -381,7 +385,9 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	settle_take(r, c->settled, c->settled_count, &out);
 	if (c->fill_done)
 		fill_swap(r);
-	else
+	else if (migrates)
+		replica_migrate(r);
+	if (!c->fill_done)
 		frames_apply(r, TARGET_LIVE, &out);
 	settle_sweep(r);
 	if (c->fill_done)
@@ -390,6 +396,8 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	move_bookmark(r, c);
 	cut_rest(r); /* makes what is offered again ready */
 	e = replica_end(r, why);
+	if (e != FERRY_OK && migrates)
+		schema_stays(r, e);
 	if (e != FERRY_OK)
 		return e; /* the frames are kept for another try */
 	frames_drop(r);

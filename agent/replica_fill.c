@@ -367,6 +367,26 @@ static void drop_row(struct replica *r, struct table *old, const char *key)
 	}
 }
 
+void pending_drop_table(struct replica *r, struct table *t)
+{
+	char key[UUID_TEXT] = "";
+
+	for (;;) {
+		sqlite3_stmt *s = q(r, Q_PENDING_ROWS);
+
+		if (!gate_step(&r->g, s, "it", (int64_t)t->t->table, key))
+			return;
+		if (sqlite3_column_int64(s, 0) != (int64_t)t->t->table) {
+			sqlite3_reset(s);
+			return;
+		}
+		memcpy(key, sqlite3_column_text(s, 1), UUID_TEXT - 1);
+		sqlite3_reset(s);
+		arena_reset(&r->work);
+		drop_row(r, t, key);
+	}
+}
+
 static void move_pending(struct replica *r)
 {
 	char key[UUID_TEXT] = "";

@@ -97,7 +97,7 @@ enum query {
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_LOG_KEEP, Q_LOG_MASK, Q_LOG_MERGE, Q_LOG_MERGED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_SPLIT_ADD, Q_SPLIT_DELETE,
-	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_REJECT_ADD, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
+	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPE_NAMED, Q_REJECT_ADD, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
 	Q_SEEN_GET, Q_SEEN_ADD, Q_SEEN_DELETE,
 	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE, Q_MISMATCH_TRY, Q_MISMATCH_AGAIN, Q_MISMATCH_HEAL,
@@ -135,6 +135,7 @@ struct replica {
 	int64_t commits; /* our own, counted */
 	uint32_t triggers_restored; /* tables whose capture was made anew when the file was opened */
 	struct uuid welcome_epoch;
+	bool in_place; /* deltas follow: a schema that waits takes force with the first commit */
 	const struct replica_news *news; /* NULL: nobody watches */
 	void *news_ctx;
 	struct heal *heal; /* a comparison with the hub; NULL: none */
@@ -182,17 +183,22 @@ void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
-	replica_upgrade_6[];
+	replica_upgrade_6[], replica_upgrade_7[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
 void model_finalize(struct model *m); /* its statements */
 void model_close(struct model *m);
 void schema_store(struct replica *r, const struct schema *schema, int gen);
+void schema_advance(struct replica *r); /* what waited is in force */
+/* It cannot, unless e is what may be over at the next try: then the next hello asks for a fill. */
+void schema_stays(struct replica *r, enum ferry_error e);
+const char *column_type(enum column_kind kind);
 struct table *model_table(const struct model *m, uint32_t number);
 int table_column(const struct table *t, uint16_t num); /* index, or -1 */
 void live_table_create(struct replica *r, const struct schema_table *t); /* without its triggers */
 void triggers_create(struct replica *r, const struct schema_table *t);
+void triggers_drop(struct replica *r, const struct schema_table *t);
 /* Makes the triggers of tables anew that lack some, since a program dropped them. */
 enum ferry_error triggers_restore(struct replica *r, struct ferry_why *why);
 char *table_ddl(const struct schema_table *t, const char *prefix); /* sqlite3_free */
@@ -265,6 +271,7 @@ void sums_swap(struct replica *r);
 void sums_unmentioned(struct replica *r);
 /* The cell hashes of a row, in the order of columns. */
 void row_hashes(struct replica *r, const struct table *t, const struct uuid *key, const struct row *row, uint64_t *out);
+uint64_t sum_hash(struct replica *r, const struct table *t, int column, const struct uuid *key, const struct cell *c);
 
 /* replica_alarm.c */
 void alarm_raise(struct replica *r, const char *scope, const char *table, int64_t position, const char *what);
@@ -330,7 +337,21 @@ enum ferry_error fill_fold(struct replica *r, struct store_commit_report *report
 void fill_swap(struct replica *r);
 void staging_make(struct replica *r, const struct schema_table *t); /* if it is not there */
 
+void pending_drop_table(struct replica *r, struct table *t); /* keeps what they say as refused */
+
+/* What apps made on tracked tables (indexes, triggers) stays. Owned until it is made. */
+struct app_objects {
+	char **sql;
+	size_t count;
+};
+
 /* replica_swap.c */
+void app_objects_note(struct replica *r, const char *table, struct app_objects *o); /* adds those of a table */
+void app_objects_make(struct replica *r, struct app_objects *o);
 void fill_swap_tables(struct replica *r); /* staged tables become the live ones, with the schema that waits */
+
+/* replica_migrate.c */
+bool migration_waits(const struct replica *r);
+void replica_migrate(struct replica *r); /* in the transaction of a commit, before its frames */
 
 #endif

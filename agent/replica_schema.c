@@ -37,6 +37,15 @@ static struct schema_column *column_numbered(struct schema_column *columns, uint
 	return NULL;
 }
 
+static void load_filled(struct model *m, sqlite3_stmt *s, struct schema_column *c)
+{
+	struct cell cell = cell_keep(&m->arena, s, 9);
+	int code;
+
+	if (!cell_to_value(&m->arena, c->kind, &cell, &c->filled, &code))
+		c->filled = value_null();
+}
+
 static void load_labels(struct loading *l, const struct schema_table *t, struct schema_column *columns)
 {
 	struct gate *g = &l->r->g;
@@ -63,7 +72,7 @@ static void load_columns(struct loading *l, struct schema_table *t)
 	struct schema_column *columns = arena_array(a, FERRY_COLUMNS_MAX, sizeof(*columns));
 	struct gate *g = &l->r->g;
 	sqlite3_stmt *s = gate_statement(g, &l->columns, "SELECT num, name, kind, not_null, read_only, has_default, default_sql, "
-							 "ref_table, policy FROM ferry_column WHERE gen = ?1 AND tbl = ?2 ORDER BY num");
+							 "ref_table, policy, filled FROM ferry_column WHERE gen = ?1 AND tbl = ?2 ORDER BY num");
 
 	if (columns == NULL)
 		return;
@@ -75,6 +84,7 @@ static void load_columns(struct loading *l, struct schema_table *t)
 			.read_only = sqlite3_column_int(s, 4) != 0, .has_default = sqlite3_column_int(s, 5) != 0,
 			.default_sql = text_of(a, s, 6), .ref_table = (uint32_t)sqlite3_column_int64(s, 7),
 			.policy = (enum column_policy)sqlite3_column_int(s, 8)};
+		load_filled(l->m, s, &columns[t->column_count - 1]);
 	}
 	load_labels(l, t, columns);
 	t->columns = columns;
@@ -118,6 +128,18 @@ void model_close(struct model *m)
 	arena_deinit(&m->arena);
 	m->schema = (struct schema){0};
 	m->tables = NULL;
+}
+
+static int64_t step_of(struct replica *r, int gen)
+{
+	sqlite3_stmt *s = NULL;
+	int64_t step = 0;
+
+	gate_statement(&r->g, &s, "SELECT step FROM ferry_schema WHERE gen = ?1");
+	if (gate_step(&r->g, s, "i", (int64_t)gen))
+		step = sqlite3_column_int64(s, 0);
+	gate_finalize(&s);
+	return step;
 }
 
 static uint64_t next_hash(struct replica *r)
@@ -165,7 +187,8 @@ void model_load(struct replica *r, struct model *m, int gen)
 	}
 	gate_finalize(&l.columns);
 	gate_finalize(&l.labels);
-	m->schema = (struct schema){.hash = gen == 0 ? r->st.schema_hash : next_hash(r), .tables = tables, .table_count = n};
+	m->schema = (struct schema){.hash = gen == 0 ? r->st.schema_hash : next_hash(r), .tables = tables, .table_count = n,
+				    .step = step_of(r, gen)};
 	if (m->arena.full)
 		gate_fail(&r->g, FERRY_LIMIT, "The schema is too large.");
 }
@@ -203,13 +226,14 @@ struct model *target_model(struct replica *r, enum target target)
 
 static void store_column(struct replica *r, int gen, uint32_t table, const struct schema_column *c)
 {
+	struct cell filled = value_to_cell(&r->work, c->kind, &c->filled);
 	sqlite3_stmt *s = NULL;
 
 	gate_statement(&r->g, &s, "INSERT INTO ferry_column(gen, tbl, num, name, kind, not_null, read_only, has_default, "
-				  "default_sql, ref_table, policy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-	gate_run(&r->g, s, "iiitiiiitii", (int64_t)gen, (int64_t)table, (int64_t)c->num, c->name, (int64_t)c->kind,
+				  "default_sql, ref_table, policy, filled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+	gate_run(&r->g, s, "iiitiiiitiic", (int64_t)gen, (int64_t)table, (int64_t)c->num, c->name, (int64_t)c->kind,
 		 (int64_t)c->not_null, (int64_t)c->read_only, (int64_t)c->has_default, c->default_sql,
-		 (int64_t)c->ref_table, (int64_t)c->policy);
+		 (int64_t)c->ref_table, (int64_t)c->policy, &filled);
 	gate_finalize(&s);
 	for (uint32_t i = 0; i < c->label_count; i++)
 		gate_execf(&r->g, "INSERT INTO ferry_label(gen, tbl, num, i, label) VALUES (%d, %u, %u, %u, %Q)", gen,
@@ -219,7 +243,8 @@ static void store_column(struct replica *r, int gen, uint32_t table, const struc
 void schema_store(struct replica *r, const struct schema *schema, int gen)
 {
 	gate_execf(&r->g, "DELETE FROM ferry_table WHERE gen = %d; DELETE FROM ferry_column WHERE gen = %d; "
-			  "DELETE FROM ferry_label WHERE gen = %d", gen, gen, gen);
+			  "DELETE FROM ferry_label WHERE gen = %d; REPLACE INTO ferry_schema(gen, step) VALUES (%d, %lld)", gen, gen, gen, gen,
+		   (long long)schema->step);
 	for (uint32_t i = 0; i < schema->table_count; i++) {
 		const struct schema_table *t = &schema->tables[i];
 
@@ -229,6 +254,28 @@ void schema_store(struct replica *r, const struct schema *schema, int gen)
 		for (uint32_t c = 0; c < t->column_count; c++)
 			store_column(r, gen, t->table, &t->columns[c]);
 	}
+}
+
+void schema_advance(struct replica *r)
+{
+	gate_exec(&r->g, "DELETE FROM ferry_table WHERE gen = 0; DELETE FROM ferry_column WHERE gen = 0; "
+			 "DELETE FROM ferry_label WHERE gen = 0; DELETE FROM ferry_schema WHERE gen = 0; "
+			 "UPDATE ferry_table SET gen = 0; UPDATE ferry_column SET gen = 0; UPDATE ferry_label SET gen = 0; "
+			 "UPDATE ferry_schema SET gen = 0");
+}
+
+void schema_stays(struct replica *r, enum ferry_error e)
+{
+	struct ferry_why ignored;
+
+	if (ferry_error_class((int)e) == FERRY_CLASS_RETRY && e != FERRY_SCHEMA)
+		return;
+	if (replica_begin(r, &ignored) != FERRY_OK)
+		return;
+	gate_exec(&r->g, "UPDATE ferry_schema SET step = 0 WHERE gen = 0");
+	r->now.schema.step = 0;
+	if (replica_end(r, &ignored) != FERRY_OK)
+		return; /* the next commit tries both again */
 }
 
 void log_widen(struct replica *r, const struct schema *schema)
@@ -249,7 +296,7 @@ void log_widen(struct replica *r, const struct schema *schema)
 #define HEX_12 HEX_8 HEX_4
 #define KEY_GLOB HEX(8) "-" HEX(4) "-" HEX(4) "-" HEX(4) "-" HEX(12)
 
-static void append_column(sqlite3_str *s, const struct schema_column *c)
+const char *column_type(enum column_kind kind)
 {
 	static const char *const types[KIND_COUNT] = {
 		[KIND_BOOL] = "INTEGER", [KIND_INT] = "INTEGER", [KIND_FLOAT] = "ANY", [KIND_TEXT] = "TEXT",
@@ -257,7 +304,12 @@ static void append_column(sqlite3_str *s, const struct schema_column *c)
 		[KIND_NUMERIC] = "TEXT", [KIND_JSON] = "TEXT", [KIND_ARRAY] = "TEXT",
 		[KIND_CITEXT] = "TEXT COLLATE NOCASE", [KIND_ENUM] = "TEXT", [KIND_OTHER] = "TEXT"};
 
-	sqlite3_str_appendf(s, ", \"%w\" %s", c->name, types[c->kind]);
+	return types[kind];
+}
+
+static void append_column(sqlite3_str *s, const struct schema_column *c)
+{
+	sqlite3_str_appendf(s, ", \"%w\" %s", c->name, column_type(c->kind));
 	if (c->not_null && !c->has_default && !c->read_only)
 		sqlite3_str_appendall(s, " NOT NULL");
 	if (c->default_sql != NULL)
@@ -442,7 +494,7 @@ void triggers_create(struct replica *r, const struct schema_table *t)
 	}
 }
 
-static void triggers_drop(struct replica *r, const struct schema_table *t)
+void triggers_drop(struct replica *r, const struct schema_table *t)
 {
 	sqlite3_stmt *s = NULL;
 	char *names = sqlite3_mprintf("");

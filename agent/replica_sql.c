@@ -26,6 +26,8 @@
 	"PRIMARY KEY(rejected, \"column\")) STRICT;" \
 	"CREATE TRIGGER ferry_rejected_gone AFTER DELETE ON ferry_rejected BEGIN " \
 	"DELETE FROM ferry_rejected_value WHERE rejected = OLD.id; END;"
+/* The step of each generation of the schema; 0: none, or it cannot be left in place. */
+#define SCHEMA_DDL "CREATE TABLE ferry_schema(gen INTEGER PRIMARY KEY, step INTEGER NOT NULL) STRICT;"
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
 	"mismatches) AS " \
@@ -49,7 +51,7 @@ const char replica_ddl[] =
 	"scope INTEGER NOT NULL DEFAULT 0, fill_scope INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl)) STRICT;"
 	"CREATE TABLE ferry_column(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, num INTEGER NOT NULL, name TEXT NOT NULL, "
 	"kind INTEGER NOT NULL, not_null INTEGER NOT NULL, read_only INTEGER NOT NULL, has_default INTEGER NOT NULL, "
-	"default_sql TEXT, ref_table INTEGER NOT NULL, policy INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl, num)) STRICT;"
+	"default_sql TEXT, ref_table INTEGER NOT NULL, policy INTEGER NOT NULL DEFAULT 0, filled ANY, PRIMARY KEY(gen, tbl, num)) STRICT;"
 	"CREATE TABLE ferry_label(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, num INTEGER NOT NULL, i INTEGER NOT NULL, "
 	"label TEXT NOT NULL, PRIMARY KEY(gen, tbl, num, i)) STRICT;"
 	"CREATE TABLE ferry_log(seq INTEGER PRIMARY KEY, tbl, key, op, mask, tc, at);"
@@ -83,7 +85,7 @@ const char replica_ddl[] =
 	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, "
 	AT_TEXT("l.at") " FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl "
 	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq WHERE l.op & 7 IN (1, 2, 3);"
-	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
@@ -106,6 +108,9 @@ const char replica_upgrade_5[] =
 
 /* From layout 5: what was repaired. */
 const char replica_upgrade_6[] = REPAIRED_DDL;
+
+/* From layout 6: schemas that are left in place. */
+const char replica_upgrade_7[] = "ALTER TABLE ferry_column ADD COLUMN filled ANY;" SCHEMA_DDL;
 
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
@@ -164,6 +169,7 @@ const char *const replica_sql[Q_COUNT] = {
 		     "WHERE p.tbl = ?1 AND p.key = ?2 AND l.op & 7 = 1",
 	[Q_SCOPE_NAME] = "SELECT name FROM ferry_scope WHERE id = ?1",
 	[Q_SCOPE_ID] = "SELECT id FROM ferry_scope WHERE name = ?1",
+	[Q_SCOPE_NAMED] = "SELECT 1 FROM ferry_scope WHERE name = ?1 AND held",
 	[Q_SCOPE_ADD] = "INSERT INTO ferry_scope(name, held) VALUES (?1, 1) ON CONFLICT(name) DO UPDATE SET held = 1",
 	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\", "
 			 "pushed, blocked_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, nullif(?12, 0))",

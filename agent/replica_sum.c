@@ -106,6 +106,11 @@ void row_hashes(struct replica *r, const struct table *t, const struct uuid *key
 		out[i] = hash_cell(r, t, i, seed, &row->cells[i]);
 }
 
+uint64_t sum_hash(struct replica *r, const struct table *t, int column, const struct uuid *key, const struct cell *c)
+{
+	return hash_cell(r, t, column, cell_hash_row_seed(key), c);
+}
+
 bool scopes_have(const struct scopes *s, int64_t id)
 {
 	for (int i = 0; i < s->count; i++) {

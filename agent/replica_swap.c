@@ -75,20 +75,13 @@ static void choose_ways(struct replica *r, enum table_way *ways)
 
 /* ---- What apps made ---- */
 
-/* Indexes and triggers of apps on tracked tables stay. Each is owned, the
- * list too. */
-struct app_objects {
-	char **sql;
-	size_t count;
-};
-
-static void app_objects_note(struct replica *r, const struct schema_table *t, struct app_objects *o)
+void app_objects_note(struct replica *r, const char *table, struct app_objects *o)
 {
 	sqlite3_stmt *s = NULL;
 
 	gate_statement(&r->g, &s, "SELECT sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL "
 				  "AND name NOT GLOB 'ferry_*' AND tbl_name = ?1");
-	for (bool more = gate_step(&r->g, s, "t", t->name); more; more = gate_next(&r->g, s)) {
+	for (bool more = gate_step(&r->g, s, "t", table); more; more = gate_next(&r->g, s)) {
 		char **bigger = realloc(o->sql, (o->count + 1) * sizeof(*o->sql));
 
 		if (bigger == NULL) {
@@ -104,7 +97,7 @@ static void app_objects_note(struct replica *r, const struct schema_table *t, st
 }
 
 /* One on a column that is no more cannot be made again; the others can. */
-static void app_objects_make(struct replica *r, struct app_objects *o)
+void app_objects_make(struct replica *r, struct app_objects *o)
 {
 	for (size_t i = 0; i < o->count; i++) {
 		if (r->g.error == FERRY_OK) {
@@ -129,7 +122,7 @@ static void drop_old(struct replica *r, const enum table_way *ways, struct app_o
 	for (uint32_t i = 0; i < old->table_count; i++) {
 		if (same && ways[i] == WAY_STAYS)
 			continue;
-		app_objects_note(r, &old->tables[i], kept);
+		app_objects_note(r, old->tables[i].name, kept);
 		gate_execf(&r->g, "DROP VIEW IF EXISTS \"ferry_%u_old\"; DROP TABLE \"%w\"", old->tables[i].table,
 			   old->tables[i].name);
 	}
@@ -218,10 +211,8 @@ static void swap_schema(struct replica *r)
 		return;
 	}
 	r->st.schema_hash = r->next.schema.hash;
-	gate_exec(&r->g, "DELETE FROM ferry_table WHERE gen = 0; DELETE FROM ferry_column WHERE gen = 0; "
-			 "DELETE FROM ferry_label WHERE gen = 0; "
-			 "UPDATE ferry_table SET gen = 0, scope = fill_scope, fill_scope = 0; "
-			 "UPDATE ferry_column SET gen = 0; UPDATE ferry_label SET gen = 0");
+	gate_exec(&r->g, "UPDATE ferry_table SET scope = fill_scope, fill_scope = 0 WHERE gen = 1");
+	schema_advance(r);
 }
 
 void fill_swap_tables(struct replica *r)

@@ -429,23 +429,38 @@ static void session_timeouts(struct hub_core *core, int64_t now)
 
 
 /* Devices work by the schema they were given: a new one is a new session. */
+bool core_schema_met(struct tenant *t, uint64_t hash, int64_t step)
+{
+	bool first = t->schema_hash == 0;
+	struct hub_session *s;
+
+	if (hash == 0 || hash == t->schema_hash)
+		return true;
+	if (!first && step < t->schema_step)
+		return false;
+	t->schema_hash = hash;
+	t->schema_step = step;
+	if (first)
+		return true;
+	ring_free(t);
+	for (s = TAILQ_FIRST(&t->core->sessions); s != NULL; s = TAILQ_NEXT(s, all)) {
+		if (s->tenant == t && session_up(s))
+			session_fail(s, FERRY_SCHEMA, 0, "the hub's schema has changed");
+	}
+	return true;
+}
+
 static void schema_checked(void *ctx, enum ferry_error e, const struct hub_schema *schema)
 {
 	struct tenant *t = ctx;
 	struct hub_core *core = t->core;
-	struct hub_session *s;
 
 	core_enter(core);
 	t->refs--;
 	t->schema_asked = false;
 	core->sweep = true;
-	if (e == FERRY_OK && schema->schema.hash != t->schema_hash && t->schema_hash != 0) {
-		t->schema_hash = schema->schema.hash;
-		for (s = TAILQ_FIRST(&core->sessions); s != NULL; s = TAILQ_NEXT(s, all)) {
-			if (s->tenant == t && session_up(s))
-				session_fail(s, FERRY_SCHEMA, 0, "the hub's schema has changed");
-		}
-	}
+	if (e == FERRY_OK && t->schema_hash != 0)
+		(void)core_schema_met(t, schema->schema.hash, schema->schema.step);
 	core_leave(core);
 }
 

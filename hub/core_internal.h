@@ -233,7 +233,8 @@ struct tenant {
 	bool feeding;
 	int64_t fed_at, feed_not_before, recheck_us;
 
-	uint64_t schema_hash;
+	uint64_t schema_hash; /* that its sessions and its ring are of; 0: none yet */
+	int64_t schema_step;
 	bool schema_asked;
 	int64_t schema_checked_at;
 
@@ -286,6 +287,9 @@ void core_log(struct hub_core *core, int level, const struct uuid *tenant, const
 	      const char *format, ...) __attribute__((format(printf, 5, 6)));
 struct tenant *core_tenant(struct hub_core *core, const struct uuid *id); /* found or made; NULL: no memory */
 void tenant_work(struct tenant *t); /* starts what can be started */
+/* A schema was met. A new one ends the tenant's sessions, and what was made
+ * under the former one is forgotten. False: it is an older one, met late. */
+bool core_schema_met(struct tenant *t, uint64_t hash, int64_t step);
 void core_note_too_far(struct hub_core *core, const struct uuid *device);
 bool core_take_too_far(struct hub_core *core, const struct uuid *device); /* true once for each note */
 

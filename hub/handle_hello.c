@@ -80,13 +80,22 @@ static bool fill_can_go_on(const struct hub_session *s, const struct schema *sch
 	       (uuid_is_zero(&h->epoch) || uuid_equal(&h->epoch, &s->found.epoch));
 }
 
-static enum welcome_mode choose_mode(const struct hub_session *s, const struct schema *schema, int *out_code)
+/* Can the replica go from its schema to this one by itself? Rows that the
+ * change concerns come as changes. */
+static bool can_migrate(const struct hub_session *s, const struct hub_schema *schema)
 {
+	return s->hello.step > 0 && s->hello.step >= schema->refill;
+}
+
+static enum welcome_mode choose_mode(const struct hub_session *s, const struct hub_schema *hub, int *out_code)
+{
+	const struct schema *schema = &hub->schema;
 	int code = s->hello.position < 0 ? FERRY_OK : bookmark_code(s);
 
 	bool too_far = core_take_too_far(s->core, &s->device);
 
-	if (code == FERRY_OK && s->hello.position >= 0 && s->hello.schema_hash != device_hash(s, schema))
+	if (code == FERRY_OK && s->hello.position >= 0 && !can_migrate(s, hub) &&
+	    (s->hello.schema_hash != device_hash(s, schema) || s->hello.step > 0))
 		code = FERRY_SCHEMA;
 	if (code == FERRY_OK && too_far)
 		code = FERRY_PRUNED;
@@ -194,12 +203,17 @@ static void join_ring(struct hub_session *s)
 	ring_know(t, s->found.head);
 }
 
-static void welcome(struct hub_session *s, const struct schema *schema)
+static void welcome(struct hub_session *s, const struct hub_schema *hub)
 {
+	const struct schema *schema = &hub->schema;
 	struct hub_core *core = s->core;
 	int code = FERRY_OK;
-	enum welcome_mode mode = choose_mode(s, schema, &code);
+	enum welcome_mode mode = choose_mode(s, hub, &code);
 
+	if (!core_schema_met(s->tenant, schema->hash, schema->step)) {
+		session_fail(s, FERRY_SCHEMA, 0, "the hub's schema has changed");
+		return;
+	}
 	if (!list_tables(s, schema)) {
 		session_fail(s, FERRY_NO_MEMORY, RETRY_HINT_MS, "the hub has no memory for this session");
 		return;
@@ -209,7 +223,6 @@ static void welcome(struct hub_session *s, const struct schema *schema)
 	/* Who has no credit cannot push, and keeps its outbox. */
 	s->credit_in = s->found.held == FERRY_OK ? core->limits.session_credit_bytes : 0;
 	s->credit_out = s->hello.credit_bytes;
-	s->tenant->schema_hash = schema->hash;
 	s->committed_at = core_now(core);
 	if (mode == WELCOME_DELTA) {
 		s->position = s->cursor = s->bookmark = s->hello.position;
@@ -237,7 +250,7 @@ static void schema_came(void *ctx, enum ferry_error e, const struct hub_schema *
 	session_release(s);
 	if (s->link != NULL && s->state == LOOKUP) {
 		if (e == FERRY_OK)
-			welcome(s, &schema->schema);
+			welcome(s, schema);
 		else
 			session_fail(s, (int)e, RETRY_HINT_MS, "the schema cannot be read: %s", ferry_error_text((int)e));
 	}

@@ -701,6 +701,8 @@ static void feed_write(struct feed_op *f)
 	e = pg_frames_finish(&f->frames);
 	f->result.frames = f->frames.frames;
 	f->result.frame_count = f->frames.frame_count;
+	f->result.schema_hash = f->op.catalog->hub.schema.hash;
+	f->result.step = f->op.catalog->hub.schema.step;
 	f->op.store->stats.feeds++;
 	/* More than a feed may be: a fill has no such bound. */
 	pg_op_end(&f->op, e == FERRY_LIMIT ? FERRY_PRUNED : e);

@@ -116,7 +116,7 @@ static void catalog_loaded(struct pg_op *op)
 {
 	struct pg_store *s = op->store;
 	struct pg_catalog *c;
-	enum ferry_error e = pg_catalog_read(&op->batch, 1, &c);
+	enum ferry_error e = pg_catalog_read(&op->batch, 2, &c);
 	struct pg_catalog **old = &s->old[s->old_next];
 
 	if (e != FERRY_OK) {
@@ -127,7 +127,9 @@ static void catalog_loaded(struct pg_op *op)
 		pg_catalog_free(*old);
 	*old = s->current.catalog;
 	s->old_next = (s->old_next + 1) % PG_CATALOGS_MAX;
-	s->current = (struct pg_catalog_slot){.catalog = c, .generation = pg_int(&op->batch, 0, 0, 0)};
+	c->hub.schema.step = pg_int(&op->batch, 1, 0, 0);
+	c->hub.refill = pg_int(&op->batch, 1, 0, 1);
+	s->current = (struct pg_catalog_slot){.catalog = c, .generation = c->hub.schema.step};
 	op->catalog = c;
 	c->refs++;
 	op->first(op);
@@ -136,9 +138,11 @@ static void catalog_loaded(struct pg_op *op)
 static void catalog_load(struct pg_op *op)
 {
 	pg_batch_reset(&op->batch);
-	/* The generation is read first: what changes meanwhile shows as newer. */
-	pg_call(&op->batch, "SELECT n FROM ferry.generation");
+	/* One snapshot: the generation is that of all the rest. */
+	pg_call(&op->batch, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+	pg_call(&op->batch, "SELECT n, refill FROM ferry.generation");
 	pg_catalog_ask(&op->batch, &op->tenant, &op->store->config.set);
+	pg_call(&op->batch, "COMMIT");
 	pg_op_run(op, catalog_loaded);
 }
 

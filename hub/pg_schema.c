@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/pg_json.h"
 #include "hub/pg_sql.h"
 
 #define CATALOG_BYTES_MAX ((size_t)64 << 20)
@@ -21,12 +22,12 @@ static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
 	"coalesce(c.ref_tbl, 0), c.wire_expr, c.in_expr, c.hash_expr, "
 	"(SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = t.relid AND d.adnum = c.num), "
-	"c.generated, c.policy_options::text, h.expr "
+	"c.generated, c.policy_options::text, h.expr, c.filled #>> '{}' "
 	"FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
 	"LEFT JOIN ferry.placeholder h ON h.tbl = c.tbl AND h.num = c.num "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 OR ferry.is_shared(t.relid) ORDER BY c.tbl, c.num";
 enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_LABELS, C_REF, C_WIRE, C_IN, C_HASH,
-       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER };
+       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER, C_FILLED };
 
 struct reader {
 	const struct pg_batch *b;
@@ -204,6 +205,7 @@ static void read_column(struct reader *r, uint32_t row, const char *tenant_col, 
 	read_policy(r, row, s);
 	s->has_default |= s->read_only; /* whatever the hub writes there, devices leave it out */
 	s->labels = read_labels(r, row, &s->label_count);
+	s->filled = pg_json_read(r->arena, s->kind, pg_is_null(r->b, r->columns, row, C_FILLED) ? NULL : cell(r, r->columns, row, C_FILLED));
 	if (!pg_is_null(r->b, r->columns, row, C_DEFAULT_SQL) && !pg_bool(r->b, r->columns, row, C_GENERATED))
 		s->default_sql = sqlite_default(r, s->kind, cell(r, r->columns, row, C_DEFAULT_SQL));
 	*c = (struct pg_column){.num = s->num, .kind = s->kind, .name = quoted(r, name),

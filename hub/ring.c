@@ -296,7 +296,7 @@ static void fed(void *ctx, enum ferry_error e, const struct feed_result *result)
 
 	core_enter(core);
 	t->feeding = false;
-	if (e == FERRY_OK)
+	if (e == FERRY_OK && core_schema_met(t, result->schema_hash, result->step))
 		take_feed(t, result);
 	else if (e == FERRY_PRUNED || e == FERRY_OTHER_HISTORY)
 		restart_ring(t);

@@ -264,9 +264,9 @@ static void caught_up(void *ctx, enum ferry_error e, const struct feed_result *r
 	if (session_up(s)) {
 		if (e == FERRY_PRUNED || e == FERRY_OTHER_HISTORY)
 			core_note_too_far(core, &s->device);
-		if (e == FERRY_OK)
+		if (e == FERRY_OK && core_schema_met(s->tenant, result->schema_hash, result->step) && session_up(s))
 			take_catch_up(s, result);
-		else
+		else if (e != FERRY_OK)
 			session_fail(s, (int)e, RETRY_HINT_MS, "the feed cannot be read: %s", ferry_error_text((int)e));
 		session_pump(s);
 		if (session_up(s))

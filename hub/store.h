@@ -36,6 +36,7 @@ struct hub_device { /* a row of ferry.device, with what a session needs */
 
 struct hub_schema {              /* what a tenant's devices get; owned by the store until the next schema change */
 	struct schema schema;
+	int64_t refill; /* replicas with a schema of an earlier step are filled anew */
 };
 
 /* One change-set to merge. Small ones come whole; a staged one by number. */
@@ -80,6 +81,9 @@ struct feed_result {
 	/* Of compare: the asked ranges with their hashes at `to`. */
 	const struct key_range *ranges;
 	uint32_t range_count;
+	/* The schema that frames and sums are of, as hub_schema has it; hash 0: not told. */
+	uint64_t schema_hash;
+	int64_t step;
 };
 
 struct fill_request {

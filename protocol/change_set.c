@@ -8,7 +8,8 @@
  *     ? 6: part          from 0
  *     ? 7: more          bool: another part follows
  *     ? 8: [number ...]  earlier own change-sets it builds on, ascending
- *     ? 9: [block ...] }
+ *     ? 9: [block ...]
+ *     ? 10: step         of the schema that it was made under }
  */
 #include "protocol/fields.h"
 
@@ -40,6 +41,7 @@ static const struct field change_set_fields[] = {
 	OPTIONAL(8, I64S, change_set, depends, COUNT(change_set, depends_count), .max = FERRY_DEPENDS_MAX),
 	OPTIONAL(9, LIST, change_set, blocks, COUNT(change_set, block_count), .max = FERRY_BLOCKS_MAX,
 		 .shape = &block_shape),
+	OPTIONAL(10, I64, change_set, step, .max = INT64_MAX),
 };
 
 const struct shape change_set_shape = {

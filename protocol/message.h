@@ -122,6 +122,7 @@ struct change_set {
 	uint32_t depends_count;
 	const struct block *blocks;
 	uint32_t block_count;
+	int64_t step;            /* of the schema that it was made under; 0: the one that the session began with */
 };
 
 enum verdict {
@@ -180,6 +181,7 @@ struct schema_column {
 	uint32_t ref_table;     /* 0, or the table its foreign key points to */
 	enum column_policy policy; /* may hold a number that this version does not know */
 	const char *policy_options; /* the hub's own, as compact JSON or NULL; not on the wire */
+	struct value filled;    /* what rows got that were there when the column came; null: nothing */
 };
 
 struct schema_table {
@@ -197,6 +199,7 @@ struct schema {
 	uint64_t hash;
 	const struct schema_table *tables; /* ordered by table */
 	uint32_t table_count;
+	int64_t step;         /* only rises while the hub's schema changes; 0: not told */
 };
 
 struct message_hello {
@@ -218,6 +221,7 @@ struct message_hello {
 	struct uuid fill_after;
 	const char *fill_scope;
 	bool refill; /* the checksums differ: the replica asks to be filled anew */
+	int64_t step; /* of the schema in force; 0: none, or the replica cannot go from there to another in place */
 };
 
 enum welcome_mode {

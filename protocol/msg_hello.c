@@ -13,7 +13,8 @@
  *            ? 11: credit        bytes that the hub may send
  *            ? 12: position, ? 13: table, ? 14: key,
  *            ? 15: scope         where an unfinished fill stands
- *            ? 16: refill        bool, the checksums differ: fill the replica anew }
+ *            ? 16: refill        bool, the checksums differ: fill the replica anew
+ *            ? 20: step          of the schema in force }
  *
  *   welcome {   0: 2
  *               1: version       that both will speak
@@ -57,6 +58,7 @@ static const struct field hello_fields[] = {
 	OPTIONAL(14, UUID, message_hello, fill_after),
 	OPTIONAL(15, TEXT, message_hello, fill_scope),
 	OPTIONAL(16, BOOL, message_hello, refill),
+	OPTIONAL(20, I64, message_hello, step, .max = INT64_MAX),
 };
 
 const struct shape hello_shape = {

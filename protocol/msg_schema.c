@@ -2,7 +2,8 @@
  *
  *   schema { 0: 3
  *            1: hash           never 0
- *          ? 2: [table ...]    ordered by number }
+ *          ? 2: [table ...]    ordered by number
+ *          ? 3: step           only rises }
  *
  *   table  { 1: number, 2: name in the replica, 3: name of the key column,
  *            4: number of the key column, ? 5: writable, ? 6: rank,
@@ -10,7 +11,8 @@
  *
  *   column { 1: number, 2: name, 3: kind, ? 4: not null, ? 5: read only,
  *          ? 6: has a default, ? 7: default as SQL, ? 8: [label ...],
- *          ? 9: table it refers to, ? 10: policy }
+ *          ? 9: table it refers to, ? 10: policy,
+ *          ? 11: cell          what rows got that were there when the column came }
  */
 #include "protocol/fields.h"
 
@@ -25,6 +27,7 @@ static const struct field column_fields[] = {
 	OPTIONAL(8, TEXTS, schema_column, labels, COUNT(schema_column, label_count), .max = FERRY_LABELS_MAX),
 	OPTIONAL(9, U32, schema_column, ref_table),
 	OPTIONAL(10, U32, schema_column, policy, .min = 0, .max = UINT16_MAX),
+	OPTIONAL(11, VALUE, schema_column, filled),
 };
 
 static const struct shape column_shape = {.size = sizeof(struct schema_column), FIELDS(column_fields)};
@@ -80,6 +83,7 @@ static const struct field schema_fields[] = {
 	REQUIRED(1, U64, schema, hash),
 	OPTIONAL(2, LIST, schema, tables, COUNT(schema, table_count), .max = FERRY_TABLES_MAX,
 		 .shape = &table_shape),
+	OPTIONAL(3, I64, schema, step, .max = INT64_MAX),
 };
 
 const struct shape schema_shape = {.size = sizeof(struct schema), FIELDS(schema_fields), .check = check_schema};

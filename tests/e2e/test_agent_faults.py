@@ -173,9 +173,9 @@ class Killed(SiteCase):
             return len(written) % 2
 
         def hub_changes_the_schema():
-            """A change of the synced schema is followed by a full fill; meanwhile the app goes on."""
+            """A change of the synced schema and a full fill with it; meanwhile the app goes on."""
             written.append(str(uuid.uuid4()))
-            self.site.sql("SELECT ferry.policy('crm.companies', 'name', %s)", "hub" if wanted() else "lww")
+            self.site.sql("SELECT ferry.policy('crm.companies', 'name', %s), ferry.refill_replicas()", "hub" if wanted() else "lww")
             self.agent.sql("INSERT INTO leads (id, source_code) VALUES (?, 'app')", written[-1])
 
         def filled():

@@ -274,11 +274,11 @@ class Tracking(HubCase):
 
     # ------------------------------------------------------------ DDL
 
-    def test_added_column_with_a_default_is_a_change_of_every_row(self):
+    def test_added_column_with_a_default_that_differs_by_row_is_a_change_of_every_row(self):
         self.table()
         self.track()
         key = self.add()
-        self.sql("ALTER TABLE public.thing ADD COLUMN n int DEFAULT 7")
+        self.sql("ALTER TABLE public.thing ADD COLUMN n int DEFAULT (random() * 100)::int")
         v = self.version("thing", key)
         self.assertEqual(set(v["over"]), {"n"})
         self.assertEqual(self.columns(), ["id", "tenant_id", "name", "n"])

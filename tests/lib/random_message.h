@@ -193,6 +193,7 @@ static inline struct change_set rng_change_set(struct rng *r, struct arena *a, i
 		.joined = rng_bool(r),
 		.depends_count = rng_below(r, 4),
 		.block_count = rng_below(r, 4),
+		.step = rng_bool(r) ? rng_number(r) : 0,
 	};
 
 	s.depends = rng_ascending(r, a, s.depends_count, 0);
@@ -305,6 +306,7 @@ static inline struct schema_table rng_table(struct rng *r, struct arena *a, uint
 		c->label_count = rng_below(r, 4);
 		c->labels = rng_texts(r, a, c->label_count);
 		c->ref_table = rng_below(r, 3);
+		c->filled = rng_value(r, a);
 	}
 	return (struct schema_table){number, rng_name(r, a), rng_name(r, a), 9999, rng_bool(r), rng_below(r, 9), columns, count};
 }
@@ -316,7 +318,7 @@ static inline void rng_schema(struct rng *r, struct arena *a, struct schema *m)
 
 	for (uint32_t i = 0; i < count; i++)
 		tables[i] = rng_table(r, a, i * 3 + 1);
-	*m = (struct schema){rng_next(r) | 1, tables, count};
+	*m = (struct schema){rng_next(r) | 1, tables, count, rng_number(r)};
 }
 
 static inline void rng_hello(struct rng *r, struct arena *a, struct message_hello *m)
@@ -337,6 +339,7 @@ static inline void rng_hello(struct rng *r, struct arena *a, struct message_hell
 	m->fill_after = rng_uuid(r);
 	m->fill_scope = rng_bool(r) ? rng_text(r, a) : NULL;
 	m->refill = rng_bool(r);
+	m->step = rng_bool(r) ? rng_number(r) : 0;
 }
 
 static inline void rng_welcome(struct rng *r, struct arena *a, struct message_welcome *m)

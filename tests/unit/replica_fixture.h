@@ -45,7 +45,7 @@ static const struct schema_table fixture_tables[] = {
 	{.table = T_UNITS, .name = "units", .key = "id", .key_num = 1, .writable = true, .rank = 1, .columns = unit_columns,
 	 .column_count = UNIT_COLUMNS},
 };
-static const struct schema fixture_schema = {.hash = 11, .tables = fixture_tables, .table_count = 2};
+static const struct schema fixture_schema = {.hash = 11, .tables = fixture_tables, .table_count = 2, .step = 1};
 
 struct hub_cell {
 	struct value v;

@@ -286,7 +286,8 @@ CREDIT = Int(0, 2**40)
 BLOCKS = List(Block(), 4096)
 CHANGE_SET = Map({1: ("author", 0, Uuid()), 2: ("number", 1, NUMBER), 3: ("base_position", 0, POSITION),
                   4: ("at", 1, Int(0, CLOCK_MAX)), 5: ("joined", 0, Bool()), 6: ("part", 0, Int(0, 999999)),
-                  7: ("more", 0, Bool()), 8: ("depends", 0, List(Int(), 1024)), 9: ("blocks", 0, BLOCKS)},
+                  7: ("more", 0, Bool()), 8: ("depends", 0, List(Int(), 1024)), 9: ("blocks", 0, BLOCKS),
+                  10: ("step", 0, POSITION)},
                  change_set_rule)
 CONFLICT = Map({1: ("table", 1, TABLE), 2: ("key", 1, Uuid()), 3: ("num", 0, Int(0, 65535)),
                 4: ("kind", 1, Int(1, 3)), 5: ("device_won", 0, Bool()), 6: ("device_value", 0, Cell()),
@@ -298,7 +299,7 @@ SUM = Map({1: ("scope", 1, Text()), 2: ("table", 1, TABLE), 3: ("rows", 1, POSIT
 COLUMN = Map({1: ("num", 1, Int(1, 65535)), 2: ("name", 1, Text()), 3: ("kind", 1, Int(0, 13)),
               4: ("not_null", 0, Bool()), 5: ("read_only", 0, Bool()), 6: ("has_default", 0, Bool()),
               7: ("default_sql", 0, Text()), 8: ("labels", 0, List(Text(), 1024)),
-              9: ("ref_table", 0, Int(0, 2**32 - 1)), 10: ("policy", 0, Int(0, 65535))})
+              9: ("ref_table", 0, Int(0, 2**32 - 1)), 10: ("policy", 0, Int(0, 65535)), 11: ("filled", 0, Cell())})
 SCHEMA_TABLE = Map({1: ("table", 1, TABLE), 2: ("name", 1, Text()), 3: ("key", 1, Text()),
                     4: ("key_num", 1, Int(1, 65535)), 5: ("writable", 0, Bool()), 6: ("rank", 0, Int(0, 2**32 - 1)),
                     7: ("columns", 0, List(COLUMN, 62))}, table_rule)
@@ -327,14 +328,14 @@ MESSAGES = {
                       6: ("schema_hash", 0, Hash()), 7: ("position", 1, Int(-1)), 8: ("mark", 0, Int()),
                       9: ("last_number", 0, POSITION), 10: ("clock", 1, Int()), 11: ("credit_bytes", 0, CREDIT),
                       12: ("fill_position", 0, POSITION), 13: ("fill_table", 0, Int(0, 2**32 - 1)),
-                      14: ("fill_after", 0, Uuid()), 15: ("fill_scope", 0, Text()), 16: ("refill", 0, Bool())}, hello_rule)),
+                      14: ("fill_after", 0, Uuid()), 15: ("fill_scope", 0, Text()), 16: ("refill", 0, Bool()), 20: ("step", 0, POSITION)}, hello_rule)),
     "welcome": (2, Map({1: ("version", 1, Int(1, 65535)), 2: ("hub_version", 1, Text()), 3: ("tenant", 1, Uuid()),
                         4: ("device", 1, Uuid()), 5: ("epoch", 1, Uuid()), 6: ("schema_hash", 0, Hash()),
                         7: ("mode", 1, Int(1, 3)), 8: ("code", 0, CODE), 9: ("settled", 0, Int(0, MAX - 1)),
                         10: ("settled_above", 0, List(Int(), 65536)), 11: ("scopes", 0, List(Text(), 4096)),
                         12: ("credit_bytes", 0, CREDIT), 13: ("message_bytes_max", 1, Int(4096, 2**26)),
                         14: ("clock", 1, Int()), 15: ("held", 0, CODE), 16: ("compares", 0, Bool())}, welcome_rule)),
-    "schema": (3, Map({1: ("hash", 1, Hash()), 2: ("tables", 0, List(SCHEMA_TABLE, 1024))}, schema_rule)),
+    "schema": (3, Map({1: ("hash", 1, Hash()), 2: ("tables", 0, List(SCHEMA_TABLE, 1024)), 3: ("step", 0, POSITION)}, schema_rule)),
     "push": (4, Map({1: ("sets", 1, List(CHANGE_SET, 4096))}, push_rule)),
     "ack": (5, Map({1: ("settled", 1, List(SETTLED, 4096))})),
     "delta": (6, Map({1: ("scope", 1, Text()), 2: ("from", 1, POSITION), 3: ("to", 1, POSITION),

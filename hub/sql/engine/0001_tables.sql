@@ -73,9 +73,11 @@ CREATE TABLE ferry.tracked_column (
     in_expr     text NOT NULL,
     ref_tbl     int,
     generated   bool NOT NULL DEFAULT false,
+    filled      jsonb,
     PRIMARY KEY (tbl, num)
 );
 COMMENT ON TABLE ferry.tracked_column IS 'Synced columns; num is attnum and stays with a renamed column';
+COMMENT ON COLUMN ferry.tracked_column.filled IS 'What rows got that were there when the column came (a wire value as JSON); NULL: nothing';
 GRANT SELECT ON ferry.tracked, ferry.tracked_column TO PUBLIC;
 
 -- ---------------------------------------------------------------- versions and the feed

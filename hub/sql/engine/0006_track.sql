@@ -256,9 +256,110 @@ COMMENT ON FUNCTION ferry.policy(regclass, text, text) IS 'Sets how concurrent e
 
 -- ---------------------------------------------------------------- DDL
 
+-- Does a column that has come give rows that were there values of their own?
+CREATE FUNCTION ferry.makes_values(tab regclass, col int) RETURNS bool
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.atthasdef OR a.attidentity <> '' OR y.typtype = 'd'
+    FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = tab AND a.attnum = col
+$$;
+
+-- What PostgreSQL notes as the value of a column that came with a constant default; NULL: none.
+CREATE FUNCTION ferry.missing_value(tab regclass, col int) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+AS $$
+    SELECT (a.attmissingval::text::text[])[1] FROM pg_attribute a
+    WHERE a.attrelid = tab AND a.attnum = col AND a.atthasmissing
+$$;
+
+-- A value, given as text of its type, as ferry.conflict keeps wire values.
+CREATE FUNCTION ferry.wire_json(c ferry.tracked_column, value text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+AS $$
+DECLARE
+    j jsonb;
+BEGIN
+    EXECUTE format(CASE
+        WHEN c.kind = 'timestamptz' THEN 'SELECT CASE WHEN isfinite(w) THEN to_jsonb((extract(epoch FROM w) * 1000000)::bigint) ELSE to_jsonb(w::text) END'
+        WHEN c.kind = 'date' THEN 'SELECT CASE WHEN isfinite(w) THEN to_jsonb(w - date ''epoch'') ELSE to_jsonb(w::text) END'
+        WHEN c.kind = 'float' THEN 'SELECT CASE WHEN w::text = ''-0'' THEN to_jsonb(w::text) ELSE to_jsonb(w) END'
+        WHEN c.kind = 'bytes' THEN 'SELECT to_jsonb(w::text)'
+        ELSE 'SELECT to_jsonb(w)' END || ' FROM (SELECT %s AS w) x',
+        ferry.fill(c.wire_expr, format('%L::%s', value, c.pg_type), '')) INTO j;
+    RETURN j;
+END $$;
+
+-- Notes what rows got that were there before a column came: then neither the hub captures
+-- each of them, nor does a device download them. A change of the type leaves a text a text;
+-- another kind of value differs for every row, so that all of them are captured.
+CREATE FUNCTION ferry.read_filled(of_tbl int, was ferry.tracked_column[]) RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ferry.tracked_column c SET filled = ferry.wire_json(c, ferry.missing_value(t.relid, c.num))
+    FROM ferry.tracked t
+    WHERE c.tbl = of_tbl AND t.tbl = of_tbl AND ferry.missing_value(t.relid, c.num) IS NOT NULL
+      AND NOT EXISTS (SELECT FROM unnest(was) o WHERE o.num = c.num);
+    UPDATE ferry.tracked_column c SET filled = NULL
+    FROM unnest(was) o
+    WHERE c.tbl = of_tbl AND c.filled IS NOT NULL AND o.num = c.num AND o.kind <> c.kind
+      AND NOT (o.kind IN ('text', 'citext', 'enum', 'other') AND c.kind IN ('text', 'citext', 'enum', 'other'));
+$$;
+
+-- Moves stored hashes and sums to the places that the columns have now. A new column's are
+-- those of the value that rows got which were there.
+CREATE FUNCTION ferry.place_hashes(of_tbl int, was ferry.tracked_column[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+AS $$
+DECLARE
+    hashes text;
+    sums text;
+    added text;
+BEGIN
+    SELECT string_agg(CASE WHEN o.i IS NOT NULL THEN format('v.hashes[%s]', o.i)
+                           WHEN c.filled IS NULL THEN '0'
+                           ELSE format('coalesce(%s, 0)', ferry.fill(c.hash_expr,
+                               format('%L::%s', ferry.missing_value(t.relid, c.num), c.pg_type),
+                               format('pg_catalog.uuid_hash_extended(v.key, 0) # %s', c.num))) END, ', ' ORDER BY c.num),
+           string_agg(coalesce('z.sums[' || o.i || ']', '0'), ', ' ORDER BY c.num),
+           CASE WHEN bool_or(o.i IS NULL AND c.filled IS NOT NULL) THEN
+               string_agg(CASE WHEN o.i IS NULL AND c.filled IS NOT NULL THEN format('bit_xor(v.hashes[%s])', c.i) ELSE '0' END,
+                          ', ' ORDER BY c.num) END
+    INTO hashes, sums, added
+    FROM (SELECT x.*, row_number() OVER (ORDER BY x.num) AS i FROM ferry.tracked_column x WHERE x.tbl = of_tbl) c
+    JOIN ferry.tracked t ON t.tbl = of_tbl
+    LEFT JOIN (SELECT o.num, row_number() OVER (ORDER BY o.num) AS i FROM unnest(was) o) o ON o.num = c.num;
+    EXECUTE format('UPDATE ferry.version v SET hashes = ARRAY[%s]::bigint[] WHERE v.tbl = %s AND v.hashes IS NOT NULL', hashes, of_tbl);
+    EXECUTE format('UPDATE ferry.sum z SET sums = ARRAY[%s]::bigint[] WHERE z.tbl = %s', sums, of_tbl);
+    IF added IS NOT NULL THEN
+        EXECUTE format('INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows) '
+                       'SELECT v.tenant_id, %s, v.scope, ferry.current_tx(), ARRAY[%s]::bigint[], 0 FROM ferry.version v '
+                       'WHERE v.tbl = %s AND v.hashes IS NOT NULL GROUP BY v.tenant_id, v.scope', of_tbl, added, of_tbl);
+    END IF;
+END $$;
+
 -- Reads a tracked table's columns again. Hashes stand in the order of the columns, so they
--- are moved to their new places; then every row is noted if a column came or changed its
--- type, and what differs is captured as a change of the hub's.
+-- are moved to their new places; then every row is noted if a column came whose values differ
+-- by row, or one changed its type, and what differs is captured as a change of the hub's.
 CREATE FUNCTION ferry.refresh(of_tbl int) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -268,7 +369,6 @@ DECLARE
     t ferry.tracked;
     was ferry.tracked_column[];
     now ferry.tracked_column[];
-    places text;
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
     PERFORM ferry.need_owner(t.relid);
@@ -288,6 +388,7 @@ BEGIN
     FROM (SELECT h.tbl, string_agg(h.col, '.' ORDER BY h.hop) AS path FROM ferry.scope_hop h GROUP BY h.tbl) h
     WHERE o.tbl = h.tbl AND split_part(o.scope, ':', 2) <> h.path;
     PERFORM ferry.read_columns(of_tbl);
+    PERFORM ferry.read_filled(of_tbl, was);
     SELECT array_agg(c ORDER BY c.num) INTO now FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
     IF was IS NOT DISTINCT FROM now AND t IS NOT DISTINCT FROM (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl) THEN
         RETURN;
@@ -299,20 +400,18 @@ BEGIN
     END IF;
     PERFORM ferry.generate(of_tbl);
     IF (SELECT array_agg(o.num) FROM unnest(was) o) IS DISTINCT FROM (SELECT array_agg(c.num) FROM unnest(now) c) THEN
-        SELECT string_agg(coalesce('x[' || o.i || ']', '0'), ', ' ORDER BY c.num) INTO places
-        FROM unnest(now) c
-        LEFT JOIN (SELECT o.num, row_number() OVER (ORDER BY o.num) AS i FROM unnest(was) o) o ON o.num = c.num;
-        EXECUTE format('UPDATE ferry.version SET hashes = ARRAY[%s]::bigint[] WHERE tbl = %s AND hashes IS NOT NULL',
-                       replace(places, 'x[', 'hashes['), of_tbl);
-        EXECUTE format('UPDATE ferry.sum SET sums = ARRAY[%s]::bigint[] WHERE tbl = %s', replace(places, 'x[', 'sums['), of_tbl);
+        PERFORM ferry.place_hashes(of_tbl, was);
         -- An override of a dropped column would outlive it.
         UPDATE ferry.version v SET over = nullif(ARRAY(
             SELECT x FROM unnest(v.over) x WHERE x >> 48 IN (SELECT c.num FROM ferry.tracked_column c WHERE c.tbl = of_tbl)), '{}')
         WHERE v.tbl = of_tbl AND v.over IS NOT NULL AND EXISTS (
             SELECT FROM unnest(v.over) x WHERE x >> 48 NOT IN (SELECT c.num FROM ferry.tracked_column c WHERE c.tbl = of_tbl));
     END IF;
-    IF EXISTS (SELECT FROM unnest(now) c WHERE NOT EXISTS (
-               SELECT FROM unnest(was) o WHERE o.num = c.num AND o.pg_type = c.pg_type)) THEN
+    -- Rows that were there have nothing in a new column without a default, and what filled
+    -- says in one with a constant.
+    IF EXISTS (SELECT FROM unnest(now) c LEFT JOIN unnest(was) o ON o.num = c.num
+               WHERE CASE WHEN o.num IS NULL THEN c.filled IS NULL AND ferry.makes_values(t.relid, c.num)
+                          ELSE o.pg_type <> c.pg_type END) THEN
         PERFORM ferry.note_all(of_tbl);
     END IF;
 END $$;

@@ -9,10 +9,12 @@ CREATE INDEX settled_tx_ix ON ferry.settled (tenant_id, tx);
 -- what it read still holds. A row and not a sequence, so that it is seen with the change.
 CREATE TABLE ferry.generation (
     one bool PRIMARY KEY DEFAULT true CHECK (one),
-    n   bigint NOT NULL DEFAULT 1
+    n   bigint NOT NULL DEFAULT 1,
+    refill bigint NOT NULL DEFAULT 0
 );
 INSERT INTO ferry.generation DEFAULT VALUES;
 COMMENT ON TABLE ferry.generation IS 'Moves with every change of the catalogue';
+COMMENT ON COLUMN ferry.generation.refill IS 'Replicas with a schema from before this generation are filled anew';
 GRANT SELECT ON ferry.generation TO ferry_hub;
 
 CREATE FUNCTION ferry.next_generation() RETURNS trigger
