@@ -29,7 +29,8 @@ static int list(struct cli *c, const char *sql, const struct cli_column *columns
 int cli_outbox(struct cli *c)
 {
 	static const struct cli_column columns[] = {
-		{"number", "change-set"}, {"table", NULL}, {"key", NULL}, {"op", NULL}, {"at", NULL}, {NULL, NULL}};
+		{"number", "change-set"}, {"table", NULL}, {"key", NULL}, {"op", NULL}, {"at", NULL},
+		{"blocked_by", "blocked by"}, {"parked", "waits at the hub"}, {NULL, NULL}};
 	return list(c, "SELECT * FROM ferry_outbox", columns, "Nothing waits: the hub has confirmed every local change.");
 }
 

@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 7
+#define LAYOUT_VERSION 8
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -217,7 +217,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_5);
 	if (version < 6)
 		gate_exec(&r->g, replica_upgrade_6);
-	gate_exec(&r->g, replica_upgrade_7);
+	if (version < 7)
+		gate_exec(&r->g, replica_upgrade_7);
+	gate_exec(&r->g, replica_upgrade_8);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 

@@ -616,6 +616,8 @@ static bool fix_one(struct replica *r, int64_t *rows)
 	}
 	gate_run(&r->g, q(r, Q_SET_FIX), "iiiib", set.number, set.at, set.rows, (int64_t)set.joined, depends.p,
 		 (int)(depends.count * sizeof(*depends.p)));
+	for (uint32_t i = 0; i < depends.count; i++) /* for people: what is blocked by what */
+		gate_run(&r->g, q(r, Q_DEPEND_ADD), "ii", set.number, depends.p[i]);
 	free(depends.p);
 	return r->g.error == FERRY_OK;
 }

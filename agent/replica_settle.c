@@ -267,6 +267,7 @@ static void remember_split(struct replica *r, const struct set *old)
 	set.state = SET_SPLIT;
 	set.last = r->st.last_number;
 	gate_run(&r->g, q(r, Q_SPLIT_DELETE), "i", old->number);
+	gate_run(&r->g, q(r, Q_DEPEND_DELETE), "i", old->number);
 	set_save(r, &set);
 }
 
@@ -398,13 +399,30 @@ static int compare_verdicts(const void *pa, const void *pb)
 	return a->v->number < b->v->number ? -1 : a->v->number > b->v->number;
 }
 
+/* The hub keeps it until what it lacks has come, and says then what came of it. */
+static void park(struct replica *r, const struct settled *v)
+{
+	char now[TIME_TEXT_MAX];
+	struct set set;
+
+	if (!set_find(r, v->number, &set) || set.state != SET_READY)
+		return;
+	time_now(r, now);
+	gate_run(&r->g, q(r, Q_PARK_ADD), "iittt", v->number, (int64_t)v->code, ferry_error_name(v->code),
+		 v->sentence != NULL ? v->sentence : ferry_error_text(v->code), now);
+	tell(r, v, true);
+}
+
 static void settle_one(struct replica *r, const struct settled *v, struct store_commit_report *report)
 {
 	struct set set;
 
 	arena_reset(&r->work);
-	if (v->verdict == VERDICT_PARKED)
+	if (v->verdict == VERDICT_PARKED) {
+		park(r, v);
 		return;
+	}
+	gate_run(&r->g, q(r, Q_PARK_DELETE), "i", v->number);
 	if (!set_find(r, v->number, &set) || set.state != SET_READY) {
 		/* Not in the outbox any more: it was refused, and the hub has merged it after all. */
 		if (v->verdict != VERDICT_REJECTED)
@@ -462,6 +480,7 @@ static void sweep_set(struct replica *r, const struct set *set)
 			row_rebase(r, t, key);
 	}
 	gate_run(&r->g, q(r, Q_SPLIT_DELETE), "i", set->number);
+	gate_run(&r->g, q(r, Q_DEPEND_DELETE), "i", set->number);
 	gate_run(&r->g, q(r, Q_SET_DELETE), "i", set->number);
 }
 

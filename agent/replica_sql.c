@@ -28,15 +28,31 @@
 	"DELETE FROM ferry_rejected_value WHERE rejected = OLD.id; END;"
 /* The step of each generation of the schema; 0: none, or it cannot be left in place. */
 #define SCHEMA_DDL "CREATE TABLE ferry_schema(gen INTEGER PRIMARY KEY, step INTEGER NOT NULL) STRICT;"
+/* What waits for something: at the hub for a parent, or in the outbox for another change-set. */
+#define WAITS_DDL \
+	"CREATE TABLE ferry_parked(number INTEGER PRIMARY KEY, code INTEGER NOT NULL, name TEXT NOT NULL, " \
+	"sentence TEXT NOT NULL, at TEXT NOT NULL) STRICT;" \
+	"CREATE TABLE ferry_depends(number INTEGER NOT NULL, on_number INTEGER NOT NULL, PRIMARY KEY(number, on_number)) " \
+	"STRICT, WITHOUT ROWID;"
+#define OUTBOX_VIEW \
+	"CREATE VIEW ferry_outbox(number, \"table\", key, op, at, parked, blocked_by) AS " \
+	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, " \
+	AT_TEXT("l.at") ", k.sentence, (SELECT min(coalesce(x.number, y.number)) FROM ferry_depends d " \
+	"LEFT JOIN ferry_rejected x ON x.pushed = d.on_number LEFT JOIN ferry_parked y ON y.number = d.on_number " \
+	"WHERE d.number = p.number) FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl " \
+	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq " \
+	"LEFT JOIN ferry_parked k ON k.number = p.number WHERE l.op & 7 IN (1, 2, 3);"
+#define PARKED_SETS "(SELECT count(*) FROM ferry_parked)"
+#define PARKED_ROWS "(SELECT count(*) FROM ferry_parked k CROSS JOIN ferry_pending p WHERE p.number = k.number)"
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
-	"mismatches) AS " \
-	"SELECT position, fill_active, (SELECT count(*) FROM ferry_log WHERE op & 7 IN (1, 2, 3)), " \
-	"(SELECT count(*) FROM ferry_change_set WHERE state < 3) + " \
+	"mismatches, parked) AS " \
+	"SELECT position, fill_active, (SELECT count(*) FROM ferry_log WHERE op & 7 IN (1, 2, 3)) - " PARKED_ROWS ", " \
+	"(SELECT count(*) FROM ferry_change_set WHERE state < 3) - " PARKED_SETS " + " \
 	"EXISTS(SELECT 1 FROM ferry_log WHERE seq > ingested AND op > 0), " \
 	"(SELECT " AT_TEXT("min(at)") " FROM ferry_log WHERE op & 7 IN (1, 2, 3)), " \
 	"(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict), " \
-	"(SELECT count(*) FROM ferry_mismatch WHERE healed_at IS NULL) FROM ferry_state;"
+	"(SELECT count(*) FROM ferry_mismatch WHERE healed_at IS NULL), " PARKED_SETS " FROM ferry_state;"
 
 const char replica_ddl[] =
 	"CREATE TABLE ferry_state(one INTEGER PRIMARY KEY CHECK(one = 1), incarnation BLOB NOT NULL, device BLOB, "
@@ -81,16 +97,12 @@ const char replica_ddl[] =
 	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
 	"VALUES (0, NEW.note, 5, NEW.base, total_changes(), " AT_NOW "); END;"
 	"CREATE VIEW ferry_uuid(id) AS WITH made(id) AS MATERIALIZED (SELECT " UUID_SQL ") SELECT id FROM made;"
-	"CREATE VIEW ferry_outbox(number, \"table\", key, op, at) AS "
-	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, "
-	AT_TEXT("l.at") " FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl "
-	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq WHERE l.op & 7 IN (1, 2, 3);"
-	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL WAITS_DDL OUTBOX_VIEW STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
 	"ALTER TABLE ferry_conflict ADD COLUMN other_device TEXT;"
-	MISMATCH_DDL "DROP VIEW ferry_status;" STATUS_VIEW;
+	MISMATCH_DDL;
 
 /* From layout 2: repair. */
 const char replica_upgrade_3[] =
@@ -112,6 +124,9 @@ const char replica_upgrade_6[] = REPAIRED_DDL;
 /* From layout 6: schemas that are left in place. */
 const char replica_upgrade_7[] = "ALTER TABLE ferry_column ADD COLUMN filled ANY;" SCHEMA_DDL;
 
+/* From layout 7: what waits for what. */
+const char replica_upgrade_8[] =
+	WAITS_DDL "DROP VIEW ferry_outbox; DROP VIEW ferry_status;" OUTBOX_VIEW STATUS_VIEW;
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
 
@@ -163,6 +178,10 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SET_FORGET] = "DELETE FROM ferry_change_set WHERE state = 3 AND NOT EXISTS("
 			 "SELECT 1 FROM ferry_change_set c WHERE c.state < 3 AND c.number < ferry_change_set.last)",
 	[Q_SET_INSERTS] = "SELECT inserts, number FROM ferry_change_set WHERE state < 3 AND number <> ?1",
+	[Q_PARK_ADD] = "REPLACE INTO ferry_parked(number, code, name, sentence, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[Q_PARK_DELETE] = "DELETE FROM ferry_parked WHERE number = ?1",
+	[Q_DEPEND_ADD] = "INSERT OR IGNORE INTO ferry_depends(number, on_number) VALUES (?1, ?2)",
+	[Q_DEPEND_DELETE] = "DELETE FROM ferry_depends WHERE number = ?1",
 	[Q_SPLIT_ADD] = "INSERT INTO ferry_split(number, place, seq) VALUES (?1, ?2, ?3)",
 	[Q_SPLIT_DELETE] = "DELETE FROM ferry_split WHERE number = ?1",
 	[Q_PARENT] = "SELECT p.number FROM ferry_pending p JOIN ferry_log l ON l.seq = p.seq "
@@ -177,7 +196,9 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_REJECT_LIFTED] = "DELETE FROM ferry_rejected WHERE pushed = ?1",
 	[Q_REJECT_LOCAL] = "UPDATE ferry_rejected SET pushed = NULL WHERE pushed = ?1",
 	[Q_WATCH_MARK] = "SELECT (SELECT coalesce(max(seq), 0) FROM ferry_log), (SELECT coalesce(max(id), 0) FROM ferry_rejected)",
-	[Q_WATCH_LEFT] = "SELECT 1 FROM ferry_log WHERE seq <= ?1 AND op & 7 IN (1, 2, 3) LIMIT 1",
+	[Q_WATCH_LEFT] = "SELECT 1 FROM ferry_log l WHERE l.seq <= ?1 AND l.op & 7 IN (1, 2, 3) AND NOT EXISTS("
+			 "SELECT 1 FROM ferry_pending p JOIN ferry_parked k ON k.number = p.number "
+			 "WHERE p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq) LIMIT 1",
 	[Q_WATCH_REFUSED] = "SELECT count(DISTINCT number) FROM ferry_rejected WHERE id > ?1",
 	[Q_REPAIR_DUE] = "SELECT 1 FROM ferry_repair WHERE done_at IS NULL LIMIT 1",
 	[Q_CONFLICT_ADD] = "INSERT INTO ferry_conflict(number, at, kind, winner, \"table\", key, \"column\", device_value, "
@@ -186,8 +207,8 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SUM_SAVE] = "REPLACE INTO ferry_sum(scope, tbl, fill, rows, sums) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[Q_FRAME_ADD] = "INSERT INTO ferry_frame(body) VALUES (?1)",
 	[Q_FRAME_GET] = "SELECT id, body FROM ferry_frame WHERE id > ?1 ORDER BY id LIMIT 1",
-	[Q_STATUS] = "SELECT (SELECT count(*) FROM ferry_change_set WHERE state < 3) + "
-		     "EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1 AND op > 0), count(*), min(at), "
+	[Q_STATUS] = "SELECT (SELECT count(*) FROM ferry_change_set WHERE state < 3) - " PARKED_SETS " + "
+		     "EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1 AND op > 0), count(*) - " PARKED_ROWS ", min(at), "
 		     "(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) "
 		     "FROM ferry_log WHERE op & 7 IN (1, 2, 3)",
 	[Q_PENDING_FROM] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq >= ?3 ORDER BY seq LIMIT 2",

@@ -22,7 +22,9 @@
 static const char list_sql[] =
 	"SELECT r.device_id || '/' || r.number AS id, " UTC("r.at") " AS at, coalesce(p.slug, r.tenant_id::text) AS tenant, "
 	"r.tenant_id, coalesce(d.name, r.device_id::text) AS device, r.device_id, r.number AS \"number::int\", "
-	"r.code AS \"code::int\", r.sentence, s.detail ->> 'constraint' AS \"constraint\", length(r.body) AS \"bytes::int\" %s"
+	"r.code AS \"code::int\", r.sentence, "
+	"CASE WHEN r.parked_until IS NULL THEN 'refused' ELSE 'parked until ' || " UTC("r.parked_until") " END AS state, "
+	"s.detail ->> 'constraint' AS \"constraint\", length(r.body) AS \"bytes::int\" %s"
 	"FROM ferry.rejected r LEFT JOIN ferry.placement p ON p.tenant_id = r.tenant_id "
 	"LEFT JOIN ferry.device d ON d.tenant_id = r.tenant_id AND d.id = r.device_id "
 	"LEFT JOIN ferry.settled s ON s.tenant_id = r.tenant_id AND s.device_id = r.device_id AND s.number = r.number "
@@ -38,7 +40,7 @@ enum { C_TBL, C_TABLE, C_KEY, C_NUM, C_NAME, C_KIND };
 
 static void name_codes(const struct json *rows, struct json *into)
 {
-	static const char *const texts[] = {"id", "at", "tenant", "tenant_id", "device", "device_id", "sentence", "constraint", "body"};
+	static const char *const texts[] = {"id", "at", "tenant", "tenant_id", "device", "device_id", "sentence", "constraint", "state", "body"};
 	static const char *const ints[] = {"number", "code", "bytes"};
 	for (size_t i = 0; i < json_count(rows); i++) {
 		const struct json *from = json_at(rows, i);
@@ -76,7 +78,7 @@ static int list(struct cli_repair *r)
 {
 	static const struct cli_column columns[] = {{"id", NULL}, {"at", NULL}, {"tenant", NULL}, {"device", NULL},
 						    {"number", "change-set"}, {"name", "code"}, {"constraint", NULL},
-						    {"sentence", NULL}, {"bytes", NULL}, {NULL, NULL}};
+						    {"sentence", NULL}, {"state", NULL}, {"bytes", NULL}, {NULL, NULL}};
 	int exit_code = CLI_OK;
 	struct json *rows = find(r, NULL, "", &exit_code);
 	return rows ? cli_print_rows(r->c, rows, columns, "Nothing was refused.") : exit_code;

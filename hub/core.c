@@ -486,6 +486,7 @@ void hub_core_tick(struct hub_core *core)
 		tenant_work(t);
 		schema_work(t, now);
 		rights_work(t, now);
+		parked_work(t, now);
 	}
 	poll_work(core, now);
 	core_leave(core);

@@ -10,6 +10,7 @@
  *   send_fill.c     the filling of a replica
  *   handle_compare.c  a device looks for what differs, and wants rows again
  *   rights.c        scopes that change while devices are connected
+ *   parked.c        change-sets that wait at the hub for what they lack
  *
  * A store call outlives the session that asked for it: it holds a reference,
  * and what is gone or CLOSED is skipped when the answer comes. Sessions and
@@ -44,6 +45,7 @@
 #define CONTACT_US INT64_C(60000000)     /* a device that pings is noted as seen so often */
 #define SCHEMA_CHECK_US INT64_C(5000000)
 #define RIGHTS_CHECK_US INT64_C(1000000)
+#define PARKED_CHECK_US INT64_C(1000000)
 #define RETRY_HINT_MS 1000
 #define FILL_CHUNKS_MAX 2                /* under way at once */
 #define LOG_LINES_PER_SECOND 20          /* that peers can cause */
@@ -242,6 +244,9 @@ struct tenant {
 	int64_t rights_after; /* what was asked for last */
 	bool rights_asked;
 	int64_t rights_checked_at;
+
+	bool parked_asked;
+	int64_t parked_checked_at;
 };
 
 #define TOO_FAR_MAX 256
@@ -358,6 +363,9 @@ void state_idle_commit(struct hub_session *s);
 void state_owe(struct hub_session *s, const struct settled *settled);
 void state_free(struct hub_session *s);
 void state_catch_up(struct hub_session *s); /* asks the store for all after `position` */
+
+/* parked.c */
+void parked_work(struct tenant *t, int64_t now);
 
 /* rights.c */
 void rights_work(struct tenant *t, int64_t now); /* asks whose scopes have changed, now and then */

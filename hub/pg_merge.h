@@ -29,6 +29,7 @@
 #define MERGE_PASSING_MAX 5      /* attempts of a run; then its change-sets are held */
 #define MERGE_SUSPECT_SECONDS 60 /* a device that failed so lately merges in a group of its own */
 #define MERGE_KEY_CLASHES_MAX 2  /* a key that is taken though we could not see its row */
+#define PARK_WAITS_MAX 256       /* references of a change-set that can wait for them */
 #define MERGE_PARTS_MAX 4        /* parts of a staged change-set that are merged at once */
 
 /* What the batch under way is, so that a refusal of it can be placed. */
@@ -54,6 +55,14 @@ enum write_order {
 	WRITE_POSTPONED,     /* unique values last: they may go from row to row */
 };
 
+struct park_waits { /* what a parked change-set waits for */
+	int32_t child;   /* the table whose rows lack it */
+	int32_t *tables; /* of the keys */
+	struct uuid *keys;
+	uint32_t count;
+	int64_t number;  /* or the change-set that it builds on; 0: none */
+};
+
 struct merge_entry { /* an item of the run */
 	const struct merge_item *item;
 	struct merge_device *device;
@@ -67,6 +76,7 @@ struct merge_entry { /* an item of the run */
 	const char *sentence;
 	const char *constraint; /* that refused it, or NULL */
 	int64_t position; /* of a repeated one */
+	struct park_waits waits; /* state rejected, verdict parked */
 };
 
 struct merge_table { /* rows of a table that the run touches */
@@ -86,6 +96,7 @@ struct named_surrogate {
 };
 
 struct run_number { /* a device's change-set number */
+	bool parked;
 	struct uuid device;
 	int64_t number;
 	uint32_t index; /* entry */
@@ -171,9 +182,16 @@ void pg_entries_ask(struct merge_op *m);              /* devices, their scopes, 
 FERRY_CHECK bool pg_entries_read(struct merge_op *m); /* from m->load; false: no memory */
 struct merge_entry *pg_run_find(struct merge_op *m, const struct uuid *device, int64_t number);
 bool pg_entry_settled(const struct merge_device *d, int64_t number);
-bool pg_entry_refused(const struct merge_op *m, const struct uuid *device, int64_t number); /* of those depended on */
+/* Of those depended on: */
+bool pg_entry_refused(const struct merge_op *m, const struct uuid *device, int64_t number);
+bool pg_entry_parked(const struct merge_op *m, const struct uuid *device, int64_t number);
 void pg_run_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
 void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
+
+/* pg_merge_park.c */
+bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f); /* false: refuse it */
+void pg_park_behind(struct merge_op *m, struct merge_entry *e, int64_t number);
+void pg_park_settle(struct merge_op *m); /* adds what the parked wait for to the batch */
 
 /* pg_merge_group.c */
 void pg_groups_start(struct merge_op *m);

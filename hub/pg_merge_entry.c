@@ -50,7 +50,16 @@ static const struct run_number *find_number(const struct run_number *list, uint3
 
 bool pg_entry_refused(const struct merge_op *m, const struct uuid *device, int64_t number)
 {
-	return find_number(m->refused, m->refused_count, device, number) != NULL;
+	const struct run_number *n = find_number(m->refused, m->refused_count, device, number);
+
+	return n && !n->parked;
+}
+
+bool pg_entry_parked(const struct merge_op *m, const struct uuid *device, int64_t number)
+{
+	const struct run_number *n = find_number(m->refused, m->refused_count, device, number);
+
+	return n && n->parked;
 }
 
 struct merge_entry *pg_run_find(struct merge_op *m, const struct uuid *device, int64_t number)
@@ -105,7 +114,7 @@ static const char settled_sql[] =
 	"JOIN ferry.settled s ON s.tenant_id = $1 AND s.device_id = u.device AND s.number = u.number "
 	"LEFT JOIN ferry.commit c ON c.tx = s.tx AND c.tenant_id = $1";
 static const char refused_sql[] =
-	"SELECT r.device_id, r.number FROM unnest($2::uuid[], $3::bigint[]) AS u(device, number) "
+	"SELECT r.device_id, r.number, r.parked_until IS NOT NULL FROM unnest($2::uuid[], $3::bigint[]) AS u(device, number) "
 	"JOIN ferry.rejected r ON r.tenant_id = $1 AND r.device_id = u.device AND r.number = u.number";
 
 static void ask_devices(struct merge_op *m)
@@ -304,7 +313,7 @@ static void read_repeated(struct merge_op *m)
 		if (!e || e->state != ITEM_REPEATED)
 			continue;
 		e->verdict = verdict_from_name(pg_text(b, m->settled_call, row, 2));
-		if (e->item->again && e->verdict == VERDICT_REJECTED) {
+		if (e->item->again && (e->verdict == VERDICT_REJECTED || e->verdict == VERDICT_PARKED)) {
 			e->state = ITEM_WAITING; /* the device's lock keeps others from doing the same */
 			e->verdict = VERDICT_ACCEPTED;
 			continue;
@@ -326,7 +335,8 @@ static bool read_refused(struct merge_op *m)
 		return false;
 	for (uint32_t row = 0; row < rows; row++)
 		m->refused[row] = (struct run_number){.device = pg_uuid(b, m->refused_call, row, 0),
-						      .number = pg_int(b, m->refused_call, row, 1)};
+						      .number = pg_int(b, m->refused_call, row, 1),
+						      .parked = pg_bool(b, m->refused_call, row, 2)};
 	m->refused_count = rows;
 	if (rows)
 		qsort(m->refused, rows, sizeof(*m->refused), compare_number);

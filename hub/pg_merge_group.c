@@ -30,6 +30,8 @@ static void admit_depends(struct merge_op *m, struct merge_entry *e, const struc
 			snprintf(sentence, sizeof(sentence), "it builds on change-set %lld, which was refused",
 				 (long long)number);
 			pg_run_reject(m, e, FERRY_DEPENDS, sentence);
+		} else if (other ? other->verdict == VERDICT_PARKED : pg_entry_parked(m, &e->item->device, number)) {
+			pg_park_behind(m, e, number);
 		} else if (other ? other->state == ITEM_WAITING || other->state == ITEM_HELD
 				 : !pg_entry_settled(e->device, number)) {
 			e->state = ITEM_HELD;
@@ -388,7 +390,7 @@ void pg_group_refused(struct merge_op *m)
 		pg_run_reject(m, e, FERRY_FOREIGN_TENANT, "a row with this key exists already and is not visible here");
 	} else if (e && pg_order_next(m, e, &f)) {
 		m->stack[m->stack_count++] = m->group;
-	} else if (e) {
+	} else if (e && !pg_park_missing(m, e, &f)) {
 		pg_run_refuse(m, e, pg_order_failure(e, &f));
 	}
 	pg_run_undo(m, group_undone);

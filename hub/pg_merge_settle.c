@@ -279,6 +279,7 @@ static void settle(struct merge_op *m)
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
+	pg_park_settle(m);
 	if (m->staged)
 		settle_stage(m);
 	m->finish_call = pg_call(b, "SELECT tenant_id, position FROM ferry.finish()");

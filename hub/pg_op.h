@@ -106,6 +106,7 @@ void pg_store_compare(void *store, const struct uuid *tenant, int64_t from, cons
 void pg_store_fill(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx);
 void pg_store_poll(void *store, hub_poll_cb cb, void *ctx);
 void pg_store_applied(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position);
+void pg_store_parked(void *store, const struct uuid *tenant, hub_stage_cb cb, void *ctx);
 void pg_store_rights(void *store, const struct uuid *tenant, int64_t after, hub_rights_cb cb, void *ctx);
 void pg_store_fold(struct pg_store *s); /* folds checksums now and then */
 

@@ -109,4 +109,5 @@ const struct hub_store_ops pg_store_ops = {
 	.poll = pg_store_poll,
 	.applied = pg_store_applied,
 	.rights = pg_store_rights,
+	.parked = pg_store_parked,
 };

@@ -338,6 +338,16 @@ static void places_rights(void *store, const struct uuid *tenant, int64_t after,
 		cb(ctx, FERRY_DATABASE, NULL, 0);
 }
 
+static void places_parked(void *store, const struct uuid *tenant, hub_stage_cb cb, void *ctx)
+{
+	struct place *place = place_of(store, tenant);
+
+	if (place)
+		pg_store_ops.parked(place->store, tenant, cb, ctx);
+	else
+		cb(ctx, FERRY_DATABASE);
+}
+
 /* ------------------------------------------------------------------ polls */
 
 /* One question to one database. Each answer that is news is told, so that a
@@ -471,5 +481,6 @@ const struct hub_store_ops places_ops = {
 	.poll = places_poll,
 	.applied = places_applied,
 	.rights = places_rights,
+	.parked = places_parked,
 	.position = places_position,
 };

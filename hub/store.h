@@ -44,7 +44,8 @@ struct merge_item {
 	struct uuid device;
 	int64_t number;
 	const struct change_set *set; /* NULL: read its parts from ferry.stage */
-	bool again; /* its number was settled as rejected: judged anew if that still stands */
+	bool again; /* its number was settled as rejected or parked: judged anew if that still stands */
+	bool expired; /* parked for long enough: refused if what it lacks is still missing */
 };
 
 struct merge_result { /* one for each item, in the order of the items */
@@ -170,6 +171,9 @@ struct hub_store_ops {
 	void (*compare)(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
 			uint32_t scope_count, const struct uuid *device, const struct message_compare *question,
 			hub_feed_cb cb, void *ctx);
+	/* Merges the tenant's parked change-sets whose time has come; their
+	 * verdicts come by the feed. NULL: nothing is ever parked here. */
+	void (*parked)(void *store, const struct uuid *tenant, hub_stage_cb cb, void *ctx);
 };
 
 #endif

@@ -44,5 +44,66 @@ class Check(SiteCase):
         self.assert_same()
 
 
+class MissingParent(SiteCase):
+    """A unit is deleted at the hub while a device scans it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.site.sql("SELECT ferry.row_policy('roomscan.room_scan_sessions', on_missing_parent => 'park', park_for => '1 hour')")
+
+    def orphan(self):
+        """A unit that is gone at the hub, and a device that makes a session of it, edits that, and a project's name."""
+        unit = self.new_unit()
+        a = self.device("a")
+        self.settle()
+        a.stop()
+        self.site.sql("CREATE TABLE IF NOT EXISTS public.kept AS SELECT * FROM inventory.units WHERE false")
+        self.site.sql("INSERT INTO public.kept SELECT * FROM inventory.units WHERE id = %s", unit)
+        self.site.sql("DELETE FROM inventory.units WHERE id = %s", unit)
+        session = a.value("SELECT id FROM ferry_uuid")
+        a.sql("INSERT INTO room_scan_sessions (id, unit_id, status, started_at) VALUES (?, ?, 'uploading', '2026-01-01T00:00:00.000000Z')",
+              session, unit)
+        a.run("sync", "--wait", "0")
+        a.sql("UPDATE room_scan_sessions SET status = 'processing' WHERE id = ?", session)
+        a.run("sync", "--wait", "0")
+        a.sql("UPDATE projects SET name = 'Palm Two' WHERE id = ?", self.project)
+        a.start()
+        wait_until(lambda: a.value("SELECT parked FROM ferry_status") == 2, 60, "two parked change-sets")
+        return unit, a, session
+
+    def sessions(self, session):
+        return self.site.sql("SELECT status FROM roomscan.room_scan_sessions WHERE id = %s", session)
+
+    def test_R6_a_row_without_its_parent_waits_others_overtake_it_and_it_is_merged_once_the_parent_comes(self):
+        unit, a, session = self.orphan()
+        self.settle()
+        self.assertEqual(self.site.value("SELECT name FROM inventory.projects WHERE id = %s", self.project), "Palm Two")
+        self.assertEqual(self.sessions(session), [])
+        first, second = a.json("outbox")
+        self.assertIn("waits there for it", first["parked"])
+        self.assertEqual(second["blocked_by"], first["number"])
+        self.assertEqual(a.value("SELECT status FROM room_scan_sessions WHERE id = ?", session), "processing")
+        self.assertEqual([r["state"][:12] for r in self.hub.json("rejected", "list", "--tenant", self.tenant)], ["parked until"] * 2)
+        self.site.sql("INSERT INTO inventory.units SELECT * FROM public.kept WHERE id = %s", unit)
+        wait_until(lambda: self.sessions(session) == [("processing",)], 60, "the parked change-sets at the hub")
+        self.settle()
+        self.assertEqual(a.json("outbox"), [])
+        self.assertEqual(a.sql("SELECT * FROM ferry_rejected"), [])
+        self.assertEqual(self.site.sql("SELECT DISTINCT verdict FROM ferry.settled WHERE tenant_id = %s AND device_id = %s", self.tenant, a.id),
+                         [("accepted",)])
+        self.assert_same()
+
+    def test_P2_R6_a_row_whose_parent_does_not_come_in_time_is_refused_with_what_builds_on_it(self):
+        _, a, session = self.orphan()
+        self.site.sql("UPDATE ferry.rejected SET parked_until = now() WHERE tenant_id = %s", self.tenant)
+        wait_until(lambda: a.value("SELECT parked FROM ferry_status") == 0, 60, "their refusal")
+        self.assertEqual(a.sql("SELECT name, sentence FROM ferry_rejected ORDER BY number"),
+                         [("FOREIGN_KEY", "it refers to a row that did not come to the hub in time"),
+                          ("DEPENDS", "it builds on change-set 1, which was refused")])
+        self.assertEqual(a.sql("SELECT * FROM room_scan_sessions WHERE id = ?", session), [])
+        self.assert_same()
+
+
 if __name__ == "__main__":
     unittest.main()

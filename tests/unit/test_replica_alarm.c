@@ -112,7 +112,11 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
-#define WITHOUT_REPAIRED "DROP TABLE ferry_repaired; "
+#define WITHOUT_WAITS \
+	"DROP VIEW ferry_outbox; DROP VIEW ferry_status; DROP TABLE ferry_parked; DROP TABLE ferry_depends; " \
+	"CREATE VIEW ferry_outbox AS SELECT number FROM ferry_pending; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; "
+#define WITHOUT_PLACE WITHOUT_WAITS "DROP TABLE ferry_schema; ALTER TABLE ferry_column DROP COLUMN filled; "
+#define WITHOUT_REPAIRED WITHOUT_PLACE "DROP TABLE ferry_repaired; "
 #define WITHOUT_FAR_VALUES \
 	WITHOUT_REPAIRED "DROP TRIGGER ferry_rejected_gone; DROP TABLE ferry_rejected_value; ALTER TABLE ferry_conflict DROP COLUMN values_at_hub; "
 #define WITHOUT_POLICIES WITHOUT_FAR_VALUES "DROP TABLE ferry_seen; ALTER TABLE ferry_column DROP COLUMN policy; "
@@ -166,6 +170,18 @@ static void a_replica_of_the_fifth_layout_is_brought_up_to_date(void **state)
 	assert_says(f, "0", "SELECT count(*) FROM ferry_repaired");
 }
 
+static void a_replica_of_the_sixth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_PLACE "PRAGMA user_version = 6", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT parked FROM ferry_status");
+	assert_says(f, "0", "SELECT count(blocked_by) FROM ferry_outbox");
+}
+
 static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
 {
 	struct fixture *f = *state;
@@ -173,8 +189,8 @@ static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
 	replica_close(f->r);
 	f->r = NULL;
 	assert_ok(replica_query(f->path,
-				WITHOUT_POLICIES WITHOUT_REPAIR "DROP VIEW ferry_status; DROP TABLE ferry_mismatch; ALTER TABLE ferry_conflict DROP COLUMN "
-				"other_device; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; PRAGMA user_version = 1",
+				WITHOUT_POLICIES WITHOUT_REPAIR "DROP TABLE ferry_mismatch; ALTER TABLE ferry_conflict DROP COLUMN "
+				"other_device; PRAGMA user_version = 1",
 				false, NULL, NULL, &fixture_why));
 	fixture_open(f);
 	assert_says(f, "0", "SELECT mismatches FROM ferry_status");
@@ -194,6 +210,7 @@ int main(void)
 		replica_test(a_replica_of_the_second_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_third_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fourth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fifth_layout_is_brought_up_to_date),
 	};
 

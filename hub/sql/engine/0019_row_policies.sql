@@ -1,5 +1,5 @@
 -- What concerns whole rows of a table: a check of its owner's, which judges what devices
--- write with a sentence of its own.
+-- write with a sentence of its own, and what becomes of rows whose parents are missing.
 
 SET LOCAL ROLE ferry_engine;
 
@@ -100,6 +100,97 @@ COMMENT ON FUNCTION ferry.check_policies(uuid, int, text, uuid[], uuid[]) IS
     'Refuses a write of the merge that the table''s own check (SQLSTATE FE327) or a policy of the tenant (FE315) forbids';
 COMMENT ON FUNCTION ferry.ask_authority(uuid, int, text, uuid[], uuid[]) IS 'The tenant''s policies'' part of ferry.check_policies';
 
+-- ---------------------------------------------------------------- parents that are missing
+
+ALTER TABLE ferry.tracked
+    ADD COLUMN on_missing_parent text NOT NULL DEFAULT 'reject' CHECK (on_missing_parent IN ('reject', 'park')),
+    ADD COLUMN park_for interval NOT NULL DEFAULT interval '7 days' CHECK (park_for > interval '0');
+COMMENT ON COLUMN ferry.tracked.on_missing_parent IS 'A device''s row that refers to a missing one: is refused, or waits for it';
+COMMENT ON COLUMN ferry.tracked.park_for IS 'How long it waits';
+
+ALTER TABLE ferry.rejected
+    ADD COLUMN parked_until timestamptz,
+    ADD COLUMN retry_at timestamptz,
+    ADD COLUMN waits_tbl int[],
+    ADD COLUMN waits_key uuid[],
+    ADD COLUMN waits_number bigint;
+CREATE INDEX rejected_parked_ix ON ferry.rejected (tenant_id, device_id, number) WHERE parked_until IS NOT NULL;
+COMMENT ON TABLE ferry.rejected IS 'Change-sets that were refused, or wait for something (parked), whole';
+COMMENT ON COLUMN ferry.rejected.parked_until IS 'Until when it waits; NULL: it was refused';
+COMMENT ON COLUMN ferry.rejected.retry_at IS 'When it may be merged again, should the last attempt not have settled it';
+COMMENT ON COLUMN ferry.rejected.waits_tbl IS 'The tables of the rows it waits for, whose keys are waits_key';
+COMMENT ON COLUMN ferry.rejected.waits_number IS 'The parked change-set of the same device that it builds on';
+
+CREATE FUNCTION ferry.set_row_policy(of_tbl int, missing text, wait interval) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM ferry.need_owner((SELECT t.relid FROM ferry.tracked t WHERE t.tbl = of_tbl));
+    UPDATE ferry.tracked t SET on_missing_parent = coalesce(missing, t.on_missing_parent), park_for = coalesce(wait, t.park_for)
+    WHERE t.tbl = of_tbl;
+END $$;
+
+CREATE FUNCTION ferry.row_policy(tab regclass, on_missing_parent text DEFAULT NULL, park_for interval DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked := ferry.need_tracked(tab);
+BEGIN
+    IF on_missing_parent NOT IN ('reject', 'park') THEN
+        RAISE EXCEPTION '"%" is nothing to do about a missing parent', on_missing_parent
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write reject or park.';
+    ELSIF park_for <= interval '0' THEN
+        RAISE EXCEPTION 'what is parked waits for some time: %', park_for USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM ferry.set_row_policy(t.tbl, on_missing_parent, park_for);
+END $$;
+COMMENT ON FUNCTION ferry.row_policy(regclass, text, interval) IS
+    'What becomes of a device''s rows whose parents are missing (reject, park), and how long they wait; NULL: as it was';
+
+-- Beside its verdict: how long a parked change-set waits, and for what that is not there. One
+-- that builds on another waits as long as that.
+CREATE FUNCTION ferry.park(tenant uuid, device uuid, of_number bigint, child int, tbls int[], keys uuid[], behind bigint) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ferry.rejected r SET retry_at = now(), waits_number = nullif(behind, 0),
+        parked_until = coalesce((SELECT o.parked_until FROM ferry.rejected o
+                                 WHERE o.tenant_id = tenant AND o.device_id = device AND o.number = behind),
+                                now() + (SELECT t.park_for FROM ferry.tracked t WHERE t.tbl = child), now()),
+        (waits_tbl, waits_key) = (
+            SELECT coalesce(array_agg(u.tbl), '{}'), coalesce(array_agg(u.key), '{}') FROM unnest(tbls, keys) AS u(tbl, key)
+            WHERE NOT EXISTS (SELECT FROM ferry.version v WHERE v.tenant_id IN (tenant, ferry.nobody()) AND v.tbl = u.tbl
+                              AND v.key = u.key AND NOT v.deleted))
+    WHERE r.tenant_id = tenant AND r.device_id = device AND r.number = of_number
+$$;
+COMMENT ON FUNCTION ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint) IS 'Notes what a parked change-set waits for, and until when';
+
+-- Those that have what they wait for, or have waited long enough; each hub that asks takes some.
+CREATE FUNCTION ferry.parked_due(tenant uuid, most int) RETURNS TABLE (device_id uuid, number bigint, expired bool, body bytea)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ferry.rejected r SET retry_at = now() + interval '30 seconds'
+    FROM (SELECT p.device_id, p.number FROM ferry.rejected p
+          WHERE p.tenant_id = tenant AND p.parked_until IS NOT NULL AND p.retry_at <= now()
+            AND (p.parked_until <= now() OR NOT EXISTS (
+                 SELECT FROM unnest(p.waits_tbl, p.waits_key) AS u(tbl, key) WHERE NOT EXISTS (
+                     SELECT FROM ferry.version v WHERE v.tenant_id IN (tenant, ferry.nobody()) AND v.tbl = u.tbl
+                     AND v.key = u.key AND NOT v.deleted))
+                 AND NOT EXISTS (SELECT FROM ferry.rejected o WHERE o.tenant_id = tenant AND o.device_id = p.device_id
+                                 AND o.number = p.waits_number AND o.parked_until IS NOT NULL))
+          ORDER BY p.device_id, p.number LIMIT most FOR UPDATE SKIP LOCKED) d
+    WHERE r.tenant_id = tenant AND r.device_id = d.device_id AND r.number = d.number
+    RETURNING r.device_id, r.number, r.parked_until <= now(), r.body
+$$;
+COMMENT ON FUNCTION ferry.parked_due(uuid, int) IS 'Parked change-sets that may be merged now; asked for again no sooner than in half a minute';
+
+REVOKE EXECUTE ON FUNCTION ferry.set_row_policy(int, text, interval), ferry.row_policy(regclass, text, interval),
+    ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint), ferry.parked_due(uuid, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.set_row_policy(int, text, interval), ferry.row_policy(regclass, text, interval) TO ferry_owner;
+GRANT EXECUTE ON FUNCTION ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint), ferry.parked_due(uuid, int) TO ferry_hub;
 REVOKE EXECUTE ON FUNCTION ferry.set_validator(int, regproc), ferry.validate(regclass, regproc),
     ferry.ask_validator(ferry.tracked, uuid, text, uuid[], uuid[]),
     ferry.check_policies(uuid, int, text, uuid[], uuid[]) FROM PUBLIC;
