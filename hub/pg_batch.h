@@ -55,6 +55,7 @@ struct pg_batch {
 	struct pg_call *calls;
 	uint32_t count, capacity;
 	bool full;
+	bool planned_each; /* set before it is submitted: each statement is planned for its own parameters */
 	struct pg_failure failure;
 };
 

@@ -310,21 +310,25 @@ static bool sent_add(struct pg_link *link, uint32_t call, struct statement *prep
 static bool send_call(struct pg_link *link, uint32_t i)
 {
 	const struct pg_call *call = &link->batch->calls[i];
-	struct statement *s = statement_of(link, call->sql);
+	bool once = link->batch->planned_each && call->arg_count > 0;
+	struct statement *s = once ? NULL : statement_of(link, call->sql);
 	const char *values[PG_ARGS_MAX];
 	int lengths[PG_ARGS_MAX], formats[PG_ARGS_MAX];
 	Oid types[PG_ARGS_MAX];
 	char name[16];
 
-	if (!s)
-		return false;
-	snprintf(name, sizeof(name), "f%u", s->name);
 	for (uint32_t a = 0; a < call->arg_count; a++) {
 		values[a] = call->args[a].n < 0 ? NULL : call->args[a].p;
 		lengths[a] = call->args[a].n;
 		formats[a] = 1;
 		types[a] = call->args[a].type;
 	}
+	if (once)
+		return sent_add(link, i, NULL) && PQsendQueryParams(link->conn, call->sql, (int)call->arg_count, types, values,
+								    lengths, formats, 1);
+	if (!s)
+		return false;
+	snprintf(name, sizeof(name), "f%u", s->name);
 	if (!s->prepared) {
 		if (!sent_add(link, i, s) || !PQsendPrepare(link->conn, name, call->sql, (int)call->arg_count, types))
 			return false;

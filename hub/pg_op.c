@@ -100,6 +100,7 @@ static void op_done(void *ctx)
 void pg_op_run(struct pg_op *op, pg_step next)
 {
 	op->next = next;
+	op->batch.planned_each = op->plans_for_size;
 	if (op->batch.full) {
 		pg_op_end(op, FERRY_LIMIT);
 		return;
@@ -232,6 +233,7 @@ void pg_op_begin(struct pg_op *op, const char *mode)
 
 	snprintf(text, sizeof(text), "BEGIN%s%s", mode[0] ? " ISOLATION LEVEL " : " ISOLATION LEVEL READ COMMITTED", mode);
 	pg_batch_reset(&op->batch);
+	op->plans_for_size = false;
 	pg_call(&op->batch, text);
 	/* Not before BEGIN: a pipeline is one implicit transaction until then. */
 	if (pg_link_plans_due(op->link, op->store->rows_written))
@@ -243,7 +245,7 @@ void pg_op_begin(struct pg_op *op, const char *mode)
 
 void pg_op_plan_for_size(struct pg_op *op)
 {
-	pg_call(&op->batch, "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)");
+	op->plans_for_size = true;
 }
 
 bool pg_op_current(struct pg_op *op)

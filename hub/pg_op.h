@@ -33,6 +33,7 @@ struct pg_op {
 	struct pg_link *link;
 	struct pg_batch batch;
 	struct pg_catalog *catalog;
+	bool plans_for_size; /* see pg_op_plan_for_size() */
 	uint32_t generation_call;
 	pg_step next;
 	void *timer;
@@ -81,7 +82,9 @@ void pg_op_end(struct pg_op *op, enum ferry_error e);
 /* Begins the operation's transaction in its batch: BEGIN, tenant, and the
  * question whether the catalogue still holds. mode: "" or an isolation. */
 void pg_op_begin(struct pg_op *op, const char *mode);
-/* For much work: the rest of the transaction is planned for its own numbers. */
+/* For much work: the statements of the rest of the transaction are planned for
+ * their own numbers. Not by plan_cache_mode: that would also plan the check of
+ * each foreign key anew for each row, which took longer than to write it. */
 #define PG_PLAN_FOR_SIZE_ROWS 200
 void pg_op_plan_for_size(struct pg_op *op);
 /* After that batch: true when the catalogue holds; else the operation has

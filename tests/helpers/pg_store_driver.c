@@ -125,8 +125,8 @@ static struct pg_admin *another_session(void)
 static struct {
 	bool done;
 	enum ferry_error error;
-	struct merge_result results[64];
-	char sentences[64][400];
+	struct merge_result results[256];
+	char sentences[256][400];
 	uint32_t count;
 } merged;
 
@@ -136,7 +136,7 @@ static void on_merge(void *ctx, enum ferry_error e, const struct merge_result *r
 	merged.done = true;
 	merged.error = e;
 	merged.count = count;
-	for (uint32_t i = 0; i < count && i < 64; i++) {
+	for (uint32_t i = 0; i < count && i < 256; i++) {
 		merged.results[i] = results[i];
 		snprintf(merged.sentences[i], sizeof(merged.sentences[i]), "%s",
 			 results[i].settled.sentence ? results[i].settled.sentence : "");
@@ -529,6 +529,32 @@ static void one_bad_among_many_costs_the_others_nothing(void)
 	CHECK(is(ask("SELECT count(*) FROM ferry.device WHERE failed_at IS NOT NULL"), "1"));
 	pg_store_stats(s, &stats);
 	CHECK(stats.narrowings >= 1 && stats.merges == 1);
+	pg_store_close(s);
+}
+
+/* Much work is planned for its size, but not what it fires: each check of a
+ * reference would else be planned for its row. */
+static void many_rows_leave_the_planning_of_triggers_alone(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	struct merge_item items[256];
+
+	sql("CREATE TABLE t.seen (mode text)");
+	sql("CREATE FUNCTION t.see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+	    "$$BEGIN INSERT INTO t.seen VALUES (current_setting('plan_cache_mode')); RETURN NULL; END$$");
+	sql("CREATE TRIGGER see AFTER INSERT ON t.unit EXECUTE FUNCTION t.see()");
+	for (unsigned i = 0; i < 256; i++) {
+		char *code = malloc(16);
+
+		snprintf(code, 16, "C%u", i);
+		items[i] = item(d, new_unit(i + 1, id_of(i + 1), code, "x"));
+	}
+	merge(s, &tenant_a, items, 256);
+	for (unsigned i = 0; i < 256; i++)
+		CHECK(accepted(i));
+	CHECK(is(ask("SELECT count(*) FROM t.unit"), "256"));
+	CHECK(is(ask("SELECT string_agg(DISTINCT mode, ',') FROM t.seen"), "force_generic_plan")); /* as each link sets it */
 	pg_store_close(s);
 }
 
@@ -1424,6 +1450,7 @@ static const struct {
 	CASE(P7_tenants_are_kept_apart),
 	CASE(P7_rows_outside_the_scopes_are_refused),
 	CASE(one_bad_among_many_costs_the_others_nothing),
+	CASE(many_rows_leave_the_planning_of_triggers_alone),
 	CASE(each_constraint_gives_its_code),
 	CASE(own_edits_in_a_row_do_not_conflict),
 	CASE(moved_rows_leave_one_scope_and_enter_the_other),
