@@ -62,7 +62,7 @@ static void forget_link(struct agent_core *core)
 	core->credit_owed = 0;
 	core->pings_missed = 0;
 	core->probe.waiting = false;
-	core->deadline = core->ping_at = core->store_retry_at = core->again_at = 0;
+	core->deadline = core->ping_at = core->store_retry_at = core->again_at = core->leases_at = 0;
 }
 
 static void enter_live(struct agent_core *core)
@@ -257,6 +257,8 @@ static void look_for_edits(struct agent_core *core)
 	bool more = false;
 	if (core->look && !cut(core, &more))
 		return;
+	if (core->state == AGENT_LIVE && core->look)
+		agent_ask_leases(core);
 	if (core->state == AGENT_LIVE)
 		agent_push(core);
 	else

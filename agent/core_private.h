@@ -17,6 +17,7 @@
 #define CUTS_PER_WORK 16              /* then other events get their turn */
 #define PUSHES_PER_WORK 16
 #define PINGS_MISSED_MAX 2
+#define LEASE_ASK_US 30000000         /* a hub that has no numbers to give is asked so often */
 #define ENVELOPE_SLACK_BYTES 1024     /* an envelope may be that much larger than its message */
 #define DECODE_ARENA_FACTOR 24        /* a decoded message takes at most so many times its bytes */
 
@@ -65,6 +66,7 @@ struct agent_core {
 	bool look_for_alarm;       /* a checksum may have differed (R21) */
 	bool compares;             /* the hub answers compare */
 	bool comparing;            /* a question is under way */
+	int64_t leases_at;         /* numbers may be asked for again from then on */
 	bool look;                 /* something may be there to cut or to push */
 	bool held;                 /* `envelope` holds a push that waits for credit */
 	uint64_t credit;           /* bytes the hub still takes */
@@ -105,5 +107,6 @@ void agent_send_ping(struct agent_core *core);
 void agent_send_credit(struct agent_core *core, bool all); /* all: also less than a larger piece */
 void agent_push(struct agent_core *core);
 void agent_send_compare(struct agent_core *core); /* if there is something to ask */
+void agent_ask_leases(struct agent_core *core);
 
 #endif

@@ -169,6 +169,17 @@ static enum taken handle_ranges(struct agent_core *core, const struct message_ra
 	return t;
 }
 
+static enum taken handle_lease(struct agent_core *core, const struct message_lease *lease)
+{
+	struct ferry_why why = {0};
+	enum taken t = store_result(core, core->ops->lease(core->store, lease, &why), "lease", &why);
+	if (t == TAKEN) {
+		core->leases_at = 0;
+		core->fx.changed(core->shell);
+	}
+	return t;
+}
+
 static bool expected(const struct agent_core *core, const struct message *m)
 {
 	switch (m->type) {
@@ -184,6 +195,8 @@ static bool expected(const struct agent_core *core, const struct message *m)
 		return core->state == AGENT_FILLING;
 	case MESSAGE_RANGES:
 		return core->comparing;
+	case MESSAGE_LEASE:
+		return core->welcomed && core->ops->lease != NULL;
 	default:
 		return false;
 	}
@@ -205,6 +218,8 @@ static enum taken dispatch(struct agent_core *core, const struct message *m)
 		return handle_commit(core, &m->commit);
 	case MESSAGE_RANGES:
 		return handle_ranges(core, &m->ranges);
+	case MESSAGE_LEASE:
+		return handle_lease(core, &m->lease);
 	default:
 		return handle_fill(core, &m->fill);
 	}

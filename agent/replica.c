@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 8
+#define LAYOUT_VERSION 9
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -219,7 +219,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_6);
 	if (version < 7)
 		gate_exec(&r->g, replica_upgrade_7);
-	gate_exec(&r->g, replica_upgrade_8);
+	if (version < 8)
+		gate_exec(&r->g, replica_upgrade_8);
+	gate_exec(&r->g, replica_upgrade_9);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 
@@ -581,5 +583,7 @@ const struct agent_store_ops replica_store_ops = {
 	.heal_due = replica_heal_due,
 	.compare = replica_compare,
 	.ranges = replica_ranges,
+	.leases_due = replica_leases_due,
+	.lease = replica_take_lease,
 	.disconnected = replica_disconnected,
 };

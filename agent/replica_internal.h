@@ -93,7 +93,7 @@ struct sum { /* ferry_sum */
 
 /* Statements with fixed text; see replica_sql.c. */
 enum query {
-	Q_STATE_LOAD, Q_STATE_SAVE, Q_CUT_ANY, Q_LOG_RAW, Q_LOG_GET, Q_LOG_DELETE, Q_LOG_NONE, Q_LOG_DROP_NONE, Q_LOG_MAX,
+	Q_STATE_LOAD, Q_STATE_SAVE, Q_LEASES_DUE, Q_LEASE_ADD, Q_LEASE_FORGET, Q_CUT_ANY, Q_LOG_RAW, Q_LOG_GET, Q_LOG_DELETE, Q_LOG_NONE, Q_LOG_DROP_NONE, Q_LOG_MAX,
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_LOG_KEEP, Q_LOG_MASK, Q_LOG_MERGE, Q_LOG_MERGED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
@@ -183,7 +183,7 @@ void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
-	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[];
+	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -229,6 +229,10 @@ int64_t entry_append(struct replica *r, uint32_t table, const char *key, const s
 void log_delete(struct replica *r, int64_t seq);
 void entry_delete(struct replica *r, uint32_t table, const char *key, int64_t seq);
 void row_rebase(struct replica *r, struct table *t, const char *key); /* after numbers were added to r->removed */
+
+/* replica_lease.c: calls of the core */
+uint32_t replica_leases_due(void *store, struct message_lease_ask *out);
+enum ferry_error replica_take_lease(void *store, const struct message_lease *lease, struct ferry_why *why);
 
 /* replica_policy.c; cells in r->work */
 /* What the author of an entry saw in a column and made of it, where that is

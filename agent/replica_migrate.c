@@ -99,7 +99,8 @@ static bool same_columns(const struct schema_table *a, const struct schema_table
 	for (int i = 0; i < a->column_count; i++) {
 		const struct schema_column *x = &a->columns[i], *y = &b->columns[i];
 
-		if (x->num != y->num || x->kind != y->kind || x->read_only != y->read_only)
+		if (x->num != y->num || x->kind != y->kind || x->read_only != y->read_only ||
+		    (x->policy == POLICY_SEQUENCE) != (y->policy == POLICY_SEQUENCE))
 			return false;
 	}
 	return true;

@@ -72,7 +72,7 @@ static void load_columns(struct loading *l, struct schema_table *t)
 	struct schema_column *columns = arena_array(a, FERRY_COLUMNS_MAX, sizeof(*columns));
 	struct gate *g = &l->r->g;
 	sqlite3_stmt *s = gate_statement(g, &l->columns, "SELECT num, name, kind, not_null, read_only, has_default, default_sql, "
-							 "ref_table, policy, filled FROM ferry_column WHERE gen = ?1 AND tbl = ?2 ORDER BY num");
+							 "ref_table, policy, filled, lease FROM ferry_column WHERE gen = ?1 AND tbl = ?2 ORDER BY num");
 
 	if (columns == NULL)
 		return;
@@ -83,7 +83,8 @@ static void load_columns(struct loading *l, struct schema_table *t)
 			.kind = (enum column_kind)sqlite3_column_int(s, 2), .not_null = sqlite3_column_int(s, 3) != 0,
 			.read_only = sqlite3_column_int(s, 4) != 0, .has_default = sqlite3_column_int(s, 5) != 0,
 			.default_sql = text_of(a, s, 6), .ref_table = (uint32_t)sqlite3_column_int64(s, 7),
-			.policy = (enum column_policy)sqlite3_column_int(s, 8)};
+			.policy = (enum column_policy)sqlite3_column_int(s, 8),
+			.lease = (uint32_t)sqlite3_column_int64(s, 10)};
 		load_filled(l->m, s, &columns[t->column_count - 1]);
 	}
 	load_labels(l, t, columns);
@@ -230,10 +231,10 @@ static void store_column(struct replica *r, int gen, uint32_t table, const struc
 	sqlite3_stmt *s = NULL;
 
 	gate_statement(&r->g, &s, "INSERT INTO ferry_column(gen, tbl, num, name, kind, not_null, read_only, has_default, "
-				  "default_sql, ref_table, policy, filled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-	gate_run(&r->g, s, "iiitiiiitiic", (int64_t)gen, (int64_t)table, (int64_t)c->num, c->name, (int64_t)c->kind,
+				  "default_sql, ref_table, policy, filled, lease) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+	gate_run(&r->g, s, "iiitiiiitiici", (int64_t)gen, (int64_t)table, (int64_t)c->num, c->name, (int64_t)c->kind,
 		 (int64_t)c->not_null, (int64_t)c->read_only, (int64_t)c->has_default, c->default_sql,
-		 (int64_t)c->ref_table, (int64_t)c->policy, &filled);
+		 (int64_t)c->ref_table, (int64_t)c->policy, &filled, (int64_t)c->lease);
 	gate_finalize(&s);
 	for (uint32_t i = 0; i < c->label_count; i++)
 		gate_execf(&r->g, "INSERT INTO ferry_label(gen, tbl, num, i, label) VALUES (%d, %u, %u, %u, %Q)", gen,
@@ -384,12 +385,53 @@ static void note_triggers(struct replica *r, const struct schema_table *t)
 	run_built(r, s);
 }
 
+static bool gives_number(const struct schema_column *c)
+{
+	return c->policy == POLICY_SEQUENCE && !c->read_only;
+}
+
+/* An insert without a number takes the next one, if there is any; a row that
+ * is replaced keeps its own, which the note before it holds. Behind the entry
+ * of the insert, in its trigger: the order of triggers is SQLite's affair, and
+ * what the UPDATE is captured as has to follow. */
+#define NOTE_OF "FROM ferry_log WHERE seq = last_insert_rowid() - 1 AND op = 4 AND tbl = %u AND key = NEW.\"%w\""
+
+static void append_number(sqlite3_str *s, const struct schema_table *t, uint32_t i)
+{
+	const struct schema_column *c = &t->columns[i];
+
+	sqlite3_str_appendf(s, "UPDATE \"%w\" SET \"%w\" = CASE WHEN EXISTS (SELECT 1 " NOTE_OF ") THEN (SELECT o%u " NOTE_OF ") "
+			       "ELSE (SELECT number FROM ferry_number WHERE tbl = %u AND num = %u) END "
+			       "WHERE NEW.\"%w\" IS NULL AND \"%w\" = NEW.\"%w\"; ",
+			    t->name, c->name, t->table, t->key, i, t->table, t->key, t->table, c->num, c->name, t->key, t->key);
+	sqlite3_str_appendf(s, "UPDATE ferry_lease SET next = next + step WHERE NEW.\"%w\" IS NULL "
+			       "AND id = (SELECT lease FROM ferry_number WHERE tbl = %u AND num = %u) "
+			       "AND NOT EXISTS (SELECT 1 " NOTE_OF "); ",
+			    c->name, t->table, c->num, t->table, t->key);
+}
+
 static void insert_trigger(struct replica *r, const struct schema_table *t)
 {
-	gate_execf(&r->g, "CREATE TRIGGER \"ferry_%u_insert\" AFTER INSERT ON \"%w\" BEGIN "
-			  "INSERT INTO ferry_log(tbl, key, op, tc, at) "
-			  "VALUES (%u, NEW.\"%w\", 1, total_changes(), " AT_NOW "); END",
-		   t->table, t->name, t->table, t->key);
+	sqlite3_str *s = sqlite3_str_new(NULL);
+
+	sqlite3_str_appendf(s, "CREATE TRIGGER \"ferry_%u_insert\" AFTER INSERT ON \"%w\" BEGIN "
+			       "INSERT INTO ferry_log(tbl, key, op, tc, at) "
+			       "VALUES (%u, NEW.\"%w\", 1, total_changes(), " AT_NOW "); ",
+			    t->table, t->name, t->table, t->key);
+	for (uint32_t i = 0; i < t->column_count; i++) {
+		if (gives_number(&t->columns[i]))
+			append_number(s, t, i);
+	}
+	sqlite3_str_appendall(s, "END");
+	run_built(r, s);
+}
+
+static void number_trigger(struct replica *r, const struct schema_table *t, const struct schema_column *c)
+{
+	gate_execf(&r->g, "CREATE TRIGGER \"ferry_%u_given_%u\" BEFORE UPDATE OF \"%w\" ON \"%w\" "
+			  "WHEN OLD.\"%w\" IS NOT NULL AND OLD.\"%w\" IS NOT NEW.\"%w\" BEGIN "
+			  "SELECT RAISE(ABORT, 'The number in %q.%q is given once and stays.'); END",
+		   t->table, c->num, c->name, t->name, c->name, c->name, c->name, t->name, c->name);
 }
 
 static void key_trigger(struct replica *r, const struct schema_table *t)
@@ -491,6 +533,8 @@ void triggers_create(struct replica *r, const struct schema_table *t)
 	for (uint32_t i = 0; i < t->column_count; i++) {
 		if (t->columns[i].read_only)
 			read_only_column(r, t, &t->columns[i]);
+		else if (gives_number(&t->columns[i]))
+			number_trigger(r, t, &t->columns[i]);
 	}
 }
 
@@ -519,7 +563,7 @@ static uint32_t triggers_expected(const struct schema_table *t)
 	if (!t->writable)
 		return 3;
 	for (uint32_t i = 0; i < t->column_count; i++)
-		n += t->columns[i].read_only ? 2u : 0u;
+		n += t->columns[i].read_only ? 2u : gives_number(&t->columns[i]) ? 1u : 0u;
 	return n;
 }
 

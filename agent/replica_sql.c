@@ -44,6 +44,17 @@
 	"LEFT JOIN ferry_parked k ON k.number = p.number WHERE l.op & 7 IN (1, 2, 3);"
 #define PARKED_SETS "(SELECT count(*) FROM ferry_parked)"
 #define PARKED_ROWS "(SELECT count(*) FROM ferry_parked k CROSS JOIN ferry_pending p WHERE p.number = k.number)"
+/* Ranges of numbers, the oldest used first; one of a former incarnation is
+ * not used: the copy that this file was restored from may have gone on. */
+#define LEASE_DDL \
+	"CREATE TABLE ferry_lease(id INTEGER PRIMARY KEY AUTOINCREMENT, tbl INTEGER NOT NULL, num INTEGER NOT NULL, " \
+	"first INTEGER NOT NULL, last INTEGER NOT NULL, step INTEGER NOT NULL, padding INTEGER NOT NULL, head TEXT NOT NULL, " \
+	"tail TEXT NOT NULL, until TEXT, next INTEGER NOT NULL, incarnation BLOB NOT NULL, UNIQUE(tbl, num, head, tail, first)) STRICT;" \
+	"CREATE VIEW ferry_number(tbl, num, lease, number, available) AS SELECT l.tbl, l.num, min(l.id), " \
+	"l.head || substr('000000000000000000', 1, max(l.padding - length(l.next), 0)) || l.next || l.tail, " \
+	"sum((l.last - l.next) / l.step + 1) FROM ferry_lease l WHERE l.next <= l.last " \
+	"AND l.incarnation = (SELECT incarnation FROM ferry_state) " \
+	"AND (l.until IS NULL OR l.until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) GROUP BY l.tbl, l.num;"
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
 	"mismatches, parked) AS " \
@@ -67,7 +78,8 @@ const char replica_ddl[] =
 	"scope INTEGER NOT NULL DEFAULT 0, fill_scope INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl)) STRICT;"
 	"CREATE TABLE ferry_column(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, num INTEGER NOT NULL, name TEXT NOT NULL, "
 	"kind INTEGER NOT NULL, not_null INTEGER NOT NULL, read_only INTEGER NOT NULL, has_default INTEGER NOT NULL, "
-	"default_sql TEXT, ref_table INTEGER NOT NULL, policy INTEGER NOT NULL DEFAULT 0, filled ANY, PRIMARY KEY(gen, tbl, num)) STRICT;"
+	"default_sql TEXT, ref_table INTEGER NOT NULL, policy INTEGER NOT NULL DEFAULT 0, filled ANY, "
+	"lease INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl, num)) STRICT;"
 	"CREATE TABLE ferry_label(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, num INTEGER NOT NULL, i INTEGER NOT NULL, "
 	"label TEXT NOT NULL, PRIMARY KEY(gen, tbl, num, i)) STRICT;"
 	"CREATE TABLE ferry_log(seq INTEGER PRIMARY KEY, tbl, key, op, mask, tc, at);"
@@ -97,7 +109,7 @@ const char replica_ddl[] =
 	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
 	"VALUES (0, NEW.note, 5, NEW.base, total_changes(), " AT_NOW "); END;"
 	"CREATE VIEW ferry_uuid(id) AS WITH made(id) AS MATERIALIZED (SELECT " UUID_SQL ") SELECT id FROM made;"
-	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL WAITS_DDL OUTBOX_VIEW STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL OUTBOX_VIEW STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
@@ -128,6 +140,10 @@ const char replica_upgrade_7[] = "ALTER TABLE ferry_column ADD COLUMN filled ANY
 const char replica_upgrade_8[] =
 	WAITS_DDL "DROP VIEW ferry_outbox; DROP VIEW ferry_status;" OUTBOX_VIEW STATUS_VIEW;
 
+/* From layout 8: ranges of numbers. */
+const char replica_upgrade_9[] = "ALTER TABLE ferry_column ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;" LEASE_DDL;
+
+
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
 
 const char *const replica_sql[Q_COUNT] = {
@@ -137,6 +153,12 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_STATE_SAVE] = "UPDATE ferry_state SET epoch = ?1, position = ?2, mark = ?3, schema_hash = ?4, "
 			 "last_number = ?5, ingested = ?6, clock_offset = ?7, commit_clock = ?8, fill_active = ?9, "
 			 "fill_position = ?10, fill_table = ?11, fill_after = ?12, device = ?13, tenant = ?14, fill_scope = ?15",
+	[Q_LEASES_DUE] = "SELECT c.tbl, c.num FROM ferry_column c LEFT JOIN ferry_number n ON n.tbl = c.tbl AND n.num = c.num "
+			 "WHERE c.gen = 0 AND c.lease > 0 AND coalesce(n.available, 0) * 2 <= c.lease ORDER BY coalesce(n.available, 0)",
+	[Q_LEASE_ADD] = "INSERT OR IGNORE INTO ferry_lease(tbl, num, first, last, step, padding, head, tail, until, next, incarnation) "
+			"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?3, (SELECT incarnation FROM ferry_state))",
+	[Q_LEASE_FORGET] = "DELETE FROM ferry_lease WHERE next > last OR incarnation <> (SELECT incarnation FROM ferry_state) "
+			   "OR until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
 	[Q_CUT_ANY] = "SELECT 1 WHERE EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1) "
 		      "OR EXISTS(SELECT 1 FROM ferry_change_set WHERE state < 2)",
 	[Q_LOG_RAW] = "SELECT * FROM ferry_log WHERE seq > ?1 ORDER BY seq",

@@ -59,6 +59,21 @@ void agent_send_ping(struct agent_core *core)
 	agent_send(core, &m);
 }
 
+/* A range that was asked for and does not come is asked for again later; what
+ * it was is a gap then. */
+void agent_ask_leases(struct agent_core *core)
+{
+	struct message_lease_ask asks[LEASE_ASKS_MAX];
+	uint32_t n;
+	if (core->ops->leases_due == NULL || agent_now(core) < core->leases_at)
+		return;
+	n = core->ops->leases_due(core->store, asks);
+	for (uint32_t i = 0; i < n; i++)
+		agent_send(core, &(struct message){.type = MESSAGE_LEASE_ASK, .lease_ask = asks[i]});
+	if (n > 0)
+		core->leases_at = agent_now(core) + LEASE_ASK_US;
+}
+
 /* Given back in larger pieces: the hub always holds three quarters, which is
  * more than a message. With every ping and at the end all of it, since by it
  * the hub knows what has been applied here. */

@@ -39,6 +39,8 @@ struct store_status {
 	uint64_t rejected, conflicts;
 };
 
+#define LEASE_ASKS_MAX 8
+
 struct agent_store_ops {
 	/* Fills the stored fields of hello: incarnation, epoch, schema hash,
 	 * bookmark, last number, unfinished fill. Its texts are borrowed until
@@ -81,6 +83,11 @@ struct agent_store_ops {
 	/* Its answer, right behind its commit. Bounded work; out_more: the same
 	 * answer again, before anything else is applied. */
 	enum ferry_error (*ranges)(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why);
+	/* Columns that have few numbers left (policy `sequence`), at most
+	 * LEASE_ASKS_MAX; how many. Cheap. NULL: never any. */
+	uint32_t (*leases_due)(void *store, struct message_lease_ask *out);
+	/* Keeps a range of numbers. Where leases_due is not NULL. */
+	enum ferry_error (*lease)(void *store, const struct message_lease *lease, struct ferry_why *why);
 	/* The link is gone: kept frames without a commit are dropped. */
 	void (*disconnected)(void *store);
 };

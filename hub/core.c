@@ -302,6 +302,8 @@ static void dispatch(struct hub_session *s, const struct message *m)
 		handle_fill_ack(s);
 	else if (m->type == MESSAGE_COMPARE && up)
 		handle_compare(s, &m->compare);
+	else if (m->type == MESSAGE_LEASE_ASK && up)
+		handle_lease_ask(s, &m->lease_ask);
 	else if (m->type != MESSAGE_PONG)
 		session_fail(s, FERRY_UNEXPECTED_MESSAGE, -1, "a message %s is not allowed in state %s",
 			     message_type_name((int)m->type), session_state_name(s->state));

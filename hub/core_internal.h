@@ -9,6 +9,7 @@
  *   send_state.c    ring or catch-up -> delta messages and one commit
  *   send_fill.c     the filling of a replica
  *   handle_compare.c  a device looks for what differs, and wants rows again
+ *   handle_lease.c  ranges of numbers for devices
  *   rights.c        scopes that change while devices are connected
  *   parked.c        change-sets that wait at the hub for what they lack
  *
@@ -48,6 +49,7 @@
 #define PARKED_CHECK_US INT64_C(1000000)
 #define RETRY_HINT_MS 1000
 #define FILL_CHUNKS_MAX 2                /* under way at once */
+#define LEASES_MAX 8                     /* of a session, asked for at once */
 #define LOG_LINES_PER_SECOND 20          /* that peers can cause */
 
 enum { HUB_LOG_ERROR = 0, HUB_LOG_WARNING = 1, HUB_LOG_INFO = 2, HUB_LOG_DEBUG = 3 };
@@ -166,6 +168,8 @@ struct hub_session {
 	struct message_hello hello;
 	/* What the lookup found, until the welcome. */
 	struct hub_device found;
+
+	uint32_t leasing; /* store calls for numbers under way */
 
 	/* Credit. */
 	uint64_t credit_in, credit_owed, credit_out;
@@ -374,5 +378,8 @@ void rights_note(struct hub_session *s); /* a session begins with the rights tha
 /* send_fill.c */
 void fill_pump(struct hub_session *s);
 void handle_fill_ack(struct hub_session *s);
+
+/* handle_lease.c */
+void handle_lease_ask(struct hub_session *s, const struct message_lease_ask *ask);
 
 #endif

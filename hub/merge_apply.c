@@ -281,7 +281,9 @@ static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
 	struct cell_result result;
 	enum ferry_error error;
 
-	if (!(e->row->state.given & COLUMN_BIT(c))) {
+	if (x.column->policy == POLICY_SEQUENCE && x.mine->kind == VALUE_NULL)
+		return FERRY_OK; /* left to the hub, whatever stands there */
+	if (!(e->row->state.given & COLUMN_BIT(c)) && x.column->policy != POLICY_SEQUENCE) {
 		if (x.column->policy == POLICY_APPROVAL)
 			return keep_ask(e, num, x.mine);
 		if (x.column->policy != POLICY_GUARD || x.old == NULL)
@@ -289,7 +291,7 @@ static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
 		hub = *x.old; /* the default as the author has it: a guard does not let it pass unseen */
 	}
 	error = merge_policy(&x, &result, &e->why);
-	if (error == FERRY_COUNTER || error == FERRY_GUARD) {
+	if (error == FERRY_COUNTER || error == FERRY_GUARD || error == FERRY_NUMBER) {
 		e->refused = error;
 		e->holder = error == FERRY_GUARD ? v.author : (struct uuid){{0}};
 	}

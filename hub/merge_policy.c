@@ -153,6 +153,14 @@ static enum ferry_error merge_approval(const struct cell_edit *e, struct cell_re
 	return FERRY_OK;
 }
 
+/* Given once, with the row: what stands is not changed any more. */
+static enum ferry_error merge_sequence(const struct cell_edit *e, struct cell_result *out, struct ferry_why *why)
+{
+	if (value_equal(e->mine, e->theirs))
+		return keep_theirs(out);
+	return ferry_fail(why, FERRY_NUMBER, "%s.%s is given once, when the row is made, and stays", e->table, e->column->name);
+}
+
 enum ferry_error merge_policy(const struct cell_edit *e, struct cell_result *out, struct ferry_why *why)
 {
 	switch (e->column->policy) {
@@ -166,6 +174,8 @@ enum ferry_error merge_policy(const struct cell_edit *e, struct cell_result *out
 		return merge_approval(e, out);
 	case POLICY_GUARD:
 		return merge_guard(e, out, why);
+	case POLICY_SEQUENCE:
+		return merge_sequence(e, out, why);
 	case POLICY_COUNTER:
 	case POLICY_SET:
 	case POLICY_JSON:

@@ -29,7 +29,7 @@ struct cell_result {
 	struct value value; /* when it writes */
 };
 
-/* Errors: FERRY_COUNTER, FERRY_GUARD with *why refuse the change-set;
+/* Errors: FERRY_COUNTER, FERRY_GUARD, FERRY_NUMBER with *why refuse the change-set;
  * FERRY_LIMIT or FERRY_NO_MEMORY. */
 FERRY_CHECK enum ferry_error merge_policy(const struct cell_edit *e, struct cell_result *out, struct ferry_why *why);
 

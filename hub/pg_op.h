@@ -111,6 +111,8 @@ void pg_store_poll(void *store, hub_poll_cb cb, void *ctx);
 void pg_store_applied(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position);
 void pg_store_parked(void *store, const struct uuid *tenant, hub_stage_cb cb, void *ctx);
 void pg_store_rights(void *store, const struct uuid *tenant, int64_t after, hub_rights_cb cb, void *ctx);
+void pg_store_lease(void *store, const struct uuid *tenant, const struct uuid *device, const struct message_lease_ask *ask,
+		    hub_lease_cb cb, void *ctx);
 void pg_store_fold(struct pg_store *s); /* folds checksums now and then */
 
 #define PG_NOBODY ((struct uuid){{0}}) /* the reserved tenant of global rows */

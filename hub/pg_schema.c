@@ -22,12 +22,13 @@ static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
 	"coalesce(c.ref_tbl, 0), c.wire_expr, c.in_expr, c.hash_expr, "
 	"(SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = t.relid AND d.adnum = c.num), "
-	"c.generated, c.policy_options::text, h.expr, c.filled #>> '{}' "
+	"c.generated, c.policy_options::text, h.expr, c.filled #>> '{}', "
+	"CASE c.policy WHEN 'sequence' THEN coalesce((c.policy_options ->> 'lease')::int, 0) ELSE 0 END "
 	"FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
 	"LEFT JOIN ferry.placeholder h ON h.tbl = c.tbl AND h.num = c.num "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 OR ferry.is_shared(t.relid) ORDER BY c.tbl, c.num";
 enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_LABELS, C_REF, C_WIRE, C_IN, C_HASH,
-       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER, C_FILLED };
+       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER, C_FILLED, C_LEASE };
 
 struct reader {
 	const struct pg_batch *b;
@@ -182,6 +183,7 @@ static void read_policy(struct reader *r, uint32_t row, struct schema_column *s)
 	s->policy = policy < 0 ? POLICY_LWW : (enum column_policy)policy;
 	if (!pg_is_null(r->b, r->columns, row, C_OPTIONS))
 		s->policy_options = keep(r, cell(r, r->columns, row, C_OPTIONS));
+	s->lease = (uint32_t)pg_int(r->b, r->columns, row, C_LEASE);
 }
 
 static void read_column(struct reader *r, uint32_t row, const char *tenant_col, struct schema_column *s,
@@ -203,7 +205,8 @@ static void read_column(struct reader *r, uint32_t row, const char *tenant_col, 
 				    .ref_table = (uint32_t)pg_int(r->b, r->columns, row, C_REF)};
 	s->read_only = !is_tenant && strcmp(cell(r, r->columns, row, C_POLICY), "hub") == 0;
 	read_policy(r, row, s);
-	s->has_default |= s->read_only; /* whatever the hub writes there, devices leave it out */
+	/* Whatever the hub writes there, devices leave it out, or may. */
+	s->has_default |= s->read_only || s->policy == POLICY_SEQUENCE;
 	s->labels = read_labels(r, row, &s->label_count);
 	s->filled = pg_json_read(r->arena, s->kind, pg_is_null(r->b, r->columns, row, C_FILLED) ? NULL : cell(r, r->columns, row, C_FILLED));
 	if (!pg_is_null(r->b, r->columns, row, C_DEFAULT_SQL) && !pg_bool(r->b, r->columns, row, C_GENERATED))

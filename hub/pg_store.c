@@ -110,4 +110,5 @@ const struct hub_store_ops pg_store_ops = {
 	.applied = pg_store_applied,
 	.rights = pg_store_rights,
 	.parked = pg_store_parked,
+	.lease = pg_store_lease,
 };

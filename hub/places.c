@@ -310,6 +310,17 @@ static void places_compare(void *store, const struct uuid *tenant, int64_t from,
 		cb(ctx, FERRY_DATABASE, NULL);
 }
 
+static void places_lease(void *store, const struct uuid *tenant, const struct uuid *device,
+			 const struct message_lease_ask *which, hub_lease_cb cb, void *ctx)
+{
+	struct place *place = place_of(store, tenant);
+
+	if (place)
+		pg_store_ops.lease(place->store, tenant, device, which, cb, ctx);
+	else
+		cb(ctx, FERRY_DATABASE, NULL, 0);
+}
+
 static void places_fill(void *store, const struct fill_request *request, hub_fill_cb cb, void *ctx)
 {
 	struct place *place = place_of(store, &request->tenant);
@@ -482,5 +493,6 @@ const struct hub_store_ops places_ops = {
 	.applied = places_applied,
 	.rights = places_rights,
 	.parked = places_parked,
+	.lease = places_lease,
 	.position = places_position,
 };

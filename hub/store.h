@@ -120,6 +120,7 @@ typedef void (*hub_stage_cb)(void *ctx, enum ferry_error e);
 typedef void (*hub_feed_cb)(void *ctx, enum ferry_error e, const struct feed_result *result);
 typedef void (*hub_fill_cb)(void *ctx, enum ferry_error e, const struct fill_result *result);
 typedef void (*hub_rights_cb)(void *ctx, enum ferry_error e, const struct hub_rescoped *devices, uint32_t count);
+typedef void (*hub_lease_cb)(void *ctx, enum ferry_error e, const struct message_lease *leases, uint32_t count);
 typedef void (*hub_poll_cb)(void *ctx, enum ferry_error e, int64_t last_position);
 
 struct hub_store_ops {
@@ -161,6 +162,11 @@ struct hub_store_ops {
 	/* The device is there and has applied everything up to position; its
 	 * settled verdicts up to there need not be kept. Fire and forget. */
 	void (*applied)(void *store, const struct uuid *tenant, const struct uuid *device, int64_t position);
+	/* Ranges of numbers for a column with the policy `sequence`, durably the
+	 * device's when the callback comes; none: it gets none now. NULL: no
+	 * numbers are leased here. */
+	void (*lease)(void *store, const struct uuid *tenant, const struct uuid *device, const struct message_lease_ask *ask,
+		      hub_lease_cb cb, void *ctx);
 	/* Devices of the tenant whose scopes changed after a count of rights.
 	 * NULL: scopes never change here. */
 	void (*rights)(void *store, const struct uuid *tenant, int64_t after, hub_rights_cb cb, void *ctx);

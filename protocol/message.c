@@ -26,6 +26,8 @@ static const struct kind kinds[] = {
 	[MESSAGE_FILL_ACK] = {"fill-ack", &fill_ack_shape},
 	[MESSAGE_COMPARE] = {"compare", &compare_shape},
 	[MESSAGE_RANGES] = {"ranges", &ranges_shape},
+	[MESSAGE_LEASE_ASK] = {"lease-ask", &lease_ask_shape},
+	[MESSAGE_LEASE] = {"lease", &lease_shape},
 };
 
 static const struct kind *kind_of(uint64_t type)

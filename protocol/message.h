@@ -46,6 +46,7 @@
 #define FERRY_RANGES_MAX 512            /* ranges of the answer */
 #define FERRY_CREDIT_BYTES_MAX (1ll << 40) /* credit given at once */
 #define FERRY_RETRY_AFTER_MS_MAX 86400000  /* a day */
+#define FERRY_LEASE_MAX 10000              /* numbers of a lease */
 #define FERRY_CODE_MAX 65535               /* error codes */
 #define FERRY_CLOCK_MAX (INT64_MAX / 2)    /* times of edits: 0 up to this, so that sums stay in range */
 
@@ -65,6 +66,8 @@ enum message_type {
 	MESSAGE_FILL_ACK = 13, /* agent: this far is staged durably */
 	MESSAGE_COMPARE = 14, /* agent: hash these ranges, send these rows */
 	MESSAGE_RANGES = 15,  /* hub: the hashes, at the state that the commit before it made */
+	MESSAGE_LEASE_ASK = 16, /* agent: few numbers of a column are left */
+	MESSAGE_LEASE = 17,     /* hub: a range of numbers to give */
 };
 
 /* Credit, both ways: hello and welcome grant the first bytes, message credit
@@ -180,6 +183,7 @@ struct schema_column {
 	uint32_t label_count;
 	uint32_t ref_table;     /* 0, or the table its foreign key points to */
 	enum column_policy policy; /* may hold a number that this version does not know */
+	uint32_t lease;         /* numbers of a range that devices may ask for; 0: none */
 	const char *policy_options; /* the hub's own, as compact JSON or NULL; not on the wire */
 	struct value filled;    /* what rows got that were there when the column came; null: nothing */
 };
@@ -339,6 +343,22 @@ struct message_ranges {
 	uint32_t range_count;
 };
 
+struct message_lease_ask {
+	uint32_t table;
+	uint16_t num;
+};
+
+/* A number reads head, then its digits with zeros up to `padding`, then tail. */
+struct message_lease {
+	uint32_t table;
+	uint16_t num;
+	int64_t first, last;
+	int64_t step;
+	uint32_t padding;
+	const char *head, *tail; /* NULL: empty */
+	int64_t until;           /* microseconds; given out no more from then on; 0: no end */
+};
+
 struct message {
 	enum message_type type;
 	union {
@@ -356,6 +376,8 @@ struct message {
 		struct message_fill_ack fill_ack;
 		struct message_compare compare;
 		struct message_ranges ranges;
+		struct message_lease_ask lease_ask;
+		struct message_lease lease;
 	};
 };
 

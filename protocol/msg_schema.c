@@ -12,7 +12,8 @@
  *   column { 1: number, 2: name, 3: kind, ? 4: not null, ? 5: read only,
  *          ? 6: has a default, ? 7: default as SQL, ? 8: [label ...],
  *          ? 9: table it refers to, ? 10: policy,
- *          ? 11: cell          what rows got that were there when the column came }
+ *          ? 11: cell          what rows got that were there when the column came,
+ *          ? 12: lease }
  */
 #include "protocol/fields.h"
 
@@ -28,6 +29,7 @@ static const struct field column_fields[] = {
 	OPTIONAL(9, U32, schema_column, ref_table),
 	OPTIONAL(10, U32, schema_column, policy, .min = 0, .max = UINT16_MAX),
 	OPTIONAL(11, VALUE, schema_column, filled),
+	OPTIONAL(12, U32, schema_column, lease, .max = FERRY_LEASE_MAX),
 };
 
 static const struct shape column_shape = {.size = sizeof(struct schema_column), FIELDS(column_fields)};

@@ -97,7 +97,7 @@ const char *column_kind_name(enum column_kind kind)
 int column_policy_from_name(const char *name)
 {
 	static const char *const names[POLICY_COUNT] = {"lww", "max", "min", "counter", "set", "json", "text", "review", "guard",
-							 "approval"};
+							 "approval", "sequence"};
 
 	for (int i = 0; i < POLICY_COUNT; i++) {
 		if (strcmp(names[i], name) == 0)

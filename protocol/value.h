@@ -67,6 +67,7 @@ enum column_policy {
 	POLICY_REVIEW = 7,  /* the hub's stands until a person chooses */
 	POLICY_GUARD = 8,   /* only transitions that the column allows */
 	POLICY_APPROVAL = 9, /* an edit waits until somebody approves it */
+	POLICY_SEQUENCE = 10, /* numbers, each given once */
 	POLICY_COUNT
 };
 

@@ -136,6 +136,11 @@ def guard(state, e):
     return ACCEPTED, 0
 
 
+def sequence(state, e):
+    """A number that stands stays; NULL leaves it to the hub."""
+    return (ACCEPTED if e["new"] in (None, state.value) else REJECTED), 0
+
+
 def approval(state, e):
     """Nothing is ever written: what differs from the hub's value waits."""
     return (ACCEPTED if e["new"] == state.value else SUPERSEDED), 0
@@ -257,6 +262,9 @@ class Histories(unittest.TestCase):
 
     def test_guard(self):
         self.check("guard", "text", some_state, guard, json.dumps(GUARD))
+
+    def test_sequence(self):
+        self.check("sequence", "text", some_state, sequence)
 
     def test_approval(self):
         self.check("approval", "int", some_int, approval)

@@ -22,7 +22,8 @@ import cbor2
 
 import ferry_pg
 
-HELLO, WELCOME, SCHEMA, PUSH, ACK, DELTA, COMMIT, CREDIT, ERROR, PING, PONG, FILL, FILL_ACK = range(1, 14)
+(HELLO, WELCOME, SCHEMA, PUSH, ACK, DELTA, COMMIT, CREDIT, ERROR, PING, PONG, FILL, FILL_ACK, COMPARE, RANGES, LEASE_ASK,
+ LEASE) = range(1, 18)
 BINARY, TEXT, CLOSE, WS_PING, WS_PONG = 2, 1, 8, 9, 10
 DICTIONARY = os.path.join(ferry_pg.SOURCE, "protocol", "dictionary", "ferry.v1.dict")
 

@@ -399,7 +399,7 @@ static inline void rng_compare(struct rng *r, struct arena *a, struct message_co
 static inline void rng_message(struct rng *r, struct arena *a, struct message *m)
 {
 	memset(m, 0, sizeof(*m));
-	m->type = (enum message_type)(1 + rng_below(r, MESSAGE_RANGES));
+	m->type = (enum message_type)(1 + rng_below(r, MESSAGE_LEASE));
 	switch (m->type) {
 	case MESSAGE_HELLO:
 		rng_hello(r, a, &m->hello);
@@ -455,6 +455,15 @@ static inline void rng_message(struct rng *r, struct arena *a, struct message *m
 		m->ranges = (struct message_ranges){.scope = rng_text(r, a), .table = 1 + rng_below(r, 9), .position = rng_number(r),
 						    .range_count = rng_below(r, 5)};
 		m->ranges.ranges = rng_ranges(r, a, m->ranges.range_count, true);
+		break;
+	case MESSAGE_LEASE_ASK:
+		m->lease_ask = (struct message_lease_ask){1 + rng_below(r, 9), (uint16_t)(1 + rng_below(r, 62))};
+		break;
+	case MESSAGE_LEASE:
+		m->lease = (struct message_lease){.table = 1 + rng_below(r, 9), .num = (uint16_t)(1 + rng_below(r, 62)),
+						  .first = rng_below(r, 1000), .last = 1000 + rng_below(r, 1000),
+						  .step = 1 + rng_below(r, 9), .padding = rng_below(r, 19), .head = rng_text(r, a),
+						  .tail = rng_text(r, a), .until = (int64_t)rng_next(r)};
 		break;
 	}
 }

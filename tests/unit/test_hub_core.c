@@ -300,7 +300,8 @@ static void st_applied(void *store, const struct uuid *tenant, const struct uuid
 }
 
 static const struct hub_store_ops store_ops = {st_device, st_schema, st_merge, st_stage,
-					       st_feed,   st_fill,   st_poll,  NULL, st_applied, NULL, st_compare, NULL};
+					       st_feed,   st_fill,   st_poll,  NULL, st_applied, NULL, NULL,
+					       st_compare, NULL};
 
 static void answer_device(struct call *c)
 {

@@ -387,6 +387,22 @@ static void guard_there_and_back_again_still_applies(void **state)
 	assert_true(r.writes && !r.conflict);
 }
 
+static void sequence_a_number_that_stands_is_not_changed(void **state)
+{
+	struct cell_result r;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		const struct cell_case other = {.policy = POLICY_SEQUENCE, .kind = KIND_TEXT, .old = text("L-1"), .mine = text("L-2"),
+						.theirs = text("L-1"), .seen = i & 1, .later = i & 2};
+
+		MEET(&r, .policy = POLICY_SEQUENCE, .kind = KIND_TEXT, .mine = text("L-1"), .theirs = text("L-1"), .seen = i & 1, .later = i & 2);
+		assert_true(!r.writes && !r.conflict);
+		assert_int_equal(meet(&other, &r), FERRY_NUMBER);
+		assert_string_equal(why.text, "stock.c is given once, when the row is made, and stays");
+	}
+}
+
 static void approval_another_value_waits_seen_or_not(void **state)
 {
 	struct cell_result r;
@@ -569,6 +585,7 @@ int main(void)
 		T(text_one_word_changed_by_both_goes_to_the_later_and_is_kept),
 		T(text_too_long_to_compare_merges_as_lww),
 		T(review_concurrent_hubs_value_stands_however_early),
+		T(sequence_a_number_that_stands_is_not_changed),
 		T(approval_another_value_waits_seen_or_not),
 		T(approval_is_asked_for_what_an_update_says_and_the_rest_stands),
 		T(guard_lets_pass_what_its_map_allows),

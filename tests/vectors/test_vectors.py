@@ -262,6 +262,10 @@ def commit_rule(m):
     need(all(s.get(3, 0) <= m[1] for s in m.get(3, [])), "a verdict from after the commit")
 
 
+def lease_rule(m):
+    need(m[4] >= m[3], "a lease that ends before it begins")
+
+
 def fill_rule(m):
     b = m[4]
     need(b[2] == 1 and 6 not in b and 7 not in b and 9 not in b, "plain rows only")
@@ -299,7 +303,8 @@ SUM = Map({1: ("scope", 1, Text()), 2: ("table", 1, TABLE), 3: ("rows", 1, POSIT
 COLUMN = Map({1: ("num", 1, Int(1, 65535)), 2: ("name", 1, Text()), 3: ("kind", 1, Int(0, 13)),
               4: ("not_null", 0, Bool()), 5: ("read_only", 0, Bool()), 6: ("has_default", 0, Bool()),
               7: ("default_sql", 0, Text()), 8: ("labels", 0, List(Text(), 1024)),
-              9: ("ref_table", 0, Int(0, 2**32 - 1)), 10: ("policy", 0, Int(0, 65535)), 11: ("filled", 0, Cell())})
+              9: ("ref_table", 0, Int(0, 2**32 - 1)), 10: ("policy", 0, Int(0, 65535)), 11: ("filled", 0, Cell()),
+              12: ("lease", 0, Int(0, 10000))})
 SCHEMA_TABLE = Map({1: ("table", 1, TABLE), 2: ("name", 1, Text()), 3: ("key", 1, Text()),
                     4: ("key_num", 1, Int(1, 65535)), 5: ("writable", 0, Bool()), 6: ("rank", 0, Int(0, 2**32 - 1)),
                     7: ("columns", 0, List(COLUMN, 62))}, table_rule)
@@ -355,6 +360,10 @@ MESSAGES = {
                          4: ("keys", 0, List(Map({1: ("key", 1, Uuid())}), 1024))})),
     "ranges": (15, Map({1: ("scope", 1, Text()), 2: ("table", 1, TABLE), 3: ("position", 1, POSITION),
                         4: ("ranges", 0, List(RANGE, 512))})),
+    "lease-ask": (16, Map({1: ("table", 1, TABLE), 2: ("num", 1, Int(1, 65535))})),
+    "lease": (17, Map({1: ("table", 1, TABLE), 2: ("num", 1, Int(1, 65535)), 3: ("first", 1, Int(0)), 4: ("last", 1, Int(0)),
+                       5: ("step", 1, Int(1, 2**31 - 1)), 6: ("padding", 0, Int(0, 18)), 7: ("head", 0, Text()),
+                       8: ("tail", 0, Text()), 9: ("until", 0, Int())}, lease_rule)),
 }
 BY_NUMBER = {number: shape for number, shape in MESSAGES.values()}
 

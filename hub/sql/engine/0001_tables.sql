@@ -67,6 +67,7 @@ CREATE TABLE ferry.tracked_column (
     not_null    bool NOT NULL,
     has_default bool NOT NULL,
     policy      text NOT NULL DEFAULT 'lww',
+    policy_options jsonb,
     labels      text[],
     hash_expr   text NOT NULL,
     wire_expr   text NOT NULL,

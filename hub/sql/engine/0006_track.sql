@@ -51,6 +51,9 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['ferry_insert', 'ferry_update', 'ferry_delete', 'ferry_key', 'ferry_truncate'] LOOP
         EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', name, tab);
     END LOOP;
+    FOR name IN SELECT g.tgname FROM pg_trigger g WHERE g.tgrelid = tab AND g.tgparentid = 0 AND g.tgname ~ '^ferry_(number|given)_' LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', name, tab);
+    END LOOP;
 END $$;
 
 -- What the engine and the hub need of the table; the hub sees no excluded column.

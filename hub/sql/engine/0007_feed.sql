@@ -240,7 +240,7 @@ AS $$
         (t.tbl, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, c.cols)::text, E'\n' ORDER BY t.tbl), ''), 'UTF8')), 1, 8)
     FROM ferry.tracked t
     LEFT JOIN LATERAL (
-        SELECT array_agg((o.num, o.name, o.pg_type, o.kind, o.not_null, o.has_default, o.policy, o.labels, o.ref_tbl, o.generated)::text
+        SELECT array_agg((o.num, o.name, o.pg_type, o.kind, o.not_null, o.has_default, o.policy, o.labels, o.ref_tbl, o.generated, o.policy_options ->> 'lease')::text
                          ORDER BY o.num) AS cols
         FROM ferry.tracked_column o WHERE o.tbl = t.tbl) c ON true
 $$;

@@ -3,8 +3,7 @@
 
 SET LOCAL ROLE ferry_engine;
 
-ALTER TABLE ferry.tracked_column ADD COLUMN policy_options jsonb;
-COMMENT ON COLUMN ferry.tracked_column.policy_options IS 'guard: which values lead to which ones';
+COMMENT ON COLUMN ferry.tracked_column.policy_options IS 'guard: which values lead to which ones; sequence: its code and the size of leases';
 
 -- NULL: the policy fits; else the sentence that says why not.
 CREATE FUNCTION ferry.policy_misfit(c ferry.tracked_column, policy text) RETURNS text
@@ -21,6 +20,7 @@ AS $$
         WHEN policy = 'text' AND (c.kind <> 'text' OR c.labels IS NOT NULL) THEN 'it merges lines and words of a free text'
         WHEN policy = 'guard' AND c.kind NOT IN ('text', 'citext', 'enum')
             THEN 'it leads from one named value to another, so it needs a text or an enum'
+        WHEN policy = 'sequence' AND (c.kind NOT IN ('text', 'citext') OR c.labels IS NOT NULL) THEN 'it gives formatted numbers, so it needs a text'
     END
 $$;
 COMMENT ON FUNCTION ferry.policy_misfit(ferry.tracked_column, text) IS 'Why a column cannot have a policy; NULL: it can';
@@ -68,15 +68,16 @@ BEGIN
     SELECT * INTO c FROM ferry.tracked_column o WHERE o.tbl = n AND o.name = col;
     IF c.tbl IS NULL THEN
         RAISE EXCEPTION '% has no synced column %', tab, col USING ERRCODE = 'undefined_column';
-    ELSIF policy NOT IN ('lww', 'hub', 'max', 'min', 'counter', 'set', 'json', 'text', 'review', 'guard', 'approval') THEN
+    ELSIF policy NOT IN ('lww', 'hub', 'max', 'min', 'counter', 'set', 'json', 'text', 'review', 'guard', 'approval', 'sequence') THEN
         RAISE EXCEPTION '"%" is no policy', policy
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Policies are: lww, hub, max, min, counter, set, json, text, review, guard, approval.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Policies are: lww, hub, max, min, counter, set, json, text, review, guard, approval, sequence.';
     ELSIF policy <> 'hub' AND (c.generated OR col = (SELECT t.tenant_col FROM ferry.tracked t WHERE t.tbl = n)) THEN
         RAISE EXCEPTION '%.% is set by the hub alone', tab, col USING ERRCODE = 'invalid_parameter_value';
     END IF;
     misfit := coalesce(ferry.policy_misfit(c, policy), CASE
         WHEN policy = 'guard' THEN ferry.guard_misfit(c, options)
         WHEN policy = 'approval' THEN ferry.approval_misfit(c, options)
+        WHEN policy = 'sequence' THEN ferry.sequence_misfit(c, options)
         WHEN options IS NOT NULL THEN 'it takes no options' END);
     IF misfit IS NOT NULL THEN
         RAISE EXCEPTION 'the policy "%" does not fit %.%, which is %: %', policy, tab, col, c.pg_type, misfit
@@ -85,6 +86,10 @@ BEGIN
     UPDATE ferry.tracked_column o SET policy = policy.policy, policy_options = policy.options WHERE o.tbl = n AND o.num = c.num;
     IF policy = 'approval' THEN
         PERFORM ferry.open_approvals(tab, col);
+    END IF;
+    IF 'sequence' IN (c.policy, policy.policy) THEN
+        c.policy := policy.policy;
+        PERFORM ferry.attach_numbers(tab, c);
     END IF;
 END $$;
 COMMENT ON FUNCTION ferry.policy(regclass, text, text, jsonb) IS 'Sets how concurrent edits of a column merge';
