@@ -405,15 +405,16 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 		return ferry_fail(why, r->g.error, "%s", r->g.why.text);
 	out->incarnation = st->incarnation;
 	out->epoch = st->epoch;
-	out->schema_hash = r->next.schema.table_count > 0 ? r->next.schema.hash : st->schema_hash;
+	/* A fill that was begun but got no rows yet has no place to go on from:
+	 * it begins anew, and what is shown is of the schema before it. */
+	bool place = st->fill_active && st->fill_position >= 0;
+	out->schema_hash = place && r->next.schema.table_count > 0 ? r->next.schema.hash : st->schema_hash;
 	out->step = r->now.schema.step;
 	if (out->step == 0 && r->next.schema.table_count > 0 && !st->fill_active)
 		out->schema_hash = 0; /* it could not take what waits: a fill can */
 	out->position = st->position;
 	out->mark = st->mark;
 	out->last_number = st->last_number;
-	/* A fill that was begun but got no rows yet has no place to go on from. */
-	bool place = st->fill_active && st->fill_position >= 0;
 	out->fill_position = place ? st->fill_position : 0;
 	out->fill_table = place ? st->fill_table : 0;
 	out->fill_after = st->fill_after;

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import sqlite3
+import subprocess
 import time
 import uuid
 
@@ -390,6 +391,7 @@ class Run:
             with open(p.log, "rb") as log, open(os.path.join(folder, os.path.basename(p.folder) + ".log"), "wb") as copy:
                 log.seek(self.log_from.get(p, 0))
                 copy.write(log.read())
+        self._keep_stacks(folder)
         for d in self.lane.devices:
             for suffix in ("", "-wal"):
                 with contextlib.suppress(OSError):
@@ -398,6 +400,23 @@ class Run:
             for table in ("histories.registers", "ferry.settled", "ferry.device", "ferry.conflict"):
                 rows = self.lane.sql("SELECT to_jsonb(t)::text FROM %s t WHERE tenant_id = %%s" % table, self.lane.tenant)
                 f.write("-- %s\n%s\n" % (table, "\n".join(row[0] for row in rows)))
+
+
+    def _keep_stacks(self, folder):
+        """Where each process is, as far as this machine lets us look."""
+        with open(os.path.join(folder, "stacks"), "w", encoding="utf-8") as f:
+            for p in self.lane.processes():
+                f.write("---- %s, %s\n" % (os.path.basename(p.folder), "pid %d" % p.pid if p.running() else "ended"))
+                for name in ("status", "wchan") if p.running() else ():
+                    with contextlib.suppress(OSError), open("/proc/%d/%s" % (p.pid, name), encoding="utf-8") as status:
+                        f.write("".join(line for line in status if name == "wchan" or line.startswith(("State", "VmRSS"))))
+                if p.running() and shutil.which("gdb"):
+                    done = subprocess.run(["gdb", "-p", str(p.pid), "-batch", "-ex", "thread apply all bt"], capture_output=True,
+                                          text=True, timeout=60, check=False)
+                    f.write("\n" + "\n".join(line for line in done.stdout.splitlines() if line.startswith(("#", "Thread"))) + "\n")
+        sockets = subprocess.run(["ss", "-tnlp"], capture_output=True, text=True, check=False) if shutil.which("ss") else None
+        with open(os.path.join(folder, "listening"), "w", encoding="utf-8") as f:
+            f.write(sockets.stdout if sockets else "")
 
 
 class Choice:

@@ -1,50 +1,7 @@
-#include "tests/sim/checker.h"
+#include "tests/sim/checker_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define NUMBERS_MAX 8000
-#define EDITS_MAX 20000
-
-struct edit {
-	int device, key;
-	bool deletes, inserts;
-	struct sim_row before, after;
-	int64_t number; /* change-set; 0: not seen at the hub yet */
-};
-
-struct verdict_seen {
-	int64_t position; /* 0: none */
-	enum verdict verdict;
-	bool joined;         /* R5: when refused it is offered again, split */
-	uint64_t content[4]; /* by part; 0: not offered yet */
-};
-
-struct offered_cell { /* what a change-set writes; column -1: a deletion */
-	int64_t number;
-	int device, key, column, edit;
-	int64_t value;
-};
-
-struct past {
-	int64_t position;
-	struct sim_state state;
-};
-
-struct checker {
-	struct sim *sim;
-	int devices;
-	bool scopes[DEVICES_MAX][SCOPES];
-	struct edit *edits;
-	int edit_count;
-	int token_edit[TOKENS_MAX]; /* 1 + index */
-	struct verdict_seen (*numbers)[NUMBERS_MAX];
-	struct offered_cell *cells;
-	int cell_count, cell_capacity;
-	struct past **history;
-	int history_count;
-	struct checker_counts counts;
-};
 
 static const struct sim_state nothing;
 
@@ -54,7 +11,11 @@ struct checker *checker_new(struct sim *sim, int devices)
 	c->sim = sim;
 	c->devices = devices;
 	c->edits = sim_alloc(EDITS_MAX * sizeof *c->edits);
-	c->numbers = sim_alloc(DEVICES_MAX * sizeof *c->numbers);
+	c->numbers = sim_alloc((size_t)devices * sizeof *c->numbers);
+	c->device = sim_alloc((size_t)devices * sizeof *c->device);
+	c->last_of = sim_alloc((size_t)(devices + 1) * sizeof *c->last_of);
+	for (int i = 0; i <= devices; i++)
+		c->last_of[i] = -1;
 	c->history = sim_alloc(EDITS_MAX * sizeof(void *));
 	return c;
 }
@@ -66,6 +27,8 @@ void checker_free(struct checker *c)
 	free(c->history);
 	free(c->edits);
 	free(c->numbers);
+	free(c->device);
+	free(c->last_of);
 	free(c->cells);
 	free(c);
 }
@@ -77,15 +40,34 @@ struct checker_counts checker_counts(const struct checker *c)
 
 void checker_scopes(struct checker *c, int device, const bool scopes[SCOPES])
 {
-	memcpy(c->scopes[device], scopes, SCOPES * sizeof(bool));
+	struct watched *w = &c->device[device];
+	if (w->count == SCOPE_SETS_MAX)
+		abort();
+	memcpy(w->scopes[w->count++], scopes, SCOPES * sizeof(bool));
 }
 
-static const struct sim_state *state_at(const struct checker *c, int64_t position)
+const struct sim_state *checker_state_at(const struct checker *c, int64_t position)
 {
 	for (int i = c->history_count - 1; i >= 0; i--)
 		if (c->history[i]->position <= position)
 			return &c->history[i]->state;
 	return &nothing;
+}
+
+void checker_group(struct checker *c, bool timely)
+{
+	c->group++;
+	c->timely = timely;
+}
+
+void checker_clock_known(struct checker *c, int device)
+{
+	c->device[device].clock_known = true;
+}
+
+void checker_clock_unknown(struct checker *c, int device)
+{
+	c->device[device].clock_known = false;
 }
 
 /* Edits. */
@@ -96,7 +78,10 @@ void checker_edit(struct checker *c, int device, int key, const struct sim_row *
 		abort();
 	struct edit *e = &c->edits[c->edit_count++];
 	*e = (struct edit){.device = device, .key = key, .before = *before, .after = *after,
-			   .deletes = before->exists && !after->exists, .inserts = !before->exists && after->exists};
+			   .deletes = before->exists && !after->exists, .inserts = !before->exists && after->exists,
+			   .at = c->sim->now, .clock_known = device < 0 || (c->timely && c->device[device].clock_known),
+			   .group = c->group, .previous = c->last_of[device + 1]};
+	c->last_of[device + 1] = c->edit_count - 1;
 	c->counts.edits++;
 	for (int i = 0; after->exists && i < sim_columns(after->table); i++)
 		if (is_token(after->cells[i]) && !c->token_edit[after->cells[i]])
@@ -107,9 +92,9 @@ void checker_edit(struct checker *c, int device, int key, const struct sim_row *
  * earlier one? */
 static bool seen(const struct checker *c, const struct offered_cell *by, int column, int64_t value)
 {
-	for (int i = by->edit; i >= 0; i--) {
+	for (int i = by->edit; i >= 0; i = c->edits[i].previous) {
 		const struct edit *e = &c->edits[i];
-		if (e->device != by->device || e->key != by->key)
+		if (e->key != by->key)
 			continue;
 		if ((e->before.exists && e->before.cells[column] == value) ||
 		    (e->after.exists && e->after.cells[column] == value))
@@ -118,7 +103,7 @@ static bool seen(const struct checker *c, const struct offered_cell *by, int col
 	return false;
 }
 
-static bool settled_by(const struct checker *c, int device, int64_t number, int64_t position)
+bool checker_settled_by(const struct checker *c, int device, int64_t number, int64_t position)
 {
 	const struct verdict_seen *v = &c->numbers[device][number];
 	return number > 0 && v->position > 0 && v->position <= position;
@@ -143,10 +128,10 @@ static void keep_cell(struct checker *c, struct offered_cell cell)
 	c->cells[c->cell_count++] = cell;
 }
 
-static int last_edit(const struct checker *c, int device, int key, bool only_deletes)
+int checker_last_edit(const struct checker *c, int device, int key, bool only_deletes)
 {
-	for (int i = c->edit_count - 1; i >= 0; i--)
-		if (c->edits[i].device == device && c->edits[i].key == key && (!only_deletes || c->edits[i].deletes))
+	for (int i = c->last_of[device + 1]; i >= 0; i = c->edits[i].previous)
+		if (c->edits[i].key == key && (!only_deletes || c->edits[i].deletes))
 			return i;
 	return -1;
 }
@@ -156,7 +141,7 @@ static int edit_of_row(struct checker *c, int device, int key, const struct bloc
 {
 	int latest = -1;
 	if (b->op == ROW_DELETE)
-		return last_edit(c, device, key, true);
+		return checker_last_edit(c, device, key, true);
 	for (uint16_t i = 0; i < b->column_count; i++) {
 		int64_t v;
 		if (!sim_cell(b->table, b->nums[i] - 2, &b->cells[(size_t)i * b->row_count + row], &v)) {
@@ -171,11 +156,11 @@ static int edit_of_row(struct checker *c, int device, int key, const struct bloc
 
 static void number_edits(struct checker *c, int device, int key, int latest, int64_t number)
 {
-	for (int i = 0; i <= latest; i++) {
+	for (int i = latest; i >= 0; i = c->edits[i].previous) {
 		struct edit *e = &c->edits[i];
 		bool again = i == latest && e->number > 0 && e->number < number &&
 			     c->numbers[device][e->number].verdict == VERDICT_REJECTED;
-		if (e->device == device && e->key == key && (e->number == 0 || again))
+		if (e->key == key && (e->number == 0 || again))
 			e->number = number;
 	}
 }
@@ -287,7 +272,7 @@ static bool loss_accounted(const struct checker *c, const struct commit *t, int 
 
 static bool hub_wrote(const struct checker *c, int key, const struct sim_row *after)
 {
-	int i = last_edit(c, -1, key, false);
+	int i = checker_last_edit(c, -1, key, false);
 	return i >= 0 && memcmp(&c->edits[i].after, after, sizeof *after) == 0;
 }
 
@@ -369,18 +354,62 @@ static void keep_verdicts(struct checker *c, const struct commit *t)
 	}
 }
 
+/* R6: whatever builds on an earlier change-set of its device comes after it. */
+static void check_order(struct checker *c, const struct commit *t, const struct offered_cell *cell)
+{
+	for (int i = 0; i < c->cell_count; i++) {
+		const struct offered_cell *other = &c->cells[i];
+		if (other->device == cell->device && other->key == cell->key && other->number < cell->number &&
+		    !checker_settled_by(c, other->device, other->number, t->position))
+			sim_fail(c->sim, "causality: change-set %lld of device %d is settled at %lld before %lld, on which it builds",
+				 (long long)cell->number, cell->device, (long long)t->position, (long long)other->number);
+	}
+}
+
+/* P10: of two concurrent edits whose authors knew how wrong their clocks
+ * were, the truly later one stands. */
+static void check_winner(struct checker *c, const struct settled *s, const struct conflict *f)
+{
+	int64_t mine, theirs;
+	if (f->num < 2 || f->left_out || !sim_cell(f->table, f->num - 2, &f->device_value, &mine) ||
+	    !sim_cell(f->table, f->num - 2, &f->hub_value, &theirs) || !is_token(mine) || !is_token(theirs) ||
+	    !c->token_edit[mine] || !c->token_edit[theirs])
+		return;
+	const struct edit *a = &c->edits[c->token_edit[mine] - 1], *b = &c->edits[c->token_edit[theirs] - 1];
+	int64_t later = a->at - b->at;
+	if (!a->clock_known || !b->clock_known || (later < CLOCK_ERROR_US && later > -CLOCK_ERROR_US))
+		return;
+	c->counts.clocks_compared++;
+	if (f->device_won != (later > 0))
+		sim_fail(c->sim, "P10: of %lld and %lld the one that is %.0f s older stands (change-set %lld of device %d)",
+			 (long long)mine, (long long)theirs, (double)(later > 0 ? later : -later) / SIM_S,
+			 (long long)s->number, a->device);
+}
+
+static void check_verdicts(struct checker *c, const struct commit *t)
+{
+	for (int i = 0; i < c->cell_count; i++) {
+		if (!verdict_in(t, &c->cells[i]))
+			continue;
+		check_cell(c, t, &c->cells[i]);
+		check_order(c, t, &c->cells[i]);
+	}
+	for (uint32_t i = 0; i < t->count; i++)
+		for (uint32_t f = 0; f < t->settled[i].conflict_count; f++)
+			check_winner(c, &t->settled[i], &t->settled[i].conflicts[f]);
+}
+
 void checker_commit(struct checker *c, int64_t position, const struct sim_state *after, const int *devices,
 		    const struct settled *settled, uint32_t settled_count)
 {
-	struct commit t = {.before = state_at(c, INT64_MAX), .after = after, .devices = devices, .settled = settled,
+	struct commit t = {.before = checker_state_at(c, INT64_MAX), .after = after, .devices = devices, .settled = settled,
 			   .count = settled_count, .position = position};
 	if (c->history_count && c->history[c->history_count - 1]->position >= position)
 		sim_fail(c->sim, "position %lld is not above the last", (long long)position);
 	keep_verdicts(c, &t);
 	for (int key = 0; key < KEYS_MAX; key++)
 		check_row(c, &t, key);
-	for (int i = 0; i < c->cell_count; i++)
-		check_cell(c, &t, &c->cells[i]);
+	check_verdicts(c, &t);
 	struct past *p = sim_alloc(sizeof *p);
 	p->position = position;
 	p->state = *after;
@@ -399,101 +428,4 @@ void checker_acked(struct checker *c, int device, const struct settled *s)
 		sim_fail(c->sim, "change-set %lld of device %d is acknowledged as %d at %lld but settled as %d at %lld",
 			 (long long)s->number, device, (int)s->verdict, (long long)s->position, (int)v->verdict,
 			 (long long)v->position);
-}
-
-/* Replicas. */
-
-struct pending { /* this device's edits of a row that position does not include */
-	bool any, inserted, deleted;
-	bool split; /* a joined change-set was refused: shown until its parts are decided */
-	bool has[CELLS_MAX];
-	int64_t cells[CELLS_MAX];
-};
-
-static void add_pending(struct pending *p, const struct edit *e)
-{
-	p->any = true;
-	p->inserted = (p->inserted || e->inserts) && !e->deletes;
-	p->deleted = e->deletes;
-	for (int i = 0; i < CELLS_MAX; i++) {
-		p->has[i] = !e->deletes && (p->has[i] || e->inserts || e->before.cells[i] != e->after.cells[i]);
-		if (e->deletes || e->inserts || e->before.cells[i] != e->after.cells[i])
-			p->cells[i] = e->after.cells[i];
-	}
-}
-
-static bool row_right(const struct pending *p, const struct sim_row *base, const struct sim_row *shown)
-{
-	if (p->deleted)
-		return !shown->exists;
-	if (!p->inserted && base->exists != shown->exists)
-		return p->any && !base->exists; /* an edit of a row that is gone at the hub: shown or not */
-	if (p->inserted && !shown->exists)
-		return false;
-	for (int i = 0; shown->exists && i < sim_columns(shown->table); i++) {
-		int64_t expected = p->has[i] ? p->cells[i] : base->cells[i];
-		if ((p->has[i] || base->exists) && shown->cells[i] != expected)
-			return false;
-	}
-	return true;
-}
-
-static void compare(struct checker *c, int device, int64_t position, const struct sim_state *visible, bool quiet)
-{
-	static const struct sim_row none;
-	const struct sim_state *hub = state_at(c, position);
-	struct pending *pending = sim_alloc(KEYS_MAX * sizeof *pending);
-	for (int i = 0; i < c->edit_count; i++) {
-		const struct edit *e = &c->edits[i];
-		if (e->device != device || quiet)
-			continue;
-		if (!settled_by(c, device, e->number, position))
-			add_pending(&pending[e->key], e);
-		else if (c->numbers[device][e->number].joined && c->numbers[device][e->number].verdict == VERDICT_REJECTED)
-			pending[e->key].split = true;
-	}
-	for (int key = 0; key < KEYS_MAX; key++) {
-		int scope = hub->rows[key].exists ? sim_scope_of(hub, key) : -1;
-		const struct sim_row *base = scope >= 0 && c->scopes[device][scope] ? &hub->rows[key] : &none;
-		const struct sim_row *shown = &visible->rows[key];
-		if (!pending[key].split && !row_right(&pending[key], base, shown))
-			sim_fail(c->sim,
-				 "%s: device %d at %lld shows row %d as %s %lld %lld %lld %lld; the hub had %s %lld %lld %lld %lld; "
-				 "pending %s%s",
-				 quiet ? "P4" : "P3", device, (long long)position, key, shown->exists ? "there" : "gone",
-				 (long long)shown->cells[0], (long long)shown->cells[1], (long long)shown->cells[2],
-				 (long long)shown->cells[3], base->exists ? "there" : "gone", (long long)base->cells[0],
-				 (long long)base->cells[1], (long long)base->cells[2], (long long)base->cells[3],
-				 pending[key].any ? "edits" : "none", pending[key].deleted ? ", deleted" : "");
-	}
-	free(pending);
-	c->counts.states_compared++;
-}
-
-void checker_replica(struct checker *c, int device, int64_t position, const struct sim_state *visible)
-{
-	compare(c, device, position, visible, false);
-}
-
-/* The last word on each row was said to the hub, or came to nothing before. */
-static void check_nothing_left(struct checker *c, int device)
-{
-	for (int key = 0; key < KEYS_MAX; key++) {
-		int i = last_edit(c, device, key, false);
-		if (i < 0 || settled_by(c, device, c->edits[i].number, INT64_MAX))
-			continue;
-		bool net_nothing = c->edits[i].deletes && c->edits[i].number == 0;
-		if (!net_nothing)
-			sim_fail(c->sim, "the last edit of row %d on device %d (change-set %lld) was never settled", key, device,
-				 (long long)c->edits[i].number);
-	}
-}
-
-void checker_quiet(struct checker *c, int device, int64_t position, const struct sim_state *visible)
-{
-	if (c->history_count && position < c->history[c->history_count - 1]->position)
-		sim_fail(c->sim, "all is quiet, but device %d stands at %lld of %lld", device, (long long)position,
-			 (long long)c->history[c->history_count - 1]->position);
-	check_nothing_left(c, device);
-	compare(c, device, position, visible, true);
 }

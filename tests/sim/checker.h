@@ -8,6 +8,10 @@
  *   P4  when all is quiet every replica equals the hub's rows in its scopes
  *   P5  no value goes without its author's knowledge unless a conflict or a
  *       refusal keeps it
+ *   P6  what touches no locked row is settled though others wait
+ *   P10 of concurrent edits the truly later stands, whatever the clocks say, once
+ *       their authors have measured how wrong they are
+ *   R6  no change-set is settled before an earlier one that it builds on
  *   --  nothing is acknowledged that is not committed; nothing stays behind */
 #ifndef FERRY_TESTS_SIM_CHECKER_H
 #define FERRY_TESTS_SIM_CHECKER_H
@@ -19,7 +23,17 @@ struct checker;
 
 struct checker *checker_new(struct sim *sim, int devices);
 void checker_free(struct checker *c);
+/* From now on the hub holds these for it; the first before anything else. */
 void checker_scopes(struct checker *c, int device, const bool scopes[SCOPES]);
+
+/* What follows from checker_edit belongs to one transaction. timely: its agent looks at
+ * once, so that its change-set is not joined with an older one, nor stamped by it (R5). */
+void checker_group(struct checker *c, bool timely);
+/* The device has measured its clock against the hub's; it was killed, and has not any more. */
+void checker_clock_known(struct checker *c, int device);
+void checker_clock_unknown(struct checker *c, int device);
+/* All can reach the hub since minutes, where only these rows are locked. */
+void checker_no_jam(struct checker *c, const bool locked[KEYS_MAX]);
 
 /* A person's statement: what the row showed before, and after. device -1: at the hub. */
 void checker_edit(struct checker *c, int device, int key, const struct sim_row *before, const struct sim_row *after);
@@ -35,7 +49,7 @@ void checker_replica(struct checker *c, int device, int64_t position, const stru
 void checker_quiet(struct checker *c, int device, int64_t position, const struct sim_state *visible);
 
 struct checker_counts {
-	int edits, commits, settled, rejected, conflicts, states_compared;
+	int edits, commits, settled, rejected, conflicts, states_compared, clocks_compared;
 };
 struct checker_counts checker_counts(const struct checker *c);
 

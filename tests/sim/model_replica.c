@@ -56,7 +56,11 @@ struct model_replica {
 	uint32_t fill_table;
 	struct uuid fill_after, epoch;
 	char fill_scope[64];
-	bool has_schema, filling;
+	uint64_t schema_hash; /* of what is shown; 0: none yet */
+	uint64_t fill_hash;   /* of what is being filled */
+	int64_t clock_offset; /* hub minus device */
+	int64_t commit_clock; /* the hub's, of the state that is shown */
+	bool filling;
 	struct pending_set *sets;
 	int set_count;
 	struct raw_edit *raw;
@@ -139,7 +143,7 @@ static void note_bases(const struct model_replica *m, struct raw_edit *e)
 static bool model_edit(void *store, int key, const struct sim_row *after)
 {
 	struct model_replica *m = store;
-	if (!m->has_schema)
+	if (!m->schema_hash)
 		return false;
 	struct sim_state *now = sim_alloc(sizeof *now);
 	model_visible(m, now);
@@ -147,7 +151,7 @@ static bool model_edit(void *store, int key, const struct sim_row *after)
 		abort();
 	struct raw_edit *e = &m->raw[m->raw_count];
 	*e = (struct raw_edit){.key = key, .position = m->position < 0 ? 0 : m->position,
-				.at = 1700000000 * (int64_t)SIM_S + m->sim->now + *m->skew,
+				.at = sim_device_clock(m->sim, *m->skew),
 				.before = now->rows[key], .after = *after};
 	note_bases(m, e);
 	m->raw_count++;
@@ -195,6 +199,18 @@ static bool first_of_key(const struct model_replica *m, int i)
 	return true;
 }
 
+/* P10: by the hub's clock as far as it is known, and later than the state
+ * that the edit was made on. */
+static int64_t stamp(const struct model_replica *m, int64_t at)
+{
+	if (m->faults.ignore_offset)
+		return at;
+	at += m->clock_offset;
+	if (at <= m->commit_clock)
+		at = m->commit_clock + 1;
+	return at < 0 ? 0 : at > FERRY_CLOCK_MAX ? FERRY_CLOCK_MAX : at;
+}
+
 static enum ferry_error model_cut(void *store, bool *out_more, struct ferry_why *why)
 {
 	struct model_replica *m = store;
@@ -208,7 +224,7 @@ static enum ferry_error model_cut(void *store, bool *out_more, struct ferry_why 
 	if (m->set_count == SETS_MAX)
 		abort();
 	struct pending_set *s = &m->sets[m->set_count];
-	*s = (struct pending_set){.base = m->raw[0].position, .at = m->raw[0].at};
+	*s = (struct pending_set){.base = m->raw[0].position, .at = stamp(m, m->raw[0].at)};
 	s->rows = sim_alloc((size_t)count * sizeof *s->rows);
 	for (int i = 0; i < count; i++)
 		if (first_of_key(m, i) && net_row(m, i, count, &s->rows[s->row_count]))
@@ -419,6 +435,7 @@ static enum ferry_error model_commit(void *store, const struct message_commit *c
 	apply_frames(m, m->filling ? &m->staging : &m->confirmed);
 	if (c->fill_done) {
 		m->confirmed = m->staging;
+		m->schema_hash = m->fill_hash;
 		m->filling = false;
 		m->fill_table = 0;
 	}
@@ -426,6 +443,7 @@ static enum ferry_error model_commit(void *store, const struct message_commit *c
 		settle(m, c->settled[i].number);
 	m->position = c->position;
 	m->mark = c->mark;
+	m->commit_clock = c->clock;
 	for (uint32_t i = 0; i < c->sum_count; i++)
 		check_sum(m, &c->sums[i]);
 	report->settled = c->settled_count;
@@ -452,8 +470,9 @@ static enum ferry_error model_hello(void *store, struct message_hello *out, stru
 {
 	struct model_replica *m = store;
 	(void)why;
-	*out = (struct message_hello){.incarnation = {.b = {1, [15] = (uint8_t)m->device}}, .epoch = m->epoch,
-				      .schema_hash = m->has_schema ? sim_schema()->hash : 0, .position = m->position,
+	*out = (struct message_hello){.incarnation = {.b = {1, [14] = (uint8_t)(m->device >> 8), [15] = (uint8_t)m->device}},
+				      .epoch = m->epoch,
+				      .schema_hash = m->fill_table || m->faults.fill_hash_early ? m->fill_hash : m->schema_hash, .position = m->position,
 				      .mark = m->mark, .last_number = m->last_number, .fill_position = m->fill_position,
 				      .fill_table = m->fill_table, .fill_after = m->fill_after,
 				      .fill_scope = m->fill_table ? m->fill_scope : NULL};
@@ -478,7 +497,9 @@ static enum ferry_error model_schema(void *store, const struct schema *schema, s
 {
 	struct model_replica *m = store;
 	(void)why;
-	m->has_schema = schema->table_count > 0;
+	m->fill_hash = schema->table_count > 0 ? schema->hash : 0;
+	if (!m->schema_hash)
+		m->schema_hash = m->fill_hash;
 	return FERRY_OK;
 }
 
@@ -491,6 +512,11 @@ static enum ferry_error model_status(void *store, struct store_status *out, stru
 		out->outbox_sets += !m->sets[i].settled;
 	out->outbox_rows = (uint64_t)m->raw_count;
 	return FERRY_OK;
+}
+
+static void model_clock(void *store, int64_t offset)
+{
+	((struct model_replica *)store)->clock_offset = offset;
 }
 
 static void model_disconnected(void *store)
@@ -512,7 +538,7 @@ static void model_free(void *store)
 static const struct agent_store_ops model_ops = {
 	.hello = model_hello, .welcome = model_welcome, .schema = model_schema, .cut = model_cut,
 	.next_push = model_next_push, .ack = model_ack, .delta = model_delta, .commit = model_commit,
-	.fill = model_fill, .status = model_status, .disconnected = model_disconnected,
+	.fill = model_fill, .status = model_status, .clock = model_clock, .disconnected = model_disconnected,
 };
 
 struct sim_replica model_replica_new(struct sim *sim, int device, const int64_t *skew, const struct replica_faults *faults)

@@ -17,6 +17,8 @@ struct model_faults {
 	bool lose_verdicts;          /* now and then a feed leaves a verdict out */
 	bool see_everything;         /* a merge takes what an edit met as seen */
 	bool half_transactions;      /* a commit takes only a part of a change-set's rows */
+	bool lock_all;               /* a locked row holds up its whole batch */
+	bool forget_depends;         /* a change-set goes though one that it builds on waits */
 };
 
 struct model_db;
@@ -25,7 +27,10 @@ struct model_store;
 struct model_db *model_db_new(struct sim *sim, struct checker *checker, int devices);
 void model_db_free(struct model_db *db);
 void model_db_faults(struct model_db *db, const struct model_faults *faults);
-void model_db_device(struct model_db *db, int device, const bool scopes[SCOPES]);
+void model_db_device(struct model_db *db, int device, const bool scopes[SCOPES]); /* again: it gets others */
+/* Somebody's open transaction holds the row: merges of it wait (R12). */
+void model_db_lock(struct model_db *db, int key, int64_t until);
+void model_db_locked(const struct model_db *db, bool out[KEYS_MAX]);
 void model_db_fingerprint(int device, uint8_t out[32]);
 /* A statement of an ordinary SQL client: committed at once. False: nothing
  * to do or refused by a constraint. */

@@ -20,7 +20,7 @@ struct real_replica {
 static int64_t wall(void *ctx)
 {
 	struct real_replica *r = ctx;
-	return 1700000000 * (int64_t)SIM_S + r->sim->now + *r->skew;
+	return sim_device_clock(r->sim, *r->skew);
 }
 
 static void die(const char *what, const struct ferry_why *why)

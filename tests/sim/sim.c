@@ -125,6 +125,12 @@ int64_t sim_delay(struct sim *s)
 	return sim_range(s, 50, 20 * SIM_MS);
 }
 
+int64_t sim_device_clock(const struct sim *s, int64_t skew)
+{
+	int64_t at = SIM_EPOCH_US + s->now + skew;
+	return at < 0 ? 0 : at;
+}
+
 void sim_fail(struct sim *s, const char *format, ...)
 {
 	if (s->failed)

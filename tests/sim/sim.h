@@ -10,6 +10,7 @@
 
 #define SIM_MS 1000
 #define SIM_S 1000000
+#define SIM_EPOCH_US (1700000000 * (int64_t)SIM_S) /* wall clock of virtual time 0 */
 
 typedef void (*sim_event_fn)(void *ctx, void *arg);
 
@@ -41,6 +42,8 @@ bool sim_step(struct sim *s, int64_t until); /* false: nothing before `until`, a
 uint64_t sim_random(struct sim *s);
 int64_t sim_range(struct sim *s, int64_t low, int64_t high); /* both included */
 bool sim_chance(struct sim *s, int per_mille);
+/* The wall clock of a machine that is so far off; none shows a time before 1970. */
+int64_t sim_device_clock(const struct sim *s, int64_t skew);
 int64_t sim_delay(struct sim *s); /* mostly short, sometimes long: microseconds */
 
 void sim_fail(struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));

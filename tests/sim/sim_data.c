@@ -137,11 +137,12 @@ int sim_scope_number(const char *name)
 
 struct uuid sim_device_id(int device)
 {
-	return (struct uuid){.b = {0xde, 0x1c, 0xe0, [15] = (uint8_t)(device + 1)}};
+	return (struct uuid){.b = {0xde, 0x1c, 0xe0, [14] = (uint8_t)((device + 1) >> 8), [15] = (uint8_t)(device + 1)}};
 }
 
 int sim_device_number(const struct uuid *id)
 {
-	struct uuid expected = sim_device_id(id->b[15] - 1);
-	return id->b[15] > 0 && uuid_equal(id, &expected) ? id->b[15] - 1 : -1;
+	int device = (id->b[14] << 8 | id->b[15]) - 1;
+	struct uuid expected = sim_device_id(device);
+	return device >= 0 && uuid_equal(id, &expected) ? device : -1;
 }

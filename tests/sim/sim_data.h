@@ -19,7 +19,8 @@ enum { UNIT = 1, NOTE = 2, CODE = 3, TABLES = 3 };
 #define CELL_NULL (-1)
 #define PROJECTS 3
 #define SCOPES (PROJECTS + 1) /* 0: tenant, n: project n */
-#define DEVICES_MAX 4
+#define DEVICES_MAX 300
+#define HUBS_MAX 4
 #define FIRST_TOKEN 1000
 #define POISON(price) ((price) < CELL_NULL) /* a constraint of the hub refuses prices below zero */
 /* A project in a cell: the number, and something that makes the value new. */

@@ -7,16 +7,14 @@
 #include "agent/core.h"
 #include "hub/core.h"
 #include "tests/sim/model_store.h"
+#include "tests/sim/sim_profile.h"
 #include "tests/sim/sim_replica.h"
-
-#define HUBS_MAX 2
 
 struct sim_options {
 	uint64_t seed;
 	bool verbose;
-	int agents;         /* 0: by the seed */
-	int64_t busy_us;    /* how long people edit and things go wrong; 0: 40 s */
-	bool no_faults;     /* network and machines behave */
+	const struct sim_profile *profile; /* NULL: profile_busy */
+	int64_t busy_us;    /* 0: the profile's */
 	struct model_faults hub_faults;
 	struct replica_faults replica_faults;
 	/* NULL: the model */
@@ -29,14 +27,23 @@ struct sim_outcome {
 	char failure[1000];
 	struct checker_counts counts;
 	int links, cuts, agent_crashes, hub_crashes, fills;
+	int troubles[TROUBLES];
 	uint64_t events;
 	int64_t virtual_us;
 };
 
+/* How many runs a suite has time for: fewer with sanitizers. */
+#ifdef __SANITIZE_ADDRESS__
+#define SIM_RUNS(n) (1 + (n) / 10)
+#else
+#define SIM_RUNS(n) (n)
+#endif
+
 struct sim_outcome sim_run(const struct sim_options *options);
 
-/* --seed S --runs N --verbose; FERRY_SEED in the environment. */
+/* --seed S --runs N --verbose; FERRY_SEED, FERRY_SIM_RUNS in the environment. */
 struct sim_arguments {
+	const char *program;
 	uint64_t seed;
 	int runs;
 	bool verbose;

@@ -11,6 +11,7 @@ struct planted {
 	const char *name;
 	struct model_faults hub;
 	struct replica_faults replica;
+	bool hours; /* it takes time to show */
 };
 
 static const struct planted planted[] = {
@@ -24,13 +25,18 @@ static const struct planted planted[] = {
 	{.name = "apply_a_frame_without_its_commit_P3", .replica.frames_without_commit = true},
 	{.name = "move_the_bookmark_but_lose_the_rows", .replica.bookmark_first = true},
 	{.name = "claim_to_have_seen_what_a_pending_edit_hides_R1", .replica.base_is_now = true},
+	{.name = "hold_up_a_batch_for_one_locked_row_P6", .hub.lock_all = true, .hours = true},
+	{.name = "merge_before_what_it_builds_on_is_merged_R6", .hub.forget_depends = true, .hours = true},
+	{.name = "stamp_edits_by_a_wrong_clock_P10", .replica.ignore_offset = true, .hours = true},
+	{.name = "believe_in_other_scopes_before_they_are_filled_P4", .replica.fill_hash_early = true, .hours = true},
 };
 
 static bool found(const struct planted *p, const struct sim_arguments *a)
 {
 	for (int i = 0; i < SEEDS_MAX; i++) {
 		struct sim_options options = {.seed = a->seed + (uint64_t)i, .hub_faults = p->hub,
-					      .replica_faults = p->replica};
+					      .replica_faults = p->replica,
+					      .profile = p->hours ? &profile_hour : &profile_busy};
 		struct sim_outcome o = sim_run(&options);
 		if (o.failed) {
 			printf("found %s with seed %llu: %s\n", p->name, (unsigned long long)options.seed, o.failure);

@@ -3,7 +3,7 @@
 
 int main(int argc, char **argv)
 {
-	struct sim_arguments a = {.seed = 1, .runs = 400};
+	struct sim_arguments a = {.seed = 1, .runs = SIM_RUNS(400)};
 	struct sim_options options = {0};
 	if (!sim_arguments(argc, argv, &a))
 		return 2;

@@ -9,7 +9,7 @@
 
 int main(int argc, char **argv)
 {
-	struct sim_arguments a = {.seed = 1, .runs = 20};
+	struct sim_arguments a = {.seed = 1, .runs = SIM_RUNS(20)};
 	struct sim_options options = {.new_replica = real_replica_new, .busy_us = 20 * (int64_t)SIM_S};
 	const char *tmp = getenv("TMPDIR");
 	char folder[200];

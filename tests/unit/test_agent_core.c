@@ -27,6 +27,7 @@ struct fake_store {
 	char order[200];   /* d, c, f, a: what was done, in order */
 	struct message_hello at; /* what hello says */
 	bool sums_wrong, heal_due;
+	int64_t clock_at_cut, clock; /* offsets that it was told */
 	int questions, slices, calls_ranges; /* to ask, of an answer's work, answers */
 };
 
@@ -85,6 +86,7 @@ static enum ferry_error fake_schema(void *store, const struct schema *schema, st
 static enum ferry_error fake_cut(void *store, bool *out_more, struct ferry_why *why)
 {
 	struct fake_store *s = store;
+	s->clock_at_cut = s->clock;
 	s->calls_cut++;
 	if (s->cut)
 		return ferry_fail(why, s->cut, "cut");
@@ -210,11 +212,16 @@ static enum ferry_error fake_ranges(void *store, const struct message_ranges *m,
 	return FERRY_OK;
 }
 
+static void fake_clock(void *store, int64_t offset)
+{
+	((struct fake_store *)store)->clock = offset;
+}
+
 static const struct agent_store_ops fake_ops = {
 	.hello = fake_hello, .welcome = fake_welcome, .schema = fake_schema, .cut = fake_cut,
 	.next_push = fake_next_push, .ack = fake_ack, .delta = fake_delta, .commit = fake_commit,
 	.fill = fake_fill, .status = fake_status, .disconnected = fake_disconnected,
-	.heal_due = fake_heal_due, .compare = fake_compare, .ranges = fake_ranges,
+	.heal_due = fake_heal_due, .clock = fake_clock, .compare = fake_compare, .ranges = fake_ranges,
 };
 
 /* Fake shell. */
@@ -1149,6 +1156,22 @@ static void clock_offset_is_measured_and_survives_a_clock_jump_P10(void **state)
 	assert_true(agent_core_clock_offset(b->core) == -4 * ahead);
 }
 
+/* Days without a link may go by until the next ping tells the store. */
+static void P10_an_edit_is_stamped_by_what_was_measured_before_the_clock_jumped(void **state)
+{
+	struct bench *b = *state;
+	go_live(b);
+	struct message pong = {.type = MESSAGE_PONG, .ping = b->last[MESSAGE_PING].ping};
+	b->now += 2000;
+	b->wall += 2000;
+	pong.ping.received = pong.ping.answered = b->wall - 1000;
+	hub_says(b, &pong);
+	agent_core_link_down(b->core, "the network is gone");
+	b->wall -= 3 * 365 * 86400 * (int64_t)SECOND;
+	agent_core_poke(b->core);
+	assert_true(b->store.clock_at_cut == 3 * 365 * 86400 * (int64_t)SECOND);
+}
+
 static void clock_probe_keeps_the_best_round_trip_and_ignores_nonsense(void **state)
 {
 	(void)state;
@@ -1243,6 +1266,7 @@ int main(void)
 		T(silent_hub_is_dead_after_two_missed_pings),
 		T(answered_pings_keep_the_link),
 		T(clock_offset_is_measured_and_survives_a_clock_jump_P10),
+		T(P10_an_edit_is_stamped_by_what_was_measured_before_the_clock_jumped),
 		cmocka_unit_test(clock_probe_keeps_the_best_round_trip_and_ignores_nonsense),
 		cmocka_unit_test(backoff_stays_within_its_cap_and_doubles_to_the_maximum),
 	};

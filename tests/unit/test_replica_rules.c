@@ -468,6 +468,26 @@ static void R15_changed_schema_keeps_values_of_dropped_columns(void **state)
 	app(f, "INSERT INTO units(id, extra) VALUES ('%s', '{}')", unit(60));
 }
 
+/* Cut between the schema and the first rows, it shows the old state still: who says
+ * that it has the new schema would get changes instead of a fill. */
+static void R15_fill_that_got_no_rows_says_the_schema_of_what_it_shows(void **state)
+{
+	struct fixture *f = *state;
+	struct schema other = fixture_schema;
+	struct message_hello hello = {0};
+
+	other.hash = 12;
+	fixture_welcome(f, WELCOME_FILL);
+	assert_ok(replica_store_ops.schema(f->r, &other, &fixture_why));
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.fill_table, 0);
+	assert_int_equal(hello.schema_hash, fixture_schema.hash);
+	fill_rows(f, 0, f->row_count);
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.fill_table, T_UNITS);
+	assert_int_equal(hello.schema_hash, 12);
+}
+
 /* ---- R16 ---- */
 
 static void R16_replace_keeps_old_values(void **state)
@@ -727,6 +747,7 @@ int main(void)
 		replica_test(R14_row_that_left_keeps_its_pending_edits),
 		replica_test(R15_kill_during_fill_resumes),
 		replica_test(R15_changed_schema_keeps_values_of_dropped_columns),
+		replica_test(R15_fill_that_got_no_rows_says_the_schema_of_what_it_shows),
 		replica_test(R16_replace_keeps_old_values),
 		replica_test(R16_upsert_and_ignore_are_captured_once),
 		replica_test(R16_key_update_aborts),

@@ -1,0 +1,170 @@
+#include "tests/sim/model_inner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct uuid sim_tenant = {.b = {0x7e, 1}};
+
+struct model_db *model_db_new(struct sim *sim, struct checker *checker, int devices)
+{
+	struct model_db *db = sim_alloc(sizeof *db);
+	db->sim = sim;
+	db->checker = checker;
+	db->devices = devices;
+	db->head = sim_alloc(sizeof *db->head);
+	return db;
+}
+
+void model_db_free(struct model_db *db)
+{
+	while (db->head) {
+		struct past_commit *p = db->head->previous;
+		free(db->head);
+		db->head = p;
+	}
+	while (db->verdicts) {
+		struct verdict_row *v = db->verdicts->next;
+		free((void *)(uintptr_t)db->verdicts->settled.conflicts);
+		free(db->verdicts);
+		db->verdicts = v;
+	}
+	for (int i = 0; i < STAGED_MAX; i++)
+		if (db->staged[i].number)
+			buffer_deinit(&db->staged[i].body);
+	free(db);
+}
+
+void model_db_faults(struct model_db *db, const struct model_faults *faults)
+{
+	db->faults = *faults;
+}
+
+void model_db_device(struct model_db *db, int device, const bool scopes[SCOPES])
+{
+	memcpy(db->device[device].scopes, scopes, SCOPES * sizeof(bool));
+	db->device[device].rights = ++db->rights;
+	checker_scopes(db->checker, device, scopes);
+}
+
+void model_db_fingerprint(int device, uint8_t out[32])
+{
+	memset(out, 0xf0, 32);
+	out[0] = (uint8_t)(device >> 8);
+	out[1] = (uint8_t)device;
+}
+
+const struct sim_state *model_db_state(const struct model_db *db)
+{
+	return &db->now.state;
+}
+
+int64_t model_db_head(const struct model_db *db)
+{
+	return db->head->position;
+}
+
+void model_db_lock(struct model_db *db, int key, int64_t until)
+{
+	if (until > db->locked_until[key])
+		db->locked_until[key] = until;
+}
+
+void model_db_locked(const struct model_db *db, bool out[KEYS_MAX])
+{
+	for (int key = 0; key < KEYS_MAX; key++)
+		out[key] = db->locked_until[key] > db->sim->now;
+}
+
+void model_db_prune(struct model_db *db)
+{
+	db->pruned = db->head->position;
+}
+
+/* The constraints of the tenant's model; what a deferred check at commit says. */
+enum ferry_error model_constraints(const struct sim_state *s)
+{
+	for (int key = 0; key < KEYS_MAX; key++) {
+		const struct sim_row *r = &s->rows[key];
+		if (!r->exists)
+			continue;
+		if (r->table == UNIT && POISON(r->cells[2]))
+			return FERRY_CONSTRAINT;
+		if (r->table == NOTE && !s->rows[r->cells[0]].exists)
+			return FERRY_FOREIGN_KEY;
+	}
+	return FERRY_OK;
+}
+
+void model_commit_state(struct model_db *db, const struct database *next, int64_t position)
+{
+	struct past_commit *p = sim_alloc(sizeof *p);
+	db->now = *next;
+	*p = (struct past_commit){.previous = db->head, .position = position,
+				  .mark = (int64_t)(sim_random(db->sim) >> 2), .state = next->state};
+	db->head = p;
+}
+
+int64_t model_next_position(struct model_db *db)
+{
+	return db->head->position + 1 + (sim_chance(db->sim, 100) ? sim_range(db->sim, 1, 5) : 0);
+}
+
+/* `from` is the row as it is, `to` as it shall be. */
+void model_write_row(struct database *d, int key, const struct sim_row *to, const struct version *v)
+{
+	struct sim_row *row = &d->state.rows[key];
+	struct row_meta *meta = &d->meta[key];
+	bool begins = to->exists && !row->exists;
+	for (int i = 0; to->exists && i < CELLS_MAX; i++)
+		if (begins || to->cells[i] != row->cells[i])
+			meta->columns[i] = *v;
+	if (begins) {
+		meta->born = v->position;
+		meta->born_author = v->author;
+		meta->born_number = v->number;
+	}
+	meta->known = true;
+	meta->row = *v;
+	*row = *to;
+}
+
+bool model_db_write(struct model_db *db, int key, const struct sim_row *row)
+{
+	struct database *next = sim_dup(&db->now, sizeof db->now);
+	struct version v = {.position = model_next_position(db), .at = SIM_EPOCH_US + db->sim->now};
+	struct sim_row before = db->now.state.rows[key], after = *row;
+	if (!after.exists)
+		after = (struct sim_row){.table = before.table};
+	model_write_row(next, key, &after, &v);
+	bool good = db->locked_until[key] <= db->sim->now && model_constraints(&next->state) == FERRY_OK && memcmp(&before, &after, sizeof after) != 0;
+	if (good) {
+		model_commit_state(db, next, v.position);
+		checker_edit(db->checker, -1, key, &before, &after);
+		checker_commit(db->checker, v.position, &db->now.state, NULL, NULL, 0);
+		sim_log(db->sim, "sql writes row %d: position %lld", key, (long long)v.position);
+	}
+	free(next);
+	return good;
+}
+
+const struct past_commit *model_commit_at(const struct model_db *db, int64_t position)
+{
+	const struct past_commit *p = db->head;
+	while (p->previous && p->position > position)
+		p = p->previous;
+	return p;
+}
+
+const struct verdict_row *model_verdict_of(const struct model_db *db, int device, int64_t number)
+{
+	for (const struct verdict_row *v = db->verdicts; v; v = v->next)
+		if (v->device == device && v->settled.number == number)
+			return v;
+	return NULL;
+}
+
+bool model_db_fails(struct model_db *db)
+{
+	return !db->sim->calm && sim_chance(db->sim, 5);
+}
+

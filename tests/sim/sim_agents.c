@@ -1,0 +1,202 @@
+/* The shell around each agent's engine, and the store that it sees. */
+#include "tests/sim/sim_inner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void agent_connect(void *shell)
+{
+	net_connect(shell);
+}
+
+static void agent_send(void *shell, const uint8_t *bytes, size_t n)
+{
+	struct agent *a = shell;
+	if (a->conn)
+		net_send(a->world, a->conn, false, bytes, n);
+}
+
+static size_t agent_queued(void *shell)
+{
+	struct agent *a = shell;
+	return a->conn ? a->conn->up.queued : 0;
+}
+
+static void agent_disconnect(void *shell)
+{
+	struct agent *a = shell;
+	struct conn *c = a->conn;
+	if (!c)
+		return;
+	c->agent_open = false;
+	a->conn = NULL;
+	net_close(a->world, c, false);
+}
+
+static int64_t agent_wall(void *shell)
+{
+	struct agent *a = shell;
+	return sim_device_clock(&a->world->sim, a->skew);
+}
+
+static int64_t agent_monotonic(void *shell)
+{
+	return ((struct agent *)shell)->world->sim.now;
+}
+
+static void agent_tick(void *ctx, void *arg)
+{
+	struct agent *a = ctx;
+	if (a->running && *(uint64_t *)arg == a->wake)
+		agent_core_tick(a->core);
+}
+
+static void agent_wake_at(void *shell, int64_t at)
+{
+	struct agent *a = shell;
+	uint64_t wake = ++a->wake;
+	sim_at(&a->world->sim, at <= a->world->sim.now ? a->world->sim.now + 1 : at, &a->generation, agent_tick, a,
+	       sim_dup(&wake, sizeof wake));
+}
+
+static void agent_log(void *shell, int level, const char *text)
+{
+	struct agent *a = shell;
+	sim_log(&a->world->sim, "agent %d log %d: %s", a->number, level, text);
+	if (strstr(text, "checksum mismatch"))
+		sim_fail(&a->world->sim, "agent %d: %s", a->number, text);
+}
+
+static void agent_changed(void *shell)
+{
+	(void)shell;
+}
+
+static const struct agent_effects agent_effects = {
+	.connect = agent_connect, .send = agent_send, .queued = agent_queued, .disconnect = agent_disconnect,
+	.wall = agent_wall, .monotonic = agent_monotonic, .wake_at = agent_wake_at, .log = agent_log,
+	.changed = agent_changed,
+};
+
+/* The store that the core sees: the replica's, at times busy, and with the
+ * checker looking after each commit. */
+
+static bool busy(struct agent *a)
+{
+	return world_chance(a->world, 15);
+}
+
+#define PASS_ON(name, type)                                                                      \
+	static enum ferry_error store_##name(void *store, type arg, struct ferry_why *why)        \
+	{                                                                                         \
+		struct agent *a = store;                                                          \
+		return busy(a) ? FERRY_BUSY : a->replica.ops->name(*a->replica.handle, arg, why);   \
+	}
+PASS_ON(hello, struct message_hello *)
+PASS_ON(schema, const struct schema *)
+PASS_ON(ack, const struct message_ack *)
+PASS_ON(delta, const struct message_delta *)
+PASS_ON(fill, const struct message_fill *)
+
+static enum ferry_error store_cut(void *store, bool *out_more, struct ferry_why *why)
+{
+	struct agent *a = store;
+	enum ferry_error e = busy(a) ? FERRY_BUSY : a->replica.ops->cut(*a->replica.handle, out_more, why);
+	if (e == FERRY_OK && !*out_more)
+		a->uncut = false;
+	return e;
+}
+
+static enum ferry_error store_welcome(void *store, const struct message_welcome *m, struct ferry_why *why)
+{
+	struct agent *a = store;
+	if (busy(a))
+		return FERRY_BUSY;
+	a->world->outcome.fills += m->mode == WELCOME_FILL;
+	return a->replica.ops->welcome(*a->replica.handle, m, why);
+}
+
+static enum ferry_error store_next_push(void *store, struct push_cursor *cursor, size_t budget, struct arena *arena,
+					struct message_push *out, struct ferry_why *why)
+{
+	struct agent *a = store;
+	return busy(a) ? FERRY_BUSY : a->replica.ops->next_push(*a->replica.handle, cursor, budget, arena, out, why);
+}
+
+void agent_look(struct agent *a, int64_t position, bool quiet)
+{
+	struct sim_state *visible = sim_alloc(sizeof *visible);
+	a->replica.visible(a->replica.store, visible);
+	if (quiet)
+		checker_quiet(a->world->checker, a->number, position, visible);
+	else
+		checker_replica(a->world->checker, a->number, position, visible);
+	free(visible);
+}
+
+static enum ferry_error store_commit(void *store, const struct message_commit *m, struct store_commit_report *report,
+				     struct ferry_why *why)
+{
+	struct agent *a = store;
+	if (busy(a))
+		return FERRY_BUSY;
+	enum ferry_error e = a->replica.ops->commit(*a->replica.handle, m, report, why);
+	if (e == FERRY_OK) {
+		sim_log(&a->world->sim, "agent %d at position %lld", a->number, (long long)m->position);
+		agent_look(a, m->position, false);
+	}
+	return e;
+}
+
+static enum ferry_error store_status(void *store, struct store_status *out, struct ferry_why *why)
+{
+	struct agent *a = store;
+	return a->replica.ops->status(*a->replica.handle, out, why);
+}
+
+static void store_clock(void *store, int64_t offset)
+{
+	struct agent *a = store;
+	if (!a->world->options.new_replica) /* apps of the real one stamp by this machine's clock */
+		checker_clock_known(a->world->checker, a->number);
+	if (a->replica.ops->clock)
+		a->replica.ops->clock(*a->replica.handle, offset);
+}
+
+static void store_disconnected(void *store)
+{
+	struct agent *a = store;
+	a->replica.ops->disconnected(*a->replica.handle);
+}
+
+static const struct agent_store_ops watched_ops = {
+	.hello = store_hello, .welcome = store_welcome, .schema = store_schema, .cut = store_cut,
+	.next_push = store_next_push, .ack = store_ack, .delta = store_delta, .commit = store_commit,
+	.fill = store_fill, .status = store_status, .clock = store_clock,
+	.disconnected = store_disconnected,
+};
+
+void agent_start(void *ctx, void *arg)
+{
+	struct agent *a = ctx;
+	(void)arg;
+	if (a->running)
+		return;
+	a->core = agent_core_new(&a->world->agent_limits, &agent_effects, a, &watched_ops, a, sim_random(&a->world->sim));
+	a->running = true;
+	agent_core_start(a->core);
+}
+
+void agent_crash(struct world *w, struct agent *a)
+{
+	sim_log(&w->sim, "agent %d crashes", a->number);
+	w->outcome.agent_crashes++;
+	agent_disconnect(a);
+	a->running = false;
+	a->generation++;
+	checker_clock_unknown(w->checker, a->number);
+	agent_core_free(a->core);
+	a->core = NULL;
+	a->replica.crash(a->replica.store);
+	sim_at(&w->sim, w->sim.now + sim_range(&w->sim, 10 * SIM_MS, 8 * SIM_S), NULL, agent_start, a, NULL);
+}

@@ -1,0 +1,31 @@
+#include "tests/sim/sim_profile.h"
+
+#include "tests/sim/sim_data.h"
+#include "tests/sim/sim.h"
+
+const struct sim_profile profile_busy = {
+	.name = "busy", .agents_min = 1, .agents_max = 4, .hubs_max = 2, .busy_us = 40 * (int64_t)SIM_S,
+	.pause_us = 300 * SIM_MS, .keys = KEYS_MAX, .insert_percent = 20, .delete_percent = 10, .trouble_per_mille = 60,
+	.twin_per_mille = 50,
+	.weights = {[TROUBLE_CUT] = 25, [TROUBLE_LINGER] = 5, [TROUBLE_AGENT_CRASH] = 25, [TROUBLE_HUB_CRASH] = 20,
+		    [TROUBLE_CLOCK] = 10, [TROUBLE_OUTAGE] = 8, [TROUBLE_AWAY] = 4, [TROUBLE_PRUNE] = 5, [TROUBLE_LOCK] = 5,
+		    [TROUBLE_RESCOPE] = 3},
+};
+
+const struct sim_profile profile_hour = {
+	.name = "hour", .agents_min = 2, .agents_max = 8, .hubs_max = 3, .poll_us = 400 * SIM_MS, .busy_us = 3600 * (int64_t)SIM_S,
+	.pause_us = 20 * SIM_S, .keys = KEYS_MAX, .insert_percent = 14, .delete_percent = 5, .trouble_per_mille = 150,
+	.twin_per_mille = 50,
+	.weights = {[TROUBLE_CUT] = 20, [TROUBLE_LINGER] = 8, [TROUBLE_AGENT_CRASH] = 20, [TROUBLE_HUB_CRASH] = 12,
+		    [TROUBLE_CLOCK] = 15, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 15, [TROUBLE_PRUNE] = 3, [TROUBLE_LOCK] = 8,
+		    [TROUBLE_RESCOPE] = 5},
+};
+
+const struct sim_profile profile_fleet = {
+	.name = "fleet", .agents_min = 50, .agents_max = DEVICES_MAX, .hubs_max = HUBS_MAX, .poll_us = 400 * SIM_MS, .busy_us = 900 * (int64_t)SIM_S,
+	.pause_us = 2 * SIM_S, .keys = KEYS_MAX, .insert_percent = 14, .delete_percent = 5, .trouble_per_mille = 300,
+	.twin_per_mille = 20,
+	.weights = {[TROUBLE_CUT] = 30, [TROUBLE_LINGER] = 10, [TROUBLE_AGENT_CRASH] = 25, [TROUBLE_HUB_CRASH] = 3,
+		    [TROUBLE_CLOCK] = 15, [TROUBLE_OUTAGE] = 1, [TROUBLE_AWAY] = 25, [TROUBLE_PRUNE] = 1, [TROUBLE_LOCK] = 4,
+		    [TROUBLE_RESCOPE] = 3},
+};

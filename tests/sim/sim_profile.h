@@ -1,0 +1,39 @@
+/* What kind of world a run is: how large, how long, how busy, and which things
+ * go wrong how often. A fault is switched on by its weight alone. */
+#ifndef FERRY_TESTS_SIM_PROFILE_H
+#define FERRY_TESTS_SIM_PROFILE_H
+
+#include <stdint.h>
+
+enum trouble {
+	TROUBLE_CUT,          /* a connection breaks; either side may not hear of it */
+	TROUBLE_LINGER,       /* the agent believes it broken, but what it sent still arrives, much later */
+	TROUBLE_AGENT_CRASH,
+	TROUBLE_HUB_CRASH,
+	TROUBLE_CLOCK,        /* a device's clock jumps, by up to decades, either way */
+	TROUBLE_OUTAGE,       /* nobody can connect for a while */
+	TROUBLE_AWAY,         /* one device has no network for minutes */
+	TROUBLE_PRUNE,        /* the hub forgets what it needs for old bookmarks */
+	TROUBLE_LOCK,         /* somebody's open transaction holds rows at the hub */
+	TROUBLE_RESCOPE,      /* a device gets other scopes */
+	TROUBLES
+};
+
+struct sim_profile {
+	const char *name;
+	int agents_min, agents_max, hubs_max;
+	int64_t poll_us;      /* of hubs, for what others committed; 0: as shipped */
+	int64_t busy_us;      /* how long people edit and things go wrong */
+	int64_t pause_us;     /* between two edits, at the most */
+	int keys;             /* rows that are ever made */
+	int insert_percent, delete_percent;
+	int trouble_per_mille; /* after an edit */
+	int twin_per_mille;   /* a connection is doubled: another hub gets the same bytes */
+	int weights[TROUBLES];
+};
+
+extern const struct sim_profile profile_busy;  /* 40 s in which much happens at once */
+extern const struct sim_profile profile_hour;  /* an hour with long absences */
+extern const struct sim_profile profile_fleet; /* hundreds of devices */
+
+#endif

@@ -1,0 +1,73 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_world.h"
+
+bool sim_arguments(int argc, char **argv, struct sim_arguments *a)
+{
+	const char *seed = getenv("FERRY_SEED"), *runs = getenv("FERRY_SIM_RUNS");
+	if (seed)
+		a->seed = strtoull(seed, NULL, 0);
+	if (runs)
+		a->runs = (int)strtol(runs, NULL, 10);
+	a->program = argv[0];
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--verbose") == 0) {
+			a->verbose = true;
+		} else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
+			a->seed = strtoull(argv[++i], NULL, 0);
+		} else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc) {
+			a->runs = (int)strtol(argv[++i], NULL, 10);
+		} else {
+			fprintf(stderr, "usage: %s [--seed S] [--runs N] [--verbose]\n", argv[0]);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void add_outcome(struct sim_outcome *sum, const struct sim_outcome *o)
+{
+	sum->counts.edits += o->counts.edits;
+	sum->counts.commits += o->counts.commits;
+	sum->counts.settled += o->counts.settled;
+	sum->counts.rejected += o->counts.rejected;
+	sum->counts.conflicts += o->counts.conflicts;
+	sum->counts.states_compared += o->counts.states_compared;
+	sum->counts.clocks_compared += o->counts.clocks_compared;
+	for (int i = 0; i < TROUBLES; i++)
+		sum->troubles[i] += o->troubles[i];
+	sum->links += o->links;
+	sum->cuts += o->cuts;
+	sum->agent_crashes += o->agent_crashes;
+	sum->hub_crashes += o->hub_crashes;
+	sum->fills += o->fills;
+	sum->events += o->events;
+	sum->virtual_us += o->virtual_us - 1000 * (int64_t)SIM_S;
+}
+
+int sim_run_many(const struct sim_arguments *a, struct sim_options options, const char *what)
+{
+	struct sim_outcome sum = {0};
+	options.verbose = a->verbose;
+	for (int i = 0; i < a->runs; i++) {
+		options.seed = a->seed + (uint64_t)i;
+		struct sim_outcome o = sim_run(&options);
+		add_outcome(&sum, &o);
+		if (o.failed) {
+			printf("%s: seed %llu failed: %s\nreplay: %s --seed %llu --runs 1 --verbose\n", what,
+			       (unsigned long long)options.seed, o.failure, a->program, (unsigned long long)options.seed);
+			return 1;
+		}
+	}
+	printf("%s: %d runs from seed %llu: %.0f virtual minutes, %llu events, %d links, %d cuts, %d agent and %d hub "
+	       "crashes, %d clock jumps, %d absences, %d locks, %d changes of scopes, %d fills; %d edits, %d settled, "
+	       "%d rejected, %d conflicts, %d replica states and %d pairs of times compared\n",
+	       what, a->runs, (unsigned long long)a->seed, (double)sum.virtual_us / 60e6, (unsigned long long)sum.events,
+	       sum.links, sum.cuts, sum.agent_crashes, sum.hub_crashes, sum.troubles[TROUBLE_CLOCK],
+	       sum.troubles[TROUBLE_AWAY], sum.troubles[TROUBLE_LOCK], sum.troubles[TROUBLE_RESCOPE], sum.fills,
+	       sum.counts.edits, sum.counts.settled, sum.counts.rejected, sum.counts.conflicts, sum.counts.states_compared,
+	       sum.counts.clocks_compared);
+	return 0;
+}
