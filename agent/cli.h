@@ -26,6 +26,8 @@ int cli_barrier(struct cli *c);
 int cli_flags(struct cli *c);
 int cli_sql(struct cli *c);
 int cli_verify(struct cli *c);
+int cli_bundle_export(struct cli *c);
+int cli_bundle_import(struct cli *c);
 int cli_config(struct cli *c);
 
 /* What every command starts with: settings and paths from options, files and

@@ -106,6 +106,15 @@ const struct cli_command agent_commands[] = {
 	 "What it writes is captured and goes to the hub. Without a statement it is read from\n"
 	 "standard input.",
 	 "ferry-agent sql \"SELECT code, status FROM units LIMIT 5\"", sql_options, cli_sql},
+	{"bundle export", "<file>", 1, 1, "write what the hub has not confirmed to a file for it",
+	 "Where no link leads: signed by this device, and only its hub can read it. The changes stay\n"
+	 "in the outbox; should the link come back first, they take effect once all the same. The\n"
+	 "agent must not run.",
+	 "ferry-agent bundle export /media/stick/tablet-7.bundle", NULL, cli_bundle_export},
+	{"bundle import", "<file>", 1, 1, "take in the hub's answer to a bundle",
+	 "Verdicts, and what changed at the hub; also a whole replica, for a device that has none.\n"
+	 "An answer fits only where the replica stands as it did when it asked. The agent must not run.",
+	 "ferry-agent bundle import /media/stick/tablet-7.answer", NULL, cli_bundle_import},
 	{"verify", "", 0, 0, "prove the replica against its checksums; the agent must not run",
 	 "Computes the checksum of every confirmed value anew. A difference is noted, shown by\n"
 	 "ferry-agent status, and healed at the next contact with the hub: the rows that differ are\n"

@@ -124,7 +124,7 @@ static bool take_up(struct replica *r, struct heal *h, const struct alarm *a)
 	(void)snprintf(h->scope_name, sizeof(h->scope_name), "%s", a->scope);
 	if (r->now.schema.table_count == 0)
 		return false;
-	if (h->sums_only) {
+	if (t == NULL) {
 		h->table = r->now.schema.tables[0].table;
 		return any_scope(r, h->scope_name);
 	}

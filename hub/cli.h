@@ -25,6 +25,8 @@ int cli_tenant_delete(struct cli *c);
 int cli_tenant_limit(struct cli *c);
 int cli_maintain(struct cli *c);
 int cli_verify(struct cli *c);
+int cli_bundle_import(struct cli *c);
+int cli_bundle_export(struct cli *c);
 int cli_secret_set(struct cli *c);
 int cli_secret_list(struct cli *c);
 int cli_secret_rotate(struct cli *c);

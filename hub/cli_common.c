@@ -82,6 +82,11 @@ static const struct cli_option verify_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option bundle_options[] = {
+	{"answer", "FILE", "also make the device's answer: verdicts, and what changed at the hub"},
+	{NULL, NULL, NULL},
+};
+
 static const struct cli_option secret_options[] = {
 	{"mfa-of", "USER", "e-mail or uuid of the user whose second factor it is"},
 	{NULL, NULL, NULL},
@@ -171,6 +176,14 @@ const struct cli_command hub_commands[] = {
 	 "captured, as after triggers were disabled. Changes nothing without --repair. Ends with 1\n"
 	 "when something was found and not repaired.",
 	 "ferry-hub verify --tenant acme --repair", verify_options, cli_verify},
+	{"bundle import", "<file>", 1, 1, "merge a device's changes that came as a file",
+	 "As over a link: each change-set takes effect once, whichever way it comes first. Needs the\n"
+	 "state folder, for the CA's key, and no running hub.",
+	 "ferry-hub bundle import tablet-7.bundle --answer tablet-7.answer", bundle_options, cli_bundle_import},
+	{"bundle export", "<file> <answer>", 2, 2, "make the answer to a device's bundle without merging it",
+	 "Brings the device from where it stood when it made the bundle to the present. For an answer\n"
+	 "that was lost, or a device that is only to receive.",
+	 "ferry-hub bundle export tablet-7.bundle tablet-7.answer", NULL, cli_bundle_export},
 	{"secret set", "<tenant> <name>", 2, 2, "store a secret, encrypted; its value is read from stdin",
 	 "One newline at its end is left out. The key file is made when there is none.",
 	 "ferry-hub secret set acme smtp-password < password.txt", secret_options, cli_secret_set},
