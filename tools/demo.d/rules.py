@@ -1,4 +1,4 @@
-"""The demo's second act: the business's rules hold across devices that are offline.
+"""The demo's second act: the business's rules hold across devices that are offline, and so does its data when tables change.
 
 Each scene is played with the plain shells, and what came of it is read back and checked.
 """
@@ -24,7 +24,7 @@ class Rules:
 
     def play(self):
         for scene in (self.refusal_is_repaired, self.unit_is_reserved_twice, self.price_waits_for_approval,
-                      self.permission_goes):
+                      self.permission_goes, self.table_changes):
             scene()
 
     # ---- helpers
@@ -117,3 +117,19 @@ class Rules:
         kept = self.said(self.omar, "OUT_OF_SCOPE")
         expect("what Omar wrote", (kept["key"], json.loads(kept["values"])["score"]), (lead, 99))
         say("  the leads left his device, not Amina's; what he wrote is kept there: %s" % kept["values"])
+
+    def table_changes(self):
+        step("The office adds a column to the units while Omar edits one offline")
+        self.omar.online(False)
+        self.omar.sqlite3("UPDATE units SET view = 'pool' WHERE code = 'A-0205'")
+        say("  Omar     sqlite3   A-0205: the view is the pool")
+        self.office.psql("ALTER TABLE inventory.units ADD COLUMN balcony_sqm numeric(6,2) NOT NULL DEFAULT 4.5")
+        say("  office   psql      ALTER TABLE inventory.units ADD COLUMN balcony_sqm ...")
+        self.omar.online(True)
+        self.settle()
+        expect("A-0205 view", self.unit("A-0205", "view"), "pool")
+        expect("the column on Omar's device", self.omar.sqlite3("SELECT balcony_sqm FROM units WHERE code = 'A-0205'"), "4.50")
+        self.omar.sqlite3("UPDATE units SET balcony_sqm = 12 WHERE code = 'A-0205'")
+        self.settle()
+        expect("A-0205 balcony", str(self.unit("A-0205", "balcony_sqm")), "12.00")
+        say("  his edit arrived, his replica has the column, and he writes to it")
