@@ -58,42 +58,67 @@ class Device:
         self.agent = ferry_run.Agent(os.path.join(lane.folder, label), AGENT_SETTINGS, self.proxy.port)
         self.agent.enrol(lane.hubs[0].token(lane.tenant, label, ["project:" + p for p in lane.projects]))
         self.label = label
-        self.log_from = 0
-        self.paused = False
+        self.db = None
+
+    def connect(self):
+        """The app's connection, in autocommit. A new one reads the schema of the whole model, so it is kept."""
+        if self.db is None:
+            self.db = sqlite3.connect(self.agent.replica, timeout=BUSY_SECONDS, isolation_level=None)
+        return self.db
+
+    def disconnect(self):
+        if self.db is not None:
+            self.db.close()
+            self.db = None
+
+    def standing(self):
+        """(position, rows waiting, change-sets waiting); None where the agent was stopped while it wrote."""
+        if not os.path.exists(self.agent.replica):
+            return -1, 0, 0
+        try:
+            return self.connect().execute("SELECT position, waiting_rows, waiting_sets FROM ferry_status").fetchone()
+        except sqlite3.OperationalError:
+            return None
 
     def wait_filled(self):
-        ferry_run.wait_until(lambda: self.agent.standing()[0] >= 0, SETTLE_SECONDS, "the first fill of " + self.label)
+        ferry_run.wait_until(lambda: (self.standing() or (-1,))[0] >= 0, SETTLE_SECONDS, "the first fill of " + self.label)
 
     def read(self, keys):
-        return registers(self.agent.sql("SELECT id, s, v, w, n FROM registers"), keys)
+        return registers(self.connect().execute("SELECT id, s, v, w, n FROM registers"), keys)
 
     def transact(self, record, choice):
         """One transaction of an app: reads all, writes some. choice: what to write, see Run.choose."""
-        with contextlib.closing(sqlite3.connect(self.agent.replica, timeout=BUSY_SECONDS, isolation_level=None)) as db:
-            try:
-                db.execute("BEGIN IMMEDIATE" if choice.writes or choice.adds else "BEGIN")
-                reads = registers(db.execute("SELECT id, s, v, w, n FROM registers"), record.keys)
-            except sqlite3.OperationalError:  # its agent was stopped while it wrote
-                return
-            if len(reads) < len(record.keys):  # none: a new device before its first state
-                if reads:
-                    record.note("atomic: %s sees %d of %d rows of one transaction" % (self.label, len(reads), len(record.keys)))
-                return
-            t = Transaction(self.label, record.next_number(), reads, choice.writes, choice.adds)
-            for key in t.writes:
-                db.execute("UPDATE registers SET s = json_insert(s, '$[#]', ?1), v = ?1, w = ?1 WHERE id = ?2", (t.number, key))
-            for key in t.adds:
-                db.execute("UPDATE registers SET n = n + 1 WHERE id = ?", (key,))
-            if choice.declared and t.writes:
-                db.execute("INSERT INTO ferry_tx(note) VALUES ('declared')")
-            if choice.undone:
+        if choice.new_connection:
+            self.disconnect()
+        db = self.connect()
+        try:
+            db.execute("BEGIN IMMEDIATE" if choice.writes or choice.adds else "BEGIN")
+            reads = registers(db.execute("SELECT id, s, v, w, n FROM registers"), record.keys)
+        except sqlite3.OperationalError:  # its agent was stopped while it wrote; or it has no tables yet
+            if db.in_transaction:
                 db.execute("ROLLBACK")
-                t.done = False
-            else:
-                db.execute("COMMIT")
-            record.add(t)
+            return
+        if len(reads) < len(record.keys):  # none: a new device before its first state
+            if reads:
+                record.note("atomic: %s sees %d of %d rows of one transaction" % (self.label, len(reads), len(record.keys)))
+            db.execute("ROLLBACK")
+            return
+        t = Transaction(self.label, record.next_number(), reads, choice.writes, choice.adds)
+        record.add(t)
+        self._write(db, t, choice.declared)
+        db.execute("ROLLBACK" if choice.undone else "COMMIT")
+        t.done = not choice.undone
+
+    def _write(self, db, t, declared):
+        for key in t.writes:
+            db.execute("UPDATE registers SET s = json_insert(s, '$[#]', ?1), v = ?1, w = ?1 WHERE id = ?2", (t.number, key))
+        for key in t.adds:
+            db.execute("UPDATE registers SET n = n + 1 WHERE id = ?", (key,))
+        if declared and t.writes:
+            db.execute("INSERT INTO ferry_tx(note) VALUES ('declared')")
 
     def close(self):
+        self.disconnect()
         self.agent.kill9()
         self.proxy.close()
 
@@ -281,8 +306,12 @@ class Run:
                       [uuid.UUID(lane.projects[i % 2]) for i in range(REGISTERS)])
         self.record = Record(keys)
         old = [d for d in lane.devices if self.log_from.get(d.agent)]
-        ferry_run.wait_until(lambda: all(d.read(keys).keys() >= set(keys) for d in old), SETTLE_SECONDS,
-                             "the registers of seed %d on the devices" % self.seed)
+        head = lane.head()
+        end = time.monotonic() + SETTLE_SECONDS
+        while any((d.standing() or (-1,))[0] < head for d in old):
+            if time.monotonic() > end:
+                raise AssertionError("the registers of seed %d did not come to the devices" % self.seed)
+            time.sleep(0.02)
 
     # ---- a step
 
@@ -292,15 +321,9 @@ class Run:
             self.story.append(self.nemesis.strike())
             return
         client = self.lane.office if self.rng.random() < 0.12 else self.rng.choice(self.lane.devices)
+        choice = self.choose()
         if client is self.lane.office or os.path.exists(client.agent.replica):
-            self._transact(client)
-
-    def _transact(self, client):
-        try:
-            client.transact(self.record, self.choose())
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):  # a new device before its first schema
-                raise
+            client.transact(self.record, choice)
 
     def choose(self):
         rng = self.rng
@@ -312,6 +335,7 @@ class Run:
             choice.adds = rng.sample(self.record.keys, rng.randrange(1, 3))
         choice.declared = rng.random() < 0.2
         choice.undone = rng.random() < 0.05
+        choice.new_connection = rng.random() < 0.15
         return choice
 
     # ---- after
@@ -319,19 +343,18 @@ class Run:
     def settle(self):
         """Until every queue is empty and every replica stands at the hub's head."""
         lane = self.lane
-        left = []
-
-        def settled():
-            left[:] = [(d.label, *s) for d in lane.devices for s in [d.agent.standing()] if tuple(s[1:]) != (0, 0)]
-            if not left:
-                head = lane.head()
-                left[:] = [(d.label, *s, head) for d in lane.devices for s in [d.agent.standing()] if s[0] < head or tuple(s[1:]) != (0, 0)]
-            return not left
+        left = [(d, None) for d in lane.devices]
+        head = 0
         end = time.monotonic() + SETTLE_SECONDS
-        while not settled():
-            if time.monotonic() > end:
-                raise AssertionError("stuck for %d s: (device, position, rows and change-sets waiting, hub's position) %s" % (
-                    SETTLE_SECONDS, left))
+        while left:
+            left = [(d.label, s) for d in lane.devices for s in [d.standing()] if not s or s[0] < head or s[1:] != (0, 0)]
+            if not left and head < lane.head():
+                head = lane.head()
+                left = [(d.label, None) for d in lane.devices]
+                continue
+            if left and time.monotonic() > end:
+                raise AssertionError("stuck for %d s, the hub stands at %d: (device, (position, rows and change-sets waiting)) %s" % (
+                    SETTLE_SECONDS, head, left))
             time.sleep(0.02)
 
     def check(self):
@@ -423,4 +446,4 @@ class Choice:
     """What a transaction is to do."""
 
     writes = adds = ()
-    declared = undone = False
+    declared = undone = new_connection = False

@@ -4,6 +4,15 @@
 
 #include "tests/sim/sim_world.h"
 
+static const struct sim_profile *profile_named(const char *name)
+{
+	static const struct sim_profile *const all[] = {&profile_busy, &profile_hour, &profile_fleet};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (strcmp(all[i]->name, name) == 0)
+			return all[i];
+	return NULL;
+}
+
 bool sim_arguments(int argc, char **argv, struct sim_arguments *a)
 {
 	const char *seed = getenv("FERRY_SEED"), *runs = getenv("FERRY_SIM_RUNS");
@@ -19,8 +28,10 @@ bool sim_arguments(int argc, char **argv, struct sim_arguments *a)
 			a->seed = strtoull(argv[++i], NULL, 0);
 		} else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc) {
 			a->runs = (int)strtol(argv[++i], NULL, 10);
+		} else if (strcmp(argv[i], "--profile") == 0 && i + 1 < argc && profile_named(argv[i + 1])) {
+			a->profile = profile_named(argv[++i]);
 		} else {
-			fprintf(stderr, "usage: %s [--seed S] [--runs N] [--verbose]\n", argv[0]);
+			fprintf(stderr, "usage: %s [--seed S] [--runs N] [--profile busy|hour|fleet] [--verbose]\n", argv[0]);
 			return false;
 		}
 	}
@@ -51,13 +62,18 @@ int sim_run_many(const struct sim_arguments *a, struct sim_options options, cons
 {
 	struct sim_outcome sum = {0};
 	options.verbose = a->verbose;
+	if (a->profile) {
+		options.profile = a->profile;
+		options.busy_us = 0;
+	}
 	for (int i = 0; i < a->runs; i++) {
 		options.seed = a->seed + (uint64_t)i;
 		struct sim_outcome o = sim_run(&options);
 		add_outcome(&sum, &o);
 		if (o.failed) {
-			printf("%s: seed %llu failed: %s\nreplay: %s --seed %llu --runs 1 --verbose\n", what,
-			       (unsigned long long)options.seed, o.failure, a->program, (unsigned long long)options.seed);
+			printf("%s: seed %llu failed: %s\nreplay: %s --seed %llu --runs 1%s%s --verbose\n", what,
+			       (unsigned long long)options.seed, o.failure, a->program, (unsigned long long)options.seed,
+			       a->profile ? " --profile " : "", a->profile ? a->profile->name : "");
 			return 1;
 		}
 	}

@@ -41,11 +41,12 @@ struct sim_outcome {
 
 struct sim_outcome sim_run(const struct sim_options *options);
 
-/* --seed S --runs N --verbose; FERRY_SEED, FERRY_SIM_RUNS in the environment. */
+/* --seed S --runs N --profile busy|hour|fleet --verbose; FERRY_SEED, FERRY_SIM_RUNS in the environment. */
 struct sim_arguments {
 	const char *program;
 	uint64_t seed;
 	int runs;
+	const struct sim_profile *profile; /* NULL: the program's own */
 	bool verbose;
 };
 bool sim_arguments(int argc, char **argv, struct sim_arguments *a);
