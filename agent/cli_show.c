@@ -87,7 +87,8 @@ static void age_text(struct json *o, const char *key, const char *oldest)
 	json_put_text(o, key, text);
 }
 
-/* Every difference that checksums ever found; the sentence is for those that still stand. */
+/* Every difference that checksums ever found, and the newest rows that were repaired for
+ * them; the sentence is for those that still stand. */
 static bool add_mismatches(struct cli *c, struct cli_setting *s, struct json *o, int *exit_code)
 {
 	struct json *rows;
@@ -102,6 +103,10 @@ static bool add_mismatches(struct cli *c, struct cli_setting *s, struct json *o,
 		json_put_text(o, "alarm", text);
 	}
 	json_put(o, "checksums", rows);
+	if (!cli_query(c, s, "SELECT at, scope, \"table\", key, what, reason FROM ferry_repaired ORDER BY id DESC LIMIT 20", &rows,
+		       exit_code))
+		return false;
+	json_put(o, "repaired", rows);
 	return true;
 }
 

@@ -73,6 +73,7 @@ class RangeRepair(SiteCase):
         self.assertEqual(found[keys[7]], ("differs", {"view": "rot"}, {"view": view}))
         self.assertEqual([found[k][0] for k in (keys[ROWS // 2], extra, keys[-3])], ["missing", "extra", "missing"])
         self.assertEqual(found[extra][2], None)
+        self.assertEqual({row["key"] for row in a.status()["repaired"]}, found.keys())
         self.settle()
         self.assert_same()
         self.assertLess(cost, whole / 4, "a repair of four rows took %d bytes, the fill %d" % (cost, whole))

@@ -12,6 +12,7 @@
 #include "protocol/bundle.h"
 #include "shared/pki_bundle.h"
 #include "tests/lib/random_message.h"
+#include "tests/lib/vector_value.h"
 
 #define YEAR_S 31536000
 
@@ -90,6 +91,33 @@ static void bundle_is_opened_by_its_recipient_and_says_who_made_it(void **state)
 	assert_memory_equal(f->records.p, "records", 7);
 	assert_int_equal(pki_certificate_read_pem(f->device.certificate, &device, &why), FERRY_OK);
 	assert_memory_equal(fingerprint, device.fingerprint, sizeof(fingerprint));
+}
+
+static void the_vector_opens(void **state)
+{
+	struct fixture *f = *state;
+	const char *root = getenv("FERRY_SOURCE");
+	uint8_t sender[PKI_FINGERPRINT_BYTES], *bytes, *records;
+	struct json *v = NULL;
+	struct pki_certificate device;
+	struct arena a;
+	char path[1024];
+	size_t n, record_n;
+
+	(void)snprintf(path, sizeof(path), "%s/protocol/vectors/bundle.json", root == NULL ? "." : root);
+	assert_int_equal(json_read_file(path, &v, &why), FERRY_OK);
+	arena_init(&a, 1 << 20);
+	bytes = vector_bytes(&a, json_text(json_get(v, "bundle")), &n);
+	records = vector_bytes(&a, json_text(json_get(v, "records")), &record_n);
+	assert_int_equal(pki_bundle_open(BUNDLE_FROM_DEVICE, bytes, n, json_text(json_get(v, "hub_key")),
+					 json_text(json_get(v, "hub_certificate")), NULL, &f->records, sender, &why),
+			 FERRY_OK);
+	assert_int_equal(f->records.n, record_n);
+	assert_memory_equal(f->records.p, records, record_n);
+	assert_int_equal(pki_certificate_read_pem(json_text(json_get(v, "device_certificate")), &device, &why), FERRY_OK);
+	assert_memory_equal(sender, device.fingerprint, sizeof(sender));
+	arena_deinit(&a);
+	json_release(v);
 }
 
 static void bundle_without_records_is_a_bundle(void **state)
@@ -218,6 +246,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(bundle_is_opened_by_its_recipient_and_says_who_made_it),
+		T(the_vector_opens),
 		T(bundle_without_records_is_a_bundle),
 		T(records_are_not_readable_in_the_file_and_no_two_files_are_alike),
 		T(bundle_for_another_or_by_another_is_refused),
