@@ -100,7 +100,8 @@ FERRY_CHECK enum ferry_error replica_checksum_recompute(struct replica *r, bool 
 
 /* At the next contact, and at once for what was tried lately, the sums of all
  * that is held are compared with the hub's, and rows that differ are repaired alone: ferry_repaired keeps what stood
- * here, with this reason (e.g. that the hub was restored) for those found. */
+ * here, with this reason (e.g. that the hub was restored) behind what was found
+ * to differ. */
 FERRY_CHECK enum ferry_error replica_verify_soon(struct replica *r, const char *reason, struct ferry_why *why);
 
 /* One column of one row; text is NULL for SQL NULL, else terminated (bytes

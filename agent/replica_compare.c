@@ -415,6 +415,11 @@ enum ferry_error replica_ranges(void *store, const struct message_ranges *m, boo
 
 /* ---- The report ---- */
 
+const char *heal_reason(const struct replica *r)
+{
+	return r->heal != NULL && r->heal->active && r->heal->sums_only ? r->heal->alarm.what : NULL;
+}
+
 bool heal_asked(const struct replica *r, uint32_t table, const struct uuid *key)
 {
 	const struct heal *h = r->heal;

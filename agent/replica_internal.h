@@ -295,6 +295,8 @@ void alarm_healed(struct replica *r, const struct alarm *a);
 enum ferry_error replica_compare(void *store, struct message_compare *out, bool *out_any, struct ferry_why *why);
 enum ferry_error replica_ranges(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why);
 void heal_drop(struct replica *r);
+/* Why the sums of all that is held are being compared; NULL: they are not. */
+const char *heal_reason(const struct replica *r);
 void heal_disconnected(struct replica *r);
 bool heal_asked(const struct replica *r, uint32_t table, const struct uuid *key); /* the hub sends it because it differed */
 void heal_report(struct replica *r, const struct table *t, const char *key, const struct row *before,

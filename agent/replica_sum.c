@@ -250,11 +250,21 @@ void scopes_set(struct replica *r, enum target target, struct table *t, const st
 
 /* ---- The alarm ---- */
 
+/* A comparison that was asked for gives what it finds its reason. */
+static void raise_found(struct replica *r, const char *scope, const char *table, int64_t position, const char *what)
+{
+	const char *reason = heal_reason(r);
+	char both[160];
+
+	(void)snprintf(both, sizeof(both), "%.70s%s%.80s", what, reason == NULL ? "" : "; ", reason == NULL ? "" : reason);
+	alarm_raise(r, scope, table, position, both);
+}
+
 /* The report names the first, ferry_mismatch keeps each. */
 static void mismatch(struct replica *r, struct store_commit_report *report, int64_t position, const char *scope,
 		     const char *table, const char *what)
 {
-	alarm_raise(r, scope, table, position, what);
+	raise_found(r, scope, table, position, what);
 	if (!report->sums_match)
 		return;
 	report->sums_match = false;
@@ -310,7 +320,7 @@ void sums_unmentioned(struct replica *r)
 		    !scope_held(r, s->scope, scope))
 			continue;
 		(void)snprintf(what, sizeof(what), "%lld rows, the hub has none", (long long)s->rows);
-		alarm_raise(r, scope, t->t->name, r->st.position, what);
+		raise_found(r, scope, t->t->name, r->st.position, what);
 	}
 }
 

@@ -112,7 +112,9 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
+#define WITHOUT_LEASES "DROP VIEW ferry_number; DROP TABLE ferry_lease; ALTER TABLE ferry_column DROP COLUMN lease; "
 #define WITHOUT_WAITS \
+	WITHOUT_LEASES \
 	"DROP VIEW ferry_outbox; DROP VIEW ferry_status; DROP TABLE ferry_parked; DROP TABLE ferry_depends; " \
 	"CREATE VIEW ferry_outbox AS SELECT number FROM ferry_pending; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; "
 #define WITHOUT_PLACE WITHOUT_WAITS "DROP TABLE ferry_schema; ALTER TABLE ferry_column DROP COLUMN filled; "
@@ -182,6 +184,18 @@ static void a_replica_of_the_sixth_layout_is_brought_up_to_date(void **state)
 	assert_says(f, "0", "SELECT count(blocked_by) FROM ferry_outbox");
 }
 
+static void a_replica_of_the_eighth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_LEASES "PRAGMA user_version = 8", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT count(*) FROM ferry_number");
+	assert_says(f, "0", "SELECT sum(lease) FROM ferry_column");
+}
+
 static void a_replica_of_the_first_layout_is_brought_up_to_date(void **state)
 {
 	struct fixture *f = *state;
@@ -211,6 +225,7 @@ int main(void)
 		replica_test(a_replica_of_the_third_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fourth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_eighth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fifth_layout_is_brought_up_to_date),
 	};
 

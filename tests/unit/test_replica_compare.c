@@ -367,8 +367,15 @@ static void R21_an_alarm_without_a_table_compares_the_sums_of_all_that_is_held(v
 
 	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
 	hub_write(f, 1, "code", "B");
-	assert_ok(replica_verify_soon(f->r, "asked for", &fixture_why));
+	corrupt(f, "UPDATE units SET floor = 99 WHERE id = '%s'", unit(2));
+	corrupt(f, "UPDATE ferry_sum SET sums = zeroblob(length(sums)) WHERE tbl = %u", T_UNITS);
+	replica_close(f->r);
+	fixture_open(f);
+	fixture_welcome(f, WELCOME_DELTA);
+	assert_ok(replica_verify_soon(f->r, "the hub was restored", &fixture_why));
 	compare_all(f);
+	assert_says(f, "{\"floor\":99}", "SELECT before FROM ferry_repaired WHERE key = '%s' AND reason GLOB '*; the hub was restored'",
+		    unit(2));
 	assert_says(f, "B", "SELECT code FROM units WHERE id = '%s'", unit(1));
 	assert_healed(f);
 }
