@@ -38,6 +38,12 @@
  *   delete         there, born after B            no change, conflict
  *   delete         none                           nothing to do
  *
+ * Where an update wins (update_wins, a policy of tables), these rows differ:
+ *
+ *   update         deleted, not seen, kept        put back as it was, then column by column, concurrent
+ *   update         there, born after B            column by column, concurrent
+ *   delete         there, changed by others       no change, conflict
+ *
  * A life is seen when it was born at or below B or by D itself (number <= n).
  * A conflict names one column each, so that every value is kept; a deletion
  * that met unseen changes keeps all values of the row; num 0 stands for the
@@ -70,6 +76,8 @@ struct merge_row {
 	int64_t born_number;       /* which it goes on editing before it saw it confirmed (R4) */
 	const struct value *cells; /* NULL when !exists */
 	const struct version *column_versions; /* NULL: all as `version` */
+	bool update_wins;               /* the table's policy, whether the row is there or not */
+	const struct value *last_cells; /* !exists: what it was when it was deleted, as far as kept; else NULL */
 };
 
 /* A value that waits for an approval instead of being written. */
@@ -107,6 +115,7 @@ struct merge_write {
 	const struct uuid *keys;
 	const struct value *cells;
 	const uint32_t *stamps;
+	bool revives;    /* ROW_INSERT without columns: deleted rows come back as they were */
 	uint64_t by_hub; /* bit i: the cells of column i are a merge's, not the stamps' authors' (R2) */
 };
 
@@ -118,7 +127,7 @@ struct merge_stamp { /* becomes a row of ferry.stamp */
 
 struct merge_writes {
 	/* To be carried out in this order: deletes of rows that are inserted anew
-	 * by rank descending, inserts by rank ascending, updates, deletes by rank
+	 * by rank descending, revivals, inserts by rank ascending, updates, deletes by rank
 	 * descending. A row may be in one insert and several updates (one for
 	 * each stamp). */
 	const struct merge_write *writes;

@@ -302,6 +302,48 @@ static enum ferry_error merge_cell(struct edit *e, uint16_t i, bool row_seen)
 	return error == FERRY_OK && result.writes ? take_result(e, c, &result) : error;
 }
 
+/* Where updates win: what was deleted behind the author's back comes back as it
+ * was. Only the database can put it there, so it has to have it. */
+static bool can_revive(const struct edit *e)
+{
+	const struct row *row = e->row;
+	struct version gone = deletion_version(e->m, row);
+
+	return row->update_wins && !row->state.exists && row->state.known && !seen(e, &gone, base_of(e, 0)) &&
+	       (row->in_database || row->kept) && (row->state.cells != NULL || row->last_cells != NULL);
+}
+
+/* Nobody has seen these cells together, so their author is the hub; and who had
+ * not seen them is later than they are, for his update is to win. */
+static enum ferry_error revive(struct edit *e)
+{
+	struct row_state *state = &e->row->state;
+	struct version gone = deletion_version(e->m, e->row);
+	const struct value *last = state->cells != NULL ? state->cells : e->row->last_cells;
+	uint16_t columns = e->table->column_count;
+	static const struct uuid hub = {{0}};
+	uint32_t oldest = NO_STAMP;
+	enum ferry_error error = keep_conflict(e, 0, CONFLICT_UPDATE_DELETE, true, NULL, NULL, &gone.author);
+
+	if (error == FERRY_OK)
+		error = touch(e);
+	if (error == FERRY_OK && !merge_stamp_find(e->m, &hub, 0, 0, &oldest))
+		error = FERRY_NO_MEMORY;
+	if (error != FERRY_OK)
+		return error;
+	memmove(state->own_cells, last, columns * sizeof(struct value));
+	for (uint16_t c = 0; c < columns; c++)
+		state->own_stamps[c] = state->lost & COLUMN_BIT(c) ? e->stamp : oldest; /* those are written */
+	state->exists = true;
+	state->stamped = state->by_hub = state->given = COLUMN_BIT(columns) - 1;
+	state->dirty = state->lost; /* the database has not seen what this batch wrote before */
+	state->lost = 0;
+	state->born_stamp = e->stamp;
+	state->insert_pending = false;
+	state->revive_pending = !e->row->in_database;
+	return FERRY_OK;
+}
+
 /* The edit's row is gone, or another stands under its key: the edit is kept. */
 static enum ferry_error keep_cell(struct edit *e, uint16_t i)
 {
@@ -316,17 +358,17 @@ static enum ferry_error keep_cell(struct edit *e, uint16_t i)
 
 static enum ferry_error apply_update(struct edit *e)
 {
-	for (uint16_t i = 0; i < e->block->column_count; i++) {
-		enum ferry_error error;
+	enum ferry_error error = can_revive(e) ? revive(e) : FERRY_OK;
 
-		if (e->row->state.exists && life_seen(e, base_of(e, e->block->nums[i])))
-			error = merge_cell(e, i, true);
+	for (uint16_t i = 0; i < e->block->column_count && error == FERRY_OK; i++) {
+		bool row_seen = e->row->state.exists && life_seen(e, base_of(e, e->block->nums[i]));
+
+		if (row_seen || (e->row->state.exists && e->row->update_wins))
+			error = merge_cell(e, i, row_seen);
 		else
 			error = keep_cell(e, i);
-		if (error != FERRY_OK)
-			return error;
 	}
-	return FERRY_OK;
+	return error;
 }
 
 /* What an insert leaves out is NULL, unless the hub has a default for it. */
@@ -357,6 +399,7 @@ static enum ferry_error new_row(struct edit *e)
 	state->stamped = 0;
 	state->by_hub = 0;
 	state->given = known_when_left_out(e->table);
+	state->lost = 0;
 	state->born_stamp = e->stamp;
 	for (uint16_t i = 0; i < e->block->column_count; i++) {
 		const struct value *v = cell_of(e, i);
@@ -433,8 +476,44 @@ static enum ferry_error keep_row(struct edit *e, int64_t base)
 	return FERRY_OK;
 }
 
+static bool is_own(const struct edit *e, const struct version *v)
+{
+	return !uuid_is_zero(&v->author) && uuid_equal(&v->author, e->author) && v->number <= e->set->number;
+}
+
+/* What triggers of the hub made of the device's own edit is nobody's update. */
+static bool by_product(const struct edit *e, const struct version *v)
+{
+	struct version birth = birth_version(e->m, e->row);
+
+	if (!uuid_is_zero(&v->author))
+		return false;
+	for (int c = 0; c < e->table->column_count; c++) {
+		struct version own = column_version(e->m, e->row, c);
+
+		if (own.position == v->position && is_own(e, &own))
+			return true;
+	}
+	return birth.position == v->position && is_own(e, &birth);
+}
+
+static bool updated_by_others(const struct edit *e, int64_t base, struct uuid *out_other)
+{
+	for (int c = 0; c < e->table->column_count; c++) {
+		struct version v = column_version(e->m, e->row, c);
+
+		if (seen(e, &v, base) || by_product(e, &v))
+			continue;
+		*out_other = v.author;
+		return true;
+	}
+	return false;
+}
+
 static enum ferry_error apply_delete(struct edit *e)
 {
+	struct uuid other;
+
 	struct row_state *state = &e->row->state;
 	int64_t base = base_of(e, 0);
 	enum ferry_error error;
@@ -446,6 +525,8 @@ static enum ferry_error apply_delete(struct edit *e)
 
 		return keep_conflict(e, 0, CONFLICT_DELETE_UPDATE, false, NULL, NULL, &birth.author);
 	}
+	if (e->row->update_wins && updated_by_others(e, base, &other))
+		return keep_conflict(e, 0, CONFLICT_DELETE_UPDATE, false, NULL, NULL, &other);
 	if (!all_seen(e, base)) {
 		error = keep_row(e, base);
 		if (error != FERRY_OK)
@@ -457,9 +538,11 @@ static enum ferry_error apply_delete(struct edit *e)
 	state->exists = false;
 	state->stamped = 0;
 	state->by_hub = 0;
+	state->lost |= state->dirty;
 	state->dirty = 0;
 	state->born_stamp = NO_STAMP;
 	state->insert_pending = false;
+	state->revive_pending = false;
 	state->gone_stamp = e->stamp;
 	return FERRY_OK;
 }

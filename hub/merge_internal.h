@@ -29,6 +29,8 @@ struct row_state {
 	uint32_t born_stamp;       /* NO_STAMP: as loaded */
 	uint32_t gone_stamp;       /* the last deletion made here; NO_STAMP: as loaded */
 	/* What is not written yet: */
+	bool revive_pending; /* it was deleted, and comes back as it was */
+	uint64_t lost;       /* was to be written when it was deleted */
 	bool insert_pending;
 	const struct value *insert_cells; /* as its insert gave them */
 	uint64_t insert_mask;
@@ -40,6 +42,9 @@ struct row {
 	uint32_t serial;   /* change-set that touched it last */
 	bool in_database;  /* it exists there, before what is not written yet */
 	bool touched;      /* is in the list of rows to write */
+	bool update_wins;
+	bool kept;         /* the database has deleted it and keeps what it was */
+	const struct value *last_cells;
 	struct version version; /* as loaded */
 	const struct version *column_versions;
 	int64_t born;

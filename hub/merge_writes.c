@@ -7,7 +7,7 @@
 #include "hub/merge.h"
 #include "hub/merge_internal.h"
 
-enum phase { PHASE_EARLY_DELETE, PHASE_INSERT, PHASE_UPDATE, PHASE_DELETE };
+enum phase { PHASE_EARLY_DELETE, PHASE_REVIVE, PHASE_INSERT, PHASE_UPDATE, PHASE_DELETE };
 
 struct group {
 	enum phase phase;
@@ -43,7 +43,7 @@ struct output {
 
 static uint64_t group_hash(enum phase phase, uint32_t table, uint64_t mask, uint64_t by_hub)
 {
-	return merge_mix(mask ^ by_hub << 1, ((uint64_t)table << 2) | (uint64_t)phase);
+	return merge_mix(mask ^ by_hub << 1, ((uint64_t)table << 3) | (uint64_t)phase);
 }
 
 static uint64_t hash_of_group(const void *ctx, uint32_t i)
@@ -126,6 +126,8 @@ static bool emit_row(struct output *o, const struct row *row)
 
 	if (!s->exists)
 		return !row->in_database || emit(o, row, PHASE_DELETE, 0, s->gone_stamp);
+	if (s->revive_pending && !emit(o, row, PHASE_REVIVE, 0, s->born_stamp))
+		return false;
 	if (s->insert_pending) {
 		if (row->in_database && !emit(o, row, PHASE_EARLY_DELETE, 0, s->gone_stamp))
 			return false;
@@ -137,7 +139,7 @@ static bool emit_row(struct output *o, const struct row *row)
 
 static enum ferry_error group_alloc(struct output *o, struct group *g)
 {
-	static const enum row_op ops[] = {ROW_DELETE, ROW_INSERT, ROW_UPDATE, ROW_DELETE};
+	static const enum row_op ops[] = {ROW_DELETE, ROW_INSERT, ROW_INSERT, ROW_UPDATE, ROW_DELETE};
 	const struct schema_table *t = &o->m->schema->tables[g->table];
 	struct arena *a = &o->m->output;
 	uint16_t count = (uint16_t)__builtin_popcountll(g->mask), i = 0;
@@ -149,6 +151,7 @@ static enum ferry_error group_alloc(struct output *o, struct group *g)
 	g->write = (struct merge_write){
 		.table = t->table,
 		.op = ops[g->phase],
+		.revives = g->phase == PHASE_REVIVE,
 		.column_count = count,
 		.nums = nums,
 		.row_count = g->row_count,
@@ -254,8 +257,10 @@ static void settle(struct merge *m)
 		struct row *row = m->touched[i];
 
 		row->touched = false;
+		row->kept = !row->state.exists && (row->kept || row->in_database);
 		row->in_database = row->state.exists;
 		row->state.dirty = 0;
+		row->state.revive_pending = false;
 		row->state.insert_pending = false;
 		/* The next change takes copies of its own: these are handed out. */
 		row->serial = 0;

@@ -83,7 +83,7 @@ struct merge_table { /* rows of a table that the run touches */
 	struct pg_table *table;
 	struct uuid *keys; /* sorted, each once */
 	uint32_t count, capacity;
-	uint32_t rows_call, versions_call, present_call;
+	uint32_t rows_call, versions_call, present_call, last_call;
 	struct merge_row *rows;      /* one per key */
 	const char **scopes;         /* of rows that exist */
 	bool *held;                  /* somebody else's lock */
@@ -142,6 +142,7 @@ struct merge_op {
 	int64_t tx;
 	const int64_t *stamps; /* ids to give out */
 	uint32_t stamp_count, stamp_next, stamp_wish;
+	bool revives; /* some table's updates win: the first stamp is for rows that come back */
 	uint32_t row_wish;
 
 	/* The groups. */

@@ -39,6 +39,12 @@ static void admit_depends(struct merge_op *m, struct merge_entry *e, const struc
 	}
 }
 
+/* A deleted row that an update may put back is where it was. */
+static bool in_scope_now(const struct merge_row *r, enum row_op op)
+{
+	return r->exists || (r->last_cells && op == ROW_UPDATE);
+}
+
 /* Rows that somebody else holds make it wait; rows that are outside the
  * device's scopes before the write refuse it (P7). */
 static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct block *b)
@@ -61,7 +67,7 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 			e->state = ITEM_HELD;
 			return;
 		}
-		if (!t->rows[i].exists || !t->scopes[i] || (good && strcmp(good, t->scopes[i]) == 0))
+		if (!in_scope_now(&t->rows[i], b->op) || !t->scopes[i] || (good && strcmp(good, t->scopes[i]) == 0))
 			continue;
 		if (!holds_scope(e->device, t->scopes[i])) {
 			pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a row is outside this device's scopes");

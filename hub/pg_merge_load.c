@@ -135,6 +135,26 @@ static void ask_rows(struct merge_op *m, struct merge_table *t)
 	pg_sql_deinit(&sql);
 }
 
+/* Deleted rows as they were, where an update may put them back. */
+static void ask_last(struct merge_op *m, struct merge_table *t)
+{
+	struct pg_batch *b = &m->op.batch;
+	struct pg_sql sql;
+
+	pg_sql_init(&sql);
+	pg_sql_add(&sql, "SELECT g.key");
+	for (uint16_t c = 0; c < t->table->column_count; c++)
+		pg_sql_add(&sql, ", %s", t->table->columns[c].wire);
+	pg_sql_add(&sql, " FROM ferry.last_rows($1, %u, $2) g CROSS JOIN LATERAL jsonb_populate_record(NULL::%s, g.image) r",
+		   t->table->tbl, t->table->name);
+	t->last_call = pg_call(b, sql.p);
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuids(b, t->keys, t->count);
+	if (sql.failed)
+		b->full = true;
+	pg_sql_deinit(&sql);
+}
+
 /* Versions, and behind them, without a key, what their surrogates stand for:
  * each once, as mostly a few transactions wrote many rows. */
 static const char versions_sql[] =
@@ -169,8 +189,14 @@ void pg_load_ask(struct merge_op *m, bool stamps)
 		sort_keys(&m->tables[i]);
 		ask_rows(m, &m->tables[i]);
 	}
-	for (uint32_t i = 0; i < m->table_count; i++)
+	for (uint32_t i = 0; i < m->table_count; i++) {
 		ask_versions(m, &m->tables[i]);
+		if (!m->tables[i].table->update_wins)
+			continue;
+		ask_last(m, &m->tables[i]);
+		m->stamp_wish += !m->revives;
+		m->revives = true;
+	}
 	m->stamps_call = UINT32_MAX;
 	if (stamps && m->stamp_wish) {
 		m->stamps_call = pg_call(&m->op.batch,
@@ -293,20 +319,41 @@ static bool read_version(struct merge_op *m, struct merge_table *t, uint32_t row
 	return !r->exists || read_over(m, t, row, r);
 }
 
+/* The cells behind the key in a row of an answer; NULL: no memory. */
+static struct value *read_cells(struct merge_op *m, const struct merge_table *t, uint32_t call, uint32_t row)
+{
+	struct value *cells = arena_array(&m->load_arena, t->table->column_count + 1u, sizeof(*cells));
+
+	for (uint16_t c = 0; cells && c < t->table->column_count; c++)
+		cells[c] = pg_value(&m->load, call, row, c + 1u, t->table->columns[c].kind);
+	return cells;
+}
+
 static bool read_row(struct merge_op *m, struct merge_table *t, uint32_t row)
 {
 	struct uuid key = pg_uuid(&m->load, t->rows_call, row, 0);
-	struct value *cells = arena_array(&m->load_arena, t->table->column_count + 1u, sizeof(*cells));
 	struct merge_row *r = &t->rows[pg_load_row(t, &key)];
 
-	if (!cells)
-		return false;
-	for (uint16_t c = 0; c < t->table->column_count; c++)
-		cells[c] = pg_value(&m->load, t->rows_call, row, c + 1u, t->table->columns[c].kind);
 	r->exists = true;
 	r->known = true;
-	r->cells = cells;
-	return true;
+	r->cells = read_cells(m, t, t->rows_call, row);
+	return r->cells != NULL;
+}
+
+static bool read_last(struct merge_op *m, struct merge_table *t)
+{
+	bool ok = true;
+
+	for (uint32_t row = 0; ok && t->table->update_wins && row < pg_rows(&m->load, t->last_call); row++) {
+		struct uuid key = pg_uuid(&m->load, t->last_call, row, 0);
+		struct merge_row *r = &t->rows[pg_load_row(t, &key)];
+
+		if (r->exists)
+			continue;
+		r->last_cells = read_cells(m, t, t->last_call, row);
+		ok = r->last_cells != NULL;
+	}
+	return ok;
 }
 
 static bool read_table(struct merge_op *m, struct merge_table *t)
@@ -321,12 +368,13 @@ static bool read_table(struct merge_op *m, struct merge_table *t)
 	for (uint32_t i = 0; i < t->count && ok; i++) {
 		t->rows[i].table = t->table->tbl;
 		t->rows[i].key = t->keys[i];
+		t->rows[i].update_wins = t->table->update_wins;
 	}
 	for (uint32_t row = 0; ok && row < pg_rows(b, t->rows_call); row++)
 		ok = read_row(m, t, row);
 	for (uint32_t row = 0; ok && row < pg_rows(b, t->versions_call); row++)
 		ok = is_surrogate(m, t, row) || read_version(m, t, row);
-	return ok;
+	return ok && read_last(m, t);
 }
 
 enum ferry_error pg_load_read(struct merge_op *m)
@@ -343,7 +391,7 @@ enum ferry_error pg_load_read(struct merge_op *m)
 			ids[i] = pg_int(&m->load, m->stamps_call, i, 0);
 		m->stamps = ids;
 		m->stamp_count = n;
-		m->stamp_next = 0;
+		m->stamp_next = m->revives;
 		ok = ids != NULL;
 	}
 	return ok ? FERRY_OK : FERRY_LIMIT;
@@ -425,5 +473,6 @@ void pg_load_forget(struct merge_op *m)
 	m->surrogate_count = 0;
 	m->stamps = NULL;
 	m->stamp_count = m->stamp_next = m->stamp_wish = 0;
+	m->revives = false;
 	pg_batch_reset(&m->load);
 }

@@ -518,6 +518,32 @@ static bool write_stamps(struct merge_op *m, const struct merge_writes *w)
 	return true;
 }
 
+/* Who changes a row may do so where it was deleted meanwhile. */
+static bool revive_rows(struct merge_op *m, const struct written *x, const struct merge_writes *w)
+{
+	struct pg_batch *b = &m->op.batch;
+	const struct uuid *devices = devices_of(m, x, w);
+	const int32_t key_num = x->table->key_num;
+
+	if (!devices)
+		return false;
+	pg_call(b, "SELECT ferry.revive($1, $2, $3, $4, $5)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_int4(b, (int32_t)x->table->tbl);
+	pg_arg_uuids(b, x->w->keys, x->w->row_count);
+	pg_arg_int8(b, m->tx);
+	pg_arg_int8(b, m->stamps[0]); /* below the devices', whose declarations count more */
+	if (!x->table->guarded)
+		return true;
+	pg_call(b, "SELECT ferry.check_rights($1, $2, 'update', $3, $4, $5)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_int4(b, (int32_t)x->table->tbl);
+	pg_arg_int4s(b, &key_num, 1);
+	pg_arg_uuids(b, x->w->keys, x->w->row_count);
+	pg_arg_uuids(b, devices, x->w->row_count);
+	return true;
+}
+
 static bool write_one(struct merge_op *m, const struct merge_write *w, const struct merge_writes *all, bool postpone)
 {
 	struct written x = {.w = w, .table = pg_catalog_table(m->op.catalog, w->table),
@@ -525,6 +551,8 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 
 	for (uint16_t c = 0; c < w->column_count; c++)
 		x.columns[c] = &x.table->columns[pg_table_column(x.table, w->nums[c])];
+	if (w->revives)
+		return revive_rows(m, &x, all);
 	if (!rights_before(m, &x, all))
 		return false;
 	/* Declared first: what triggers on the write note of its author (the audit

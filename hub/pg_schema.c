@@ -12,11 +12,11 @@
 static const char tables_sql[] =
 	"SELECT t.tbl, t.nsp, t.name, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, s.joins, s.expr, "
 	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p'), "
-	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed OR t.validator IS NOT NULL, t.on_missing_parent = 'park' "
+	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed OR t.validator IS NOT NULL, t.on_missing_parent = 'park', t.on_delete = 'update_wins' "
 	"FROM ferry.tracked t, LATERAL ferry.scope_sql(t.tbl) s "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 OR ferry.is_shared(t.relid) ORDER BY t.tbl";
 enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY,
-       T_SUFFIX, T_ARCHIVES, T_GUARDED, T_POLICED, T_PARKS };
+       T_SUFFIX, T_ARCHIVES, T_GUARDED, T_POLICED, T_PARKS, T_UPDATE_WINS };
 
 static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
@@ -308,6 +308,7 @@ static void read_rights(struct reader *r, uint32_t row, struct pg_table *t)
 	t->guarded = pg_bool(r->b, r->tables, row, T_GUARDED);
 	t->policed = pg_bool(r->b, r->tables, row, T_POLICED);
 	t->parks = pg_bool(r->b, r->tables, row, T_PARKS);
+	t->update_wins = pg_bool(r->b, r->tables, row, T_UPDATE_WINS);
 }
 
 static void read_table(struct reader *r, uint32_t row, uint32_t *column_row, struct schema_table *s, struct pg_table *t)

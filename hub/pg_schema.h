@@ -51,6 +51,7 @@ struct pg_table {
 	bool archives;             /* softly deleted rows are in the scope with PG_ARCHIVED behind */
 	bool guarded;              /* ferry.check_rights is asked about writes */
 	bool policed;              /* ferry.check_policies is */
+	bool update_wins;          /* an update that meets a deletion stands */
 	bool parks;                /* a row whose parent is missing waits for it */
 	const struct pg_column *columns; /* in the order of the device's schema: without the key */
 	uint16_t column_count;

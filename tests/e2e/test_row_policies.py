@@ -105,5 +105,75 @@ class MissingParent(SiteCase):
         self.assert_same()
 
 
+class UpdateWins(SiteCase):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.site.sql("SELECT ferry.row_policy('inventory.units', on_delete => 'update_wins')")
+
+    def some(self, **columns):
+        """A unit that two devices hold; their agents are stopped."""
+        unit = self.new_unit(**columns)
+        devices = [self.device(label) for label in "ab"]
+        self.settle()
+        for d in devices:
+            d.stop()
+        return unit, devices
+
+    def start(self, *devices):
+        for d in devices:
+            d.start()
+            self.settle(d)
+        self.settle(*devices)
+
+    def hub_units(self, unit):
+        return self.site.sql("SELECT view, floor, price_minor FROM inventory.units WHERE id = %s", unit)
+
+    def test_an_update_of_a_deleted_row_puts_it_back_as_it_was_with_the_update(self):
+        unit, (a, b) = self.some(view="sea", floor=3, price_minor=70, currency="EGP")
+        a.sql("DELETE FROM units WHERE id = ?", unit)
+        b.sql("UPDATE units SET floor = 4 WHERE id = ?", unit)
+        self.start(a, b)
+        self.assertEqual(self.hub_units(unit), [("sea", 4, 70)])
+        self.assertEqual(a.sql("SELECT view, floor FROM units WHERE id = ?", unit), [("sea", 4)])
+        self.assertEqual(b.sql('SELECT kind, winner FROM ferry_conflict WHERE "column" IS NULL'), [("update_delete", "device")])
+        self.assertEqual(b.sql("SELECT * FROM ferry_rejected"), [])
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.last_row WHERE key = %s", unit), 0)
+        self.assert_same()
+
+    def test_a_row_that_sql_deleted_comes_back_for_all_updates_that_had_not_seen_it(self):
+        unit, (a, b) = self.some(view="sea", floor=3)
+        self.site.sql("DELETE FROM inventory.units WHERE id = %s", unit)
+        a.sql("UPDATE units SET floor = 5 WHERE id = ?", unit)
+        b.sql("UPDATE units SET view = 'lake' WHERE id = ?", unit)
+        self.start(a, b)
+        self.assertEqual(self.hub_units(unit), [("lake", 5, None)])
+        self.assert_same()
+
+    def test_a_deletion_that_had_not_seen_an_update_leaves_the_row(self):
+        unit, (a, b) = self.some(view="sea", floor=3)
+        a.sql("UPDATE units SET floor = 6 WHERE id = ?", unit)
+        b.sql("DELETE FROM units WHERE id = ?", unit)
+        self.start(a, b)
+        self.assertEqual(self.hub_units(unit), [("sea", 6, None)])
+        self.assertEqual(b.sql("SELECT kind, winner, other_device FROM ferry_conflict"), [("delete_update", "hub", a.id)])
+        self.assertEqual(b.sql("SELECT floor FROM units WHERE id = ?", unit), [(6,)])
+        b.sql("DELETE FROM units WHERE id = ?", unit)  # seen now
+        self.settle()
+        self.assertEqual(self.hub_units(unit), [])
+        self.assert_same()
+
+    def test_R2_a_device_deletes_a_row_after_an_edit_of_its_own_though_triggers_touched_it(self):
+        unit, (a, b) = self.some(view="sea", floor=3)
+        a.sql("UPDATE units SET floor = 7 WHERE id = ?", unit)
+        a.run("sync", "--wait", "0")
+        a.sql("DELETE FROM units WHERE id = ?", unit)
+        self.start(a, b)
+        self.assertEqual(self.hub_units(unit), [])
+        self.assertEqual(a.sql("SELECT * FROM ferry_conflict WHERE winner = 'hub'"), [])
+        self.assert_same()
+
+
 if __name__ == "__main__":
     unittest.main()

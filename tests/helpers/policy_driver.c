@@ -5,7 +5,9 @@
  *    "edits": [{"device": 1, "number": 1, "base": 0, "at": 7, "old": 5, "new": 8}]}
  *
  * The row's version is position 1 of the hub, at time 0; "old" may be left
- * out. The answer is a line: what stands, and each edit's verdict, code,
+ * out. "op": "delete" deletes the row; "born": the position where its life
+ * began. "gone": the hub deleted it at position 2,
+ * and keeps what it was; "update_wins": the table's policy. The answer is a line: what stands, and each edit's verdict, code,
  * number of conflicts and of values that wait for an approval. Integers are numbers, all else is text or null. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,17 +51,19 @@ static void put_value(struct json *object, const char *key, const struct value *
 
 static void edit_read(struct edit *e, const struct json *j)
 {
+	bool deletes = json_get(j, "op") != NULL;
+
 	*e = (struct edit){.key = {{1}}, .author = {{(uint8_t)json_int(json_get(j, "device"), 1)}}, .num = 2,
 			   .old = value_of(json_get(j, "old")), .mine = value_of(json_get(j, "new"))};
-	e->block = (struct block){.table = 1, .op = ROW_UPDATE, .row_count = 1, .column_count = 1, .nums = &e->num,
+	e->block = (struct block){.table = 1, .op = deletes ? ROW_DELETE : ROW_UPDATE, .row_count = 1, .column_count = !deletes, .nums = &e->num,
 				  .keys = &e->key, .cells = &e->mine, .old_nums = &e->num, .olds = &e->old,
-				  .old_count = json_get(j, "old") != NULL};
+				  .old_count = !deletes && json_get(j, "old") != NULL};
 	e->set = (struct change_set){.number = json_int(json_get(j, "number"), 1), .base_position = json_int(json_get(j, "base"), 0),
 				     .at = json_int(json_get(j, "at"), 0), .blocks = &e->block, .block_count = 1};
 }
 
 /* What the writes leave in the cell. */
-static void put_result(struct json *answer, struct merge *m, struct value v)
+static void put_result(struct json *answer, struct merge *m, struct value v, bool there)
 {
 	struct merge_writes w;
 	bool by_hub = false;
@@ -67,9 +71,13 @@ static void put_result(struct json *answer, struct merge *m, struct value v)
 	if (merge_take_writes(m, &w) != FERRY_OK)
 		exit(1);
 	for (uint32_t i = 0; i < w.write_count; i++) {
+		there = w.writes[i].op != ROW_DELETE;
+		if (w.writes[i].column_count == 0)
+			continue;
 		v = w.writes[i].cells[0];
 		by_hub = w.writes[i].by_hub != 0;
 	}
+	json_put_bool(answer, "there", there);
 	put_value(answer, "value", &v);
 	json_put_bool(answer, "written", w.write_count > 0);
 	json_put_bool(answer, "by_hub", by_hub);
@@ -85,13 +93,16 @@ static void history(const struct json *j)
 	struct schema_table table = {.table = 1, .name = "t", .writable = true, .columns = &column, .column_count = 1};
 	struct schema schema = {.hash = 1, .tables = &table, .table_count = 1};
 	struct value start = value_of(json_get(j, "start"));
+	bool gone = json_get(j, "gone") != NULL;
+	struct merge_row row = {.table = 1, .key = {{1}}, .exists = !gone, .known = true, .born = json_int(json_get(j, "born"), 0),
+				.version = {.position = gone ? 2 : 1},
+				.update_wins = json_get(j, "update_wins") != NULL};
 	struct merge *m = merge_new(&schema, 1 << 24);
 	struct json *answer = json_new_object(), *verdicts = json_new_array();
 	char *line;
 
-	if (m == NULL || kind < 0 || policy < 0 || json_count(list) > EDITS_MAX ||
-	    merge_row(m, &(struct merge_row){.table = 1, .key = {{1}}, .exists = true, .known = true, .version = {.position = 1},
-					     .cells = &start}) != FERRY_OK)
+	*(gone ? &row.last_cells : &row.cells) = &start;
+	if (m == NULL || kind < 0 || policy < 0 || json_count(list) > EDITS_MAX || merge_row(m, &row) != FERRY_OK)
 		exit(1);
 	for (size_t i = 0; i < json_count(list); i++) {
 		struct json *verdict = json_new_object();
@@ -107,7 +118,7 @@ static void history(const struct json *j)
 		json_put_text(verdict, "sentence", out.why.text);
 		json_add(verdicts, verdict);
 	}
-	put_result(answer, m, start);
+	put_result(answer, m, start, !gone);
 	json_put(answer, "edits", verdicts);
 	line = json_write_text(answer, true);
 	puts(line);

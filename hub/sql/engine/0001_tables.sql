@@ -128,11 +128,11 @@ CREATE TABLE ferry.stamp (
     id        bigint PRIMARY KEY,
     tx        bigint NOT NULL,
     tenant_id uuid NOT NULL,
-    device_id uuid NOT NULL,
+    device_id uuid,
     number    bigint NOT NULL,
     at        bigint NOT NULL
 );
-COMMENT ON TABLE ferry.stamp IS 'A surrogate that stands for a device''s change-set inside a transaction';
+COMMENT ON TABLE ferry.stamp IS 'A surrogate that stands for a device''s change-set inside a transaction; device NULL: the hub, at another time than the transaction''s';
 
 CREATE TABLE ferry.commit (
     tenant_id uuid NOT NULL,

@@ -1,5 +1,6 @@
 -- What concerns whole rows of a table: a check of its owner's, which judges what devices
--- write with a sentence of its own, and what becomes of rows whose parents are missing.
+-- write with a sentence of its own, what becomes of rows whose parents are missing,
+-- and of a deletion that meets an update.
 
 SET LOCAL ROLE ferry_engine;
 
@@ -121,34 +122,6 @@ COMMENT ON COLUMN ferry.rejected.retry_at IS 'When it may be merged again, shoul
 COMMENT ON COLUMN ferry.rejected.waits_tbl IS 'The tables of the rows it waits for, whose keys are waits_key';
 COMMENT ON COLUMN ferry.rejected.waits_number IS 'The parked change-set of the same device that it builds on';
 
-CREATE FUNCTION ferry.set_row_policy(of_tbl int, missing text, wait interval) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM ferry.need_owner((SELECT t.relid FROM ferry.tracked t WHERE t.tbl = of_tbl));
-    UPDATE ferry.tracked t SET on_missing_parent = coalesce(missing, t.on_missing_parent), park_for = coalesce(wait, t.park_for)
-    WHERE t.tbl = of_tbl;
-END $$;
-
-CREATE FUNCTION ferry.row_policy(tab regclass, on_missing_parent text DEFAULT NULL, park_for interval DEFAULT NULL) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    t ferry.tracked := ferry.need_tracked(tab);
-BEGIN
-    IF on_missing_parent NOT IN ('reject', 'park') THEN
-        RAISE EXCEPTION '"%" is nothing to do about a missing parent', on_missing_parent
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write reject or park.';
-    ELSIF park_for <= interval '0' THEN
-        RAISE EXCEPTION 'what is parked waits for some time: %', park_for USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    PERFORM ferry.set_row_policy(t.tbl, on_missing_parent, park_for);
-END $$;
-COMMENT ON FUNCTION ferry.row_policy(regclass, text, interval) IS
-    'What becomes of a device''s rows whose parents are missing (reject, park), and how long they wait; NULL: as it was';
-
 -- Beside its verdict: how long a parked change-set waits, and for what that is not there. One
 -- that builds on another waits as long as that.
 CREATE FUNCTION ferry.park(tenant uuid, device uuid, of_number bigint, child int, tbls int[], keys uuid[], behind bigint) RETURNS void
@@ -187,10 +160,140 @@ AS $$
 $$;
 COMMENT ON FUNCTION ferry.parked_due(uuid, int) IS 'Parked change-sets that may be merged now; asked for again no sooner than in half a minute';
 
-REVOKE EXECUTE ON FUNCTION ferry.set_row_policy(int, text, interval), ferry.row_policy(regclass, text, interval),
-    ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint), ferry.parked_due(uuid, int) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ferry.set_row_policy(int, text, interval), ferry.row_policy(regclass, text, interval) TO ferry_owner;
-GRANT EXECUTE ON FUNCTION ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint), ferry.parked_due(uuid, int) TO ferry_hub;
+-- ---------------------------------------------------------------- deletions and updates
+
+ALTER TABLE ferry.tracked ADD COLUMN on_delete text NOT NULL DEFAULT 'delete_wins' CHECK (on_delete IN ('delete_wins', 'update_wins'));
+COMMENT ON COLUMN ferry.tracked.on_delete IS 'Which of a deletion and an update stands, neither of which had seen the other';
+
+-- An update can only put back what was kept.
+CREATE TABLE ferry.last_row (
+    tenant_id uuid NOT NULL,
+    tbl       int NOT NULL,
+    key       uuid NOT NULL,
+    row       jsonb NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, tbl, key)
+);
+CREATE INDEX last_row_at_ix ON ferry.last_row (tenant_id, tbl, at);
+SELECT ferry.isolate('ferry.last_row');
+COMMENT ON TABLE ferry.last_row IS 'Deleted rows of tables where an update wins, as they were, with columns that never leave the hub; for 90 days';
+
+-- Beside each deletion. What is older than any edit that may still come goes on the way.
+CREATE FUNCTION ferry.keep_last() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+AS $$
+DECLARE
+    t ferry.tracked;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked o WHERE o.relid = TG_RELID;
+    INSERT INTO ferry.last_row AS l (tenant_id, tbl, key, row)
+    SELECT (x.j ->> t.tenant_col)::uuid, t.tbl, (x.j ->> t.key_col)::uuid, x.j FROM (SELECT to_jsonb(g) AS j FROM gone g) x
+    ON CONFLICT (tenant_id, tbl, key) DO UPDATE SET row = excluded.row, at = excluded.at;
+    DELETE FROM ferry.last_row l USING (SELECT DISTINCT (to_jsonb(g) ->> t.tenant_col)::uuid AS id FROM gone g) x
+    WHERE l.tenant_id = x.id AND l.tbl = t.tbl AND l.at < now() - interval '90 days';
+    RETURN NULL;
+END $$;
+
+-- Deleted rows without the columns that never leave the hub.
+CREATE FUNCTION ferry.last_rows(tenant uuid, of_tbl int, keys uuid[]) RETURNS TABLE (key uuid, image jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT l.key, l.row - t.excluded FROM ferry.last_row l JOIN ferry.tracked t ON t.tbl = l.tbl
+    WHERE l.tenant_id = tenant AND l.tbl = of_tbl AND l.key = ANY (keys)
+$$;
+COMMENT ON FUNCTION ferry.last_rows(uuid, int, uuid[]) IS 'Deleted rows as they were, of a table where an update wins';
+
+-- The rows' cells are the hub's, and older than any edit that had not seen them.
+CREATE FUNCTION ferry.revive(tenant uuid, of_tbl int, keys uuid[], this_tx bigint, oldest bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+AS $$
+DECLARE
+    t ferry.tracked;
+    cols text;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked o WHERE o.tbl = of_tbl;
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO cols FROM pg_attribute a
+    WHERE a.attrelid = t.relid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+    EXECUTE format('INSERT INTO %1$s (%2$s) SELECT %2$s FROM (SELECT (jsonb_populate_record(NULL::%1$s, l.row)).* FROM ferry.last_row l '
+                   'WHERE l.tenant_id = $1 AND l.tbl = %3$s AND l.key = ANY ($2)) r', t.relid, cols, of_tbl)
+        USING tenant, keys;
+    INSERT INTO ferry.stamp (id, tx, tenant_id, device_id, number, at) VALUES (oldest, this_tx, tenant, NULL, 0, 0) ON CONFLICT DO NOTHING;
+    EXECUTE ferry.row_sql(of_tbl, format('INSERT INTO ferry.declared (tx, tbl, key, stamp, nums, hashes) '
+        'SELECT $3, %s, s.key, $4, $5, s.h FROM (%%s AND r.%I = ANY ($1)) s', of_tbl, t.key_col))
+        USING keys, tenant, this_tx, oldest, ARRAY(SELECT c.num FROM ferry.tracked_column c WHERE c.tbl = of_tbl ORDER BY c.num);
+    DELETE FROM ferry.last_row l WHERE l.tenant_id = tenant AND l.tbl = of_tbl AND l.key = ANY (keys);
+END $$;
+COMMENT ON FUNCTION ferry.revive(uuid, int, uuid[], bigint, bigint) IS 'Puts deleted rows back as they were, for an update that wins';
+
+-- ---------------------------------------------------------------- setting them
+
+CREATE FUNCTION ferry.set_row_policy(of_tbl int, deletion text, missing text, wait interval) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM ferry.need_owner((SELECT t.relid FROM ferry.tracked t WHERE t.tbl = of_tbl));
+    UPDATE ferry.tracked t SET on_delete = coalesce(deletion, t.on_delete), on_missing_parent = coalesce(missing, t.on_missing_parent),
+        park_for = coalesce(wait, t.park_for)
+    WHERE t.tbl = of_tbl;
+    IF deletion = 'delete_wins' THEN
+        DELETE FROM ferry.last_row l WHERE l.tbl = of_tbl;
+    END IF;
+END $$;
+
+CREATE FUNCTION ferry.row_policy(tab regclass, on_delete text DEFAULT NULL, on_missing_parent text DEFAULT NULL,
+                                 park_for interval DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+AS $$
+DECLARE
+    t ferry.tracked := ferry.need_tracked(tab);
+BEGIN
+    IF on_missing_parent NOT IN ('reject', 'park') THEN
+        RAISE EXCEPTION '"%" is nothing to do about a missing parent', on_missing_parent
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write reject or park.';
+    ELSIF on_delete NOT IN ('delete_wins', 'update_wins') THEN
+        RAISE EXCEPTION '"%" is nothing to do about a deletion', on_delete
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write delete_wins or update_wins.';
+    ELSIF park_for <= interval '0' THEN
+        RAISE EXCEPTION 'what is parked waits for some time: %', park_for USING ERRCODE = 'invalid_parameter_value';
+    ELSIF on_delete = 'update_wins' AND (SELECT c.relkind FROM pg_class c WHERE c.oid = tab) <> 'r' THEN
+        RAISE EXCEPTION '% is partitioned, and its deleted rows are not kept', tab USING ERRCODE = 'wrong_object_type';
+    END IF;
+    IF on_delete IS NOT NULL THEN
+        EXECUTE format('DROP TRIGGER IF EXISTS ferry_last ON %s', tab);
+    END IF;
+    IF on_delete = 'update_wins' THEN
+        EXECUTE format('CREATE TRIGGER ferry_last AFTER DELETE ON %s REFERENCING OLD TABLE AS gone '
+                       'FOR EACH STATEMENT EXECUTE FUNCTION ferry.keep_last()', tab);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER ferry_last', tab);
+        EXECUTE format('GRANT INSERT ON %s TO ferry_engine', tab);
+    END IF;
+    PERFORM ferry.set_row_policy(t.tbl, on_delete, on_missing_parent, park_for);
+END $$;
+COMMENT ON FUNCTION ferry.row_policy(regclass, text, text, interval) IS
+    'What stands of a deletion and an update (delete_wins, update_wins), what becomes of a device''s rows whose parents are missing (reject, park), and how long they wait; NULL: as it was';
+
+REVOKE EXECUTE ON FUNCTION ferry.set_row_policy(int, text, text, interval), ferry.row_policy(regclass, text, text, interval),
+    ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint), ferry.parked_due(uuid, int),
+    ferry.last_rows(uuid, int, uuid[]), ferry.revive(uuid, int, uuid[], bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.set_row_policy(int, text, text, interval), ferry.row_policy(regclass, text, text, interval) TO ferry_owner;
+GRANT EXECUTE ON FUNCTION ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint), ferry.parked_due(uuid, int),
+    ferry.last_rows(uuid, int, uuid[]), ferry.revive(uuid, int, uuid[], bigint, bigint) TO ferry_hub;
 REVOKE EXECUTE ON FUNCTION ferry.set_validator(int, regproc), ferry.validate(regclass, regproc),
     ferry.ask_validator(ferry.tracked, uuid, text, uuid[], uuid[]),
     ferry.check_policies(uuid, int, text, uuid[], uuid[]) FROM PUBLIC;

@@ -354,14 +354,24 @@ CREATE FUNCTION ferry.refuse(request uuid, note text DEFAULT NULL) RETURNS text
 AS $$ SELECT ferry.decide(request, 'refused', note) $$;
 COMMENT ON FUNCTION ferry.refuse(uuid, text) IS 'Refuses a request of the session''s tenant';
 
+-- A tenant that is gone: its requests, and what was kept of its rows.
+CREATE FUNCTION ferry.forget_kept(tenant uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM ferry.approval a WHERE a.tenant_id = tenant;
+    DELETE FROM ferry.last_row l WHERE l.tenant_id = tenant
+$$;
+COMMENT ON FUNCTION ferry.forget_kept(uuid) IS 'Forgets the requests and kept rows of a tenant';
+
 REVOKE EXECUTE ON FUNCTION ferry.approval_misfit(ferry.tracked_column, jsonb), ferry.share_approvals(), ferry.open_approvals(regclass, text),
     ferry.stored_text(ferry.tracked_column, jsonb), ferry.subject(uuid, int, int, uuid, bool),
     ferry.ask_approval(uuid, uuid, bigint, int, uuid, int, bigint, jsonb),
     ferry.ask_approvals(uuid, uuid, bigint, int[], uuid[], int[], bigint[], text[]),
-    ferry.deciding_device(ferry.approval), ferry.may_decide(ferry.approval, text, uuid, uuid), ferry.apply_approval(ferry.approval) FROM PUBLIC;
+    ferry.deciding_device(ferry.approval), ferry.may_decide(ferry.approval, text, uuid, uuid), ferry.apply_approval(ferry.approval), ferry.forget_kept(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.ask_approvals(uuid, uuid, bigint, int[], uuid[], int[], bigint[], text[]) TO ferry_hub;
 GRANT EXECUTE ON FUNCTION ferry.approval_misfit(ferry.tracked_column, jsonb), ferry.share_approvals(),
-    ferry.open_approvals(regclass, text) TO ferry_owner;
+    ferry.open_approvals(regclass, text), ferry.forget_kept(uuid) TO ferry_owner;
 
 -- Whoever may track tables may track this one.
 RESET ROLE;
