@@ -62,7 +62,8 @@ static void forget_link(struct agent_core *core)
 	core->credit_owed = 0;
 	core->pings_missed = 0;
 	core->probe.waiting = false;
-	core->deadline = core->ping_at = core->store_retry_at = core->again_at = core->leases_at = 0;
+	core->replaying = false;
+	core->deadline = core->ping_at = core->store_retry_at = core->again_at = core->leases_at = core->repush_at = 0;
 }
 
 static void enter_live(struct agent_core *core)
@@ -232,6 +233,11 @@ static void check_timers(struct agent_core *core)
 		core->store_retry_at = 0;
 	if (core->again_at && now >= core->again_at)
 		core->again_at = 0;
+	if (core->repush_at && now >= core->repush_at && !core->held && !core->cursor.inside) {
+		core->repush_at = 0;
+		core->cursor = (struct push_cursor){0};
+		core->look = true;
+	}
 	if (core->state == AGENT_OFFLINE && core->wanted && core->connect_at && now >= core->connect_at)
 		do_connect(core);
 	check_deadline(core, now);
@@ -268,7 +274,7 @@ static void look_for_edits(struct agent_core *core)
 		return;
 	if (core->state == AGENT_LIVE && core->look)
 		agent_ask_leases(core);
-	if (core->state == AGENT_LIVE)
+	if (core->state == AGENT_LIVE || (core->state == AGENT_FILLING && core->replaying))
 		agent_push(core);
 	else
 		core->look = false; /* going LIVE looks again */
@@ -325,6 +331,7 @@ static void plan_wake(struct agent_core *core)
 	earlier(&at, core->ping_at);
 	earlier(&at, core->store_retry_at);
 	earlier(&at, core->again_at);
+	earlier(&at, core->repush_at);
 	if (at)
 		core->fx.wake_at(core->shell, at);
 }

@@ -14,6 +14,7 @@
 #define STORE_RETRY_MIN_US 20000      /* the replica was busy: first try after */
 #define STORE_RETRY_MAX_US 1000000    /* and at most */
 #define STORE_RETRY_SPACE_US 5000000  /* no space left: a person has to make some */
+#define REPUSH_US 30000000            /* after so long what the hub has parked is offered again */
 #define CUTS_PER_WORK 16              /* then other events get their turn */
 #define PUSHES_PER_WORK 16
 #define PINGS_MISSED_MAX 2
@@ -53,6 +54,7 @@ struct agent_core {
 	int64_t store_retry_at;    /* the replica was busy */
 	int64_t store_retry_us;
 	int64_t again_at;          /* bounded work was cut short: go on */
+	int64_t repush_at;         /* what the hub has parked is offered again */
 	int64_t live_since;
 
 	uint32_t pings_missed;
@@ -63,6 +65,8 @@ struct agent_core {
 	struct arena out_arena;
 	struct buffer plain, envelope;
 	struct push_cursor cursor;
+	bool replaying;            /* FILLING, for the hub went back in time: what it lost is pushed meanwhile */
+	uint64_t hello_schema;     /* hash that hello named on this link */
 	bool look_for_alarm;       /* a checksum may have differed (R21) */
 	bool compares;             /* the hub answers compare */
 	bool comparing;            /* a question is under way */

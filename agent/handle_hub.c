@@ -97,11 +97,12 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 	core->not_taking = w->held;
 	core->compares = w->compares;
 	core->look_for_alarm = true; /* one that was raised before, or by a proof */
+	core->replaying = w->code == FERRY_OTHER_HISTORY && w->schema_hash == core->hello_schema;
 	if (w->message_bytes_max > 0 && w->message_bytes_max < core->hub_message_max)
 		core->hub_message_max = w->message_bytes_max;
 	core->look = true;
 	if (w->mode != WELCOME_DELTA)
-		agent_log(core, LEVEL_INFO, "the replica is filled %s: %s",
+		agent_log(core, w->code == FERRY_OTHER_HISTORY ? LEVEL_WARNING : LEVEL_INFO, "the replica is filled %s: %s",
 			 w->mode == WELCOME_RESUME ? "from where it stopped" : "anew", ferry_error_text(w->code));
 	agent_enter(core, w->mode == WELCOME_DELTA ? AGENT_LIVE : AGENT_FILLING);
 	agent_send_ping(core);
@@ -117,6 +118,10 @@ static void report_commit(struct agent_core *core, const struct message_commit *
 			 r->mismatch);
 		core->look_for_alarm = true;
 	}
+	if (r->forgotten > 0)
+		agent_log(core, LEVEL_WARNING, "%u confirmed change-sets fell out of the kept history before a backup of the hub held "
+					       "them: run backup-mark at the hub, or raise history.age and history.bytes",
+			  r->forgotten);
 	agent_log(core, LEVEL_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
 		 (long long)c->position, r->rows_applied, r->settled, r->rejected, r->conflicts);
 	if (c->fill_done)
@@ -202,6 +207,15 @@ static bool expected(const struct agent_core *core, const struct message *m)
 	}
 }
 
+/* The hub keeps nothing of a change-set that it has parked. */
+static void note_parked(struct agent_core *core, const struct message_ack *ack)
+{
+	for (uint32_t i = 0; i < ack->settled_count && core->repush_at == 0; i++) {
+		if (ack->settled[i].verdict == VERDICT_PARKED)
+			core->repush_at = agent_now(core) + REPUSH_US;
+	}
+}
+
 static enum taken dispatch(struct agent_core *core, const struct message *m)
 {
 	struct ferry_why why = {0};
@@ -211,6 +225,7 @@ static enum taken dispatch(struct agent_core *core, const struct message *m)
 	case MESSAGE_SCHEMA:
 		return store_result(core, core->ops->schema(core->store, &m->schema, &why), "schema", &why);
 	case MESSAGE_ACK:
+		note_parked(core, &m->ack);
 		return store_result(core, core->ops->ack(core->store, &m->ack, &why), "ack", &why);
 	case MESSAGE_DELTA:
 		return store_result(core, core->ops->delta(core->store, &m->delta, &why), "delta", &why);

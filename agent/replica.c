@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 9
+#define LAYOUT_VERSION 10
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -63,6 +63,11 @@ void state_load(struct replica *r)
 	st->fill_table = (uint32_t)sqlite3_column_int64(s, 13);
 	st->fill_after = uuid_column(s, 14);
 	st->fill_scope = sqlite3_column_int64(s, 15);
+	st->kept_bytes = sqlite3_column_int64(s, 16);
+	st->forgotten = sqlite3_column_int64(s, 17);
+	st->rewound = sqlite3_column_int(s, 18) != 0;
+	st->life = sqlite3_column_int64(s, 19);
+	st->life_mark = sqlite3_column_int64(s, 20);
 	sqlite3_reset(s);
 }
 
@@ -70,10 +75,11 @@ static void state_save(struct replica *r)
 {
 	const struct state *st = &r->st;
 
-	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbbi", &st->epoch, 16, st->position, st->mark,
+	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbbiiiiii", &st->epoch, 16, st->position, st->mark,
 		 (int64_t)st->schema_hash, st->last_number, st->ingested, st->clock_offset, st->commit_clock,
 		 (int64_t)st->fill_active, st->fill_position, (int64_t)st->fill_table, &st->fill_after, 16, &st->device,
-		 16, &st->tenant, 16, st->fill_scope);
+		 16, &st->tenant, 16, st->fill_scope, st->kept_bytes, st->forgotten, (int64_t)st->rewound, st->life,
+		 st->life_mark);
 }
 
 enum ferry_error replica_begin(struct replica *r, struct ferry_why *why)
@@ -221,7 +227,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_7);
 	if (version < 8)
 		gate_exec(&r->g, replica_upgrade_8);
-	gate_exec(&r->g, replica_upgrade_9);
+	if (version < 9)
+		gate_exec(&r->g, replica_upgrade_9);
+	gate_exec(&r->g, replica_upgrade_10);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 
@@ -274,6 +282,11 @@ enum ferry_error replica_open(const char *path, const struct replica_options *op
 	r->options = *options;
 	if (r->options.frames_bytes_max == 0)
 		r->options.frames_bytes_max = REPLICA_FRAMES_BYTES_MAX;
+	if (r->options.history_bytes_max == 0)
+		r->options.history_bytes_max = REPLICA_HISTORY_BYTES_MAX;
+	if (r->options.history_age_us == 0)
+		r->options.history_age_us = REPLICA_HISTORY_AGE_US;
+	r->lost_any = -1;
 	arena_init(&r->work, REPLICA_WORK_BYTES_MAX);
 	arena_init(&r->frame_arena, r->options.frames_bytes_max);
 	row_joiner_init(&r->frame_row);
@@ -394,6 +407,49 @@ static const char *scope_name(struct replica *r, int64_t id)
 	return name;
 }
 
+/* A mark for the life that is about to begin, written down before the hub
+ * hears of it. A copy of the file makes one of its own. */
+static enum ferry_error propose_life(struct replica *r, struct ferry_why *why)
+{
+	enum ferry_error e = replica_begin(r, why);
+
+	if (e != FERRY_OK)
+		return e;
+	r->next_mark = (int64_t)(random_u64() | 1);
+	gate_run(&r->g, q(r, Q_LIFE_PROPOSE), "i", r->next_mark);
+	e = replica_end(r, why);
+	if (e != FERRY_OK)
+		r->next_mark = 0;
+	return e;
+}
+
+static void list_life_marks(struct replica *r)
+{
+	sqlite3_stmt *s = q(r, Q_LIFE_MARKS);
+
+	r->tried[0] = r->st.life_mark;
+	r->tried_count = 1;
+	for (bool more = gate_step(&r->g, s, ""); more && r->tried_count < FERRY_LIFE_MARKS_MAX; more = gate_next(&r->g, s))
+		r->tried[r->tried_count++] = sqlite3_column_int64(s, 0);
+	if (s != NULL)
+		sqlite3_reset(s);
+}
+
+static enum ferry_error replica_live(void *store, struct message_hello *out, struct ferry_why *why)
+{
+	struct replica *r = store;
+	enum ferry_error e = r->next_mark == 0 ? propose_life(r, why) : FERRY_OK;
+
+	if (e != FERRY_OK)
+		return e;
+	list_life_marks(r);
+	out->life = r->st.life;
+	out->life_marks = r->tried;
+	out->life_mark_count = r->tried_count;
+	out->next_mark = r->next_mark;
+	return FERRY_OK;
+}
+
 static enum ferry_error replica_hello(void *store, struct message_hello *out, struct ferry_why *why)
 {
 	struct replica *r = store;
@@ -419,7 +475,10 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->fill_table = place ? st->fill_table : 0;
 	out->fill_after = st->fill_after;
 	out->fill_scope = place ? scope_name(r, st->fill_scope) : NULL;
-	out->refill = r->refill;
+	out->refill = r->refill || st->rewound;
+	out->past_count = out->past_mark_count = bookmarks_list(r);
+	out->past = r->past + FERRY_PAST_MAX - out->past_count;
+	out->past_marks = r->past_marks + FERRY_PAST_MAX - out->past_count;
 	return FERRY_OK;
 }
 
@@ -485,17 +544,41 @@ static bool scopes_stay(struct replica *r, const struct message_welcome *w)
 		pragma_number(r, "SELECT count(*) FROM ferry_scope WHERE held") == (int64_t)w->scope_count);
 }
 
+static void begin_life(struct replica *r, const struct message_welcome *w)
+{
+	if (w->life == 0)
+		return; /* a hub that does not count them */
+	r->st.life = w->life;
+	r->st.life_mark = r->next_mark;
+	gate_run(&r->g, q(r, Q_LIFE_FORGET), "");
+}
+
+/* What is not cut yet gets numbers that no other copy has used. */
+static enum ferry_error number_apart(struct replica *r, const struct message_welcome *w, struct ferry_why *why)
+{
+	enum ferry_error e = replica_begin(r, why);
+
+	if (e != FERRY_OK)
+		return e;
+	take_numbers(r, w);
+	e = replica_end(r, why);
+	return e == FERRY_OK ? cut_all(r, why) : e;
+}
+
 static enum ferry_error replica_welcome(void *store, const struct message_welcome *w, struct ferry_why *why)
 {
 	struct replica *r = store;
-	enum ferry_error e;
+	enum ferry_error e = FERRY_OK;
 
 	if (!scopes_stay(r, w)) {
 		schema_stays(r, FERRY_SCHEMA);
 		return ferry_fail(why, FERRY_SCHEMA, "The scopes of this device have changed: its replica is filled anew.");
 	}
 	frames_drop(r);
-	e = replica_begin(r, why);
+	if (w->adopted)
+		e = number_apart(r, w, why);
+	if (e == FERRY_OK)
+		e = replica_begin(r, why);
 	if (e != FERRY_OK)
 		return e;
 	if (!uuid_is_zero(&r->st.device) && !uuid_equal(&r->st.device, &w->device))
@@ -509,9 +592,17 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	if (w->mode == WELCOME_FILL)
 		alarms_tried(r);
 	r->refill = false;
+	if (w->mode == WELCOME_FILL && w->code == FERRY_OTHER_HISTORY)
+		kept_rewind(r, w);
+	if (w->adopted)
+		settle_adopted(r, w);
+	kept_welcome(r, w);
+	begin_life(r, w);
+	r->st.epoch = w->epoch;
 	e = replica_end(r, why);
 	r->in_place = w->mode == WELCOME_DELTA;
-	r->welcome_epoch = w->epoch; /* the bookmark's own only with the next commit */
+	if (e == FERRY_OK && w->life != 0)
+		r->next_mark = 0;
 	if (e == FERRY_OK && w->mode == WELCOME_FILL)
 		e = fill_start(r, why);
 	return e;
@@ -571,6 +662,7 @@ static void replica_disconnected(void *store)
 
 const struct agent_store_ops replica_store_ops = {
 	.hello = replica_hello,
+	.live = replica_live,
 	.welcome = replica_welcome,
 	.schema = replica_take_schema,
 	.cut = replica_cut,

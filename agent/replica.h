@@ -11,6 +11,8 @@
 
 #define REPLICA_BATCH_ENTRIES 20000        /* captured entries turned into change-sets per transaction */
 #define REPLICA_FRAMES_BYTES_MAX (4u << 20) /* frames kept in memory; more is spilled to ferry_frame */
+#define REPLICA_HISTORY_BYTES_MAX (INT64_C(256) << 20)
+#define REPLICA_HISTORY_AGE_US INT64_C(2592000000000) /* 30 days */
 #define REPLICA_WORK_BYTES_MAX (256u << 20) /* working memory of one row at a time, with its pending edits */
 
 struct replica;
@@ -21,6 +23,8 @@ struct replica_options {
 	bool compare_only;    /* what differs from the hub is noted and not repaired */
 	int busy_timeout_ms;  /* how long a call waits for another program's lock; then FERRY_BUSY */
 	size_t frames_bytes_max; /* 0: REPLICA_FRAMES_BYTES_MAX */
+	int64_t history_bytes_max; /* of confirmed change-sets that no backup holds yet; 0: REPLICA_HISTORY_BYTES_MAX */
+	int64_t history_age_us;    /* how long they are kept; 0: REPLICA_HISTORY_AGE_US */
 	int64_t (*wall)(void *ctx); /* microseconds since 1970; NULL: the machine's clock */
 	void *wall_ctx;
 };

@@ -241,6 +241,8 @@ static void apply_row(struct frame *f, uint32_t index)
 	sums_change(r, f->target, f->t, key, &before, &before_scopes, &after, &after_scopes);
 	if (!same_scopes(&before_scopes, &after_scopes))
 		scopes_set(r, f->target, f->t, key, &after_scopes);
+	if (f->target == TARGET_LIVE)
+		lost_found(r, f->t, text, &after, s.count == 0 && f->b->op == ROW_UPDATE ? f->mask : f->t->all);
 	if (s.count > 0)
 		stack_rebase(r, f->target, f->t, text, &s, &after, &s.visible);
 	else
@@ -357,8 +359,7 @@ static void move_bookmark(struct replica *r, const struct message_commit *c)
 {
 	r->st.position = c->position;
 	r->st.mark = c->mark;
-	if (!uuid_is_zero(&r->welcome_epoch))
-		r->st.epoch = r->welcome_epoch;
+	bookmark_note(r);
 	if (c->clock > r->st.commit_clock)
 		r->st.commit_clock = c->clock;
 	if (r->frames_spilled)
@@ -383,6 +384,8 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	/* What was captured since then was made on the old bookmark, too. */
 	cut_rest(r);
 	settle_take(r, c->settled, c->settled_count, &out);
+	if (c->fill_done && r->st.rewound)
+		lost_keep(r);
 	if (c->fill_done)
 		fill_swap(r);
 	else if (migrates)
@@ -394,6 +397,8 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 		alarms_healed(r);
 	sums_compare(r, c, &out);
 	move_bookmark(r, c);
+	kept_backed_up(r, c->backed_up);
+	kept_trim(r);
 	cut_rest(r); /* makes what is offered again ready */
 	e = replica_end(r, why);
 	if (e != FERRY_OK && migrates)
@@ -401,6 +406,8 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	if (e != FERRY_OK)
 		return e; /* the frames are kept for another try */
 	frames_drop(r);
+	out.forgotten = r->fell_out;
+	r->fell_out = 0;
 	*report = out;
 	return FERRY_OK;
 }

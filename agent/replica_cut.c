@@ -63,7 +63,7 @@ bool set_get(struct replica *r, sqlite3_stmt *s, struct set *out)
 			    .joined = sqlite3_column_int(s, 6) != 0, .listed = sqlite3_column_int(s, 7) != 0,
 			    .level = (enum split_level)sqlite3_column_int(s, 8), .rows = sqlite3_column_int64(s, 9),
 			    .tc = sqlite3_column_int64(s, 10), .origin = sqlite3_column_int64(s, 11),
-			    .inserts = (uint64_t)sqlite3_column_int64(s, 12)};
+			    .inserts = (uint64_t)sqlite3_column_int64(s, 12), .lost_from = sqlite3_column_int64(s, 15)};
 	if (note != NULL)
 		out->note = arena_text(&r->work, note, strlen(note));
 	out->depends = n > 0 ? arena_copy(&r->work, sqlite3_column_blob(s, 14), (size_t)n) : NULL;
@@ -74,10 +74,10 @@ bool set_get(struct replica *r, sqlite3_stmt *s, struct set *out)
 
 void set_save(struct replica *r, const struct set *s)
 {
-	gate_run(&r->g, q(r, Q_SET_SAVE), "iiiiiiiiiiiiitb", s->number, (int64_t)s->state, s->first, s->last, s->base, s->at,
+	gate_run(&r->g, q(r, Q_SET_SAVE), "iiiiiiiiiiiiitbi", s->number, (int64_t)s->state, s->first, s->last, s->base, s->at,
 		 (int64_t)s->joined, (int64_t)s->listed, (int64_t)s->level, s->rows, s->tc, s->origin,
 		 (int64_t)s->inserts, s->note, s->depends_count == 0 ? NULL : s->depends,
-		 (int)(s->depends_count * sizeof(*s->depends)));
+		 (int)(s->depends_count * sizeof(*s->depends)), s->lost_from);
 }
 
 void set_add(struct replica *r, struct set *s)

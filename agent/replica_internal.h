@@ -76,8 +76,11 @@ struct state { /* ferry_state, its only row */
 	struct uuid incarnation, device, tenant, epoch, fill_after;
 	int64_t position, mark, last_number, ingested, clock_offset, commit_clock;
 	int64_t fill_position, fill_scope;
+	int64_t life, life_mark;       /* copies of one device are told apart by them; 0: none yet */
+	int64_t kept_bytes, forgotten; /* of the kept history; change-sets that fell out of it */
 	uint32_t fill_table;
 	bool fill_active;
+	bool rewound; /* R17: the rows are those of a history that the hub has lost */
 	uint64_t schema_hash;
 };
 
@@ -99,6 +102,10 @@ enum query {
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
 	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPE_NAMED, Q_REJECT_ADD, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
+	Q_BOOKMARKS, Q_BOOKMARK_ADD, Q_BOOKMARK_DELETE, Q_BOOKMARKS_CUT,
+	Q_KEPT_ADD, Q_KEPT_PART_ADD, Q_KEPT_PART_DELETE, Q_KEPT_DELETE, Q_KEPT_BACKED_UP, Q_KEPT_OLDEST, Q_KEPT_AGED,
+	Q_KEPT_BODY, Q_KEPT_PART, Q_KEPT_GET, Q_KEPT_SETTLE, Q_KEPT_GAP, Q_KEPT_DUE, Q_KEPT_NOT_DUE, Q_KEPT_ABOVE, Q_KEPT_NEXT,
+	Q_KEPT_REPLAY, Q_KEPT_LOST, Q_SETS_ABOVE, Q_LIFE_MARKS, Q_LIFE_PROPOSE, Q_LIFE_FORGET, Q_LOST_CHAFF, Q_LOST_ANY, Q_LOST_ROW, Q_LOST_DELETE,
 	Q_SEEN_GET, Q_SEEN_ADD, Q_SEEN_DELETE,
 	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE, Q_MISMATCH_TRY, Q_MISMATCH_AGAIN, Q_MISMATCH_HEAL,
 	Q_REPAIRED_ADD, Q_REPAIRED_TRIM, Q_SCOPE_HELD, Q_SCOPE_IS_HELD,
@@ -134,8 +141,13 @@ struct replica {
 	int64_t data_version;
 	int64_t commits; /* our own, counted */
 	uint32_t triggers_restored; /* tables whose capture was made anew when the file was opened */
-	struct uuid welcome_epoch;
 	bool in_place; /* deltas follow: a schema that waits takes force with the first commit */
+	int64_t past[FERRY_PAST_MAX], past_marks[FERRY_PAST_MAX]; /* for hello */
+	int64_t tried[FERRY_LIFE_MARKS_MAX];   /* for hello: the last life's mark, and those proposed since */
+	uint32_t tried_count;
+	int64_t next_mark;                     /* of the life that begins with the next welcome; 0: not made yet */
+	uint32_t fell_out;                     /* change-sets forgotten since somebody asked */
+	int lost_any;                          /* -1 unknown, 0 ferry_lost is empty, 1 it may not be */
 	const struct replica_news *news; /* NULL: nobody watches */
 	void *news_ctx;
 	struct heal *heal; /* a comparison with the hub; NULL: none */
@@ -169,6 +181,7 @@ struct set { /* ferry_change_set */
 	enum set_state state;
 	bool joined, listed;
 	enum split_level level;
+	int64_t lost_from; /* bases from there on are of a history that the hub has lost (R17); 0: none are */
 	uint64_t inserts; /* bit (table % 63): the set may insert rows of it */
 	const char *note;
 	int64_t *depends;
@@ -183,7 +196,7 @@ void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
-	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[];
+	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -317,12 +330,37 @@ bool number_list_has(const struct number_list *l, int64_t number);
 enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size_t budget_bytes, struct arena *arena,
 				   struct message_push *out, struct ferry_why *why);
 
+/* A change-set as it was pushed, part by part; false: it cannot be read back,
+ * or `take` refused. */
+bool push_parts(struct replica *r, const struct set *set, bool (*take)(void *ctx, const struct change_set *part), void *ctx);
+
+/* replica_kept.c */
+uint32_t bookmarks_thin(const int64_t *positions, uint32_t count, bool *keep); /* how many are kept */
+void bookmark_note(struct replica *r);
+uint32_t bookmarks_list(struct replica *r); /* they stand at the end of r->past */
+void kept_add(struct replica *r, const struct set *set, const struct settled *v);
+bool kept_settle(struct replica *r, const struct settled *v); /* false: it is not kept */
+void kept_backed_up(struct replica *r, int64_t position);
+void kept_trim(struct replica *r);
+void kept_welcome(struct replica *r, const struct message_welcome *w);
+void kept_rewind(struct replica *r, const struct message_welcome *w);
+int64_t kept_next(struct replica *r, int64_t after); /* the next replay that is due; INT64_MAX: none */
+bool kept_part(struct replica *r, int64_t number, uint32_t part, struct arena *arena, struct change_set *out);
+
+/* replica_lost.c */
+void lost_keep(struct replica *r); /* R17: before the staged rows take the place of the lost history's */
+/* row: as the hub has it now; mask: the columns that are known of it. */
+void lost_found(struct replica *r, const struct table *t, const char *key, const struct row *row, uint64_t mask);
+
 /* replica_settle.c */
 void time_now(struct replica *r, char out[TIME_TEXT_MAX]);
 /* The columns of mask as a JSON object; sqlite3_free, NULL: no memory. */
 char *row_json(const struct table *t, const struct cell *cells, uint64_t mask);
 void settle_take(struct replica *r, const struct settled *settled, uint32_t count, struct store_commit_report *report);
 void settle_sweep(struct replica *r);
+/* This copy was turned away and is released: what stands in its outbox under
+ * numbers that the hub has settled may be the other copy's, and is kept aside. */
+void settle_adopted(struct replica *r, const struct message_welcome *w);
 enum ferry_error refuse_locally(struct replica *r, int64_t number, int code, const char *sentence,
 				struct ferry_why *why);
 void reject_row(struct replica *r, const struct set *s, int code, const char *sentence, struct table *t,

@@ -12,6 +12,8 @@
 #define OLD_BYTES_MAX 262144u /* [P 6.7] of a row's old values */
 #define PUSH_ROWS_MAX 4096 /* each may need a block of its own: FERRY_BLOCKS_MAX */
 #define PUSH_SETS_MAX 1024
+#define KEPT_PART_BYTES (256u << 10) /* of a change-set in the kept history, about */
+#define KEPT_ARENA_BYTES ((size_t)24 * FERRY_MESSAGE_BYTES_MAX)
 
 struct push_row {
 	struct table *t;
@@ -399,7 +401,7 @@ static bool make_blocks(struct push *p, const struct set *set, int64_t first_ms,
 	uint32_t n = 0;
 
 	*out = (struct change_set){.number = set->number, .base_position = set->base < 0 ? 0 : set->base, .at = set->at,
-				   .joined = set->joined, .depends_count = set->depends_count};
+				   .lost_from = set->lost_from, .joined = set->joined, .depends_count = set->depends_count};
 	out->depends = arena_copy(p->arena, set->depends, set->depends_count * sizeof(*set->depends));
 	if (p->count == 0)
 		return true;
@@ -504,6 +506,35 @@ static enum ferry_error take_failed(struct push *p, const struct set *set, struc
 	return ferry_fail(why, FERRY_LIMIT, "A change-set does not fit into the memory for a message.");
 }
 
+static void advance(struct push_cursor *c, const struct push *p, struct change_set *out, bool more);
+
+bool push_parts(struct replica *r, const struct set *set, bool (*take)(void *ctx, const struct change_set *part), void *ctx)
+{
+	struct arena work = r->work, arena;
+	struct push p = {.r = r, .arena = &arena, .budget = KEPT_PART_BYTES};
+	struct push_cursor c = {0};
+	struct change_set part;
+	bool more = true, ok = true;
+	int64_t start = first_ms(r, set);
+
+	arena_init(&r->work, REPLICA_WORK_BYTES_MAX); /* the set's own lists live in the other one */
+	arena_init(&arena, KEPT_ARENA_BYTES);
+	while (ok && more) {
+		arena_reset(&arena);
+		p.cutter = (struct row_cutter){.column = c.column, .offset = c.offset, .begun = c.begun};
+		ok = take_part(&p, set, c.inside ? c.after_seq : 0, start, &more) && make_blocks(&p, set, start, &part);
+		if (ok) {
+			advance(&c, &p, &part, more);
+			ok = take(ctx, &part);
+		}
+	}
+	free(p.rows);
+	arena_deinit(&arena);
+	arena_deinit(&r->work);
+	r->work = work;
+	return ok;
+}
+
 static bool next_set(struct replica *r, int64_t after, struct set *out)
 {
 	sqlite3_stmt *s = q(r, Q_SET_NEXT);
@@ -524,6 +555,40 @@ static void advance(struct push_cursor *c, const struct push *p, struct change_s
 	c->offset = c->begun ? p->cutter.offset : 0;
 }
 
+/* ---- Replays (R18) ---- */
+
+static bool replay_is_next(struct replica *r, const struct push_cursor *cursor)
+{
+	int64_t after = cursor->number - cursor->inside, replay = kept_next(r, after);
+	struct set set;
+
+	if (replay == INT64_MAX || (cursor->inside && replay != cursor->number))
+		return false;
+	return !next_set(r, after, &set) || replay < set.number;
+}
+
+/* Bodies are pushed as they are kept; one that goes on goes alone. */
+static enum ferry_error add_replay(struct push *p, struct push_cursor *cursor, size_t budget, size_t *used,
+				   struct message_push *out, struct change_set *sets, bool *out_done, struct ferry_why *why)
+{
+	struct change_set *s = &sets[out->set_count];
+	int64_t number = kept_next(p->r, cursor->number - cursor->inside);
+	bool inside = cursor->inside;
+	size_t before = p->arena->used_bytes;
+
+	*out_done = true;
+	if (!kept_part(p->r, number, inside ? cursor->part : 0, p->arena, s))
+		return out->set_count > 0 ? FERRY_OK : ferry_fail(why, p->r->g.error != FERRY_OK ? p->r->g.error : FERRY_LIMIT,
+								  "A kept change-set cannot be offered again: %s", p->r->g.why.text);
+	if (out->set_count > 0 && (s->more || inside || *used + (p->arena->used_bytes - before) > budget))
+		return FERRY_OK;
+	*used += p->arena->used_bytes - before;
+	*cursor = (struct push_cursor){.number = number, .inside = s->more, .part = s->more ? s->part + 1 : 0};
+	out->set_count++;
+	*out_done = s->more || inside || *used >= budget || out->set_count == PUSH_SETS_MAX;
+	return FERRY_OK;
+}
+
 /* One more change-set, or part, into sets[]. *out_done: the message is full
  * or the outbox is. */
 static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size_t budget, size_t *used,
@@ -536,6 +601,8 @@ static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size
 
 	*out_done = true;
 	arena_reset(&r->work);
+	if (replay_is_next(r, cursor))
+		return add_replay(p, cursor, budget, used, out, sets, out_done, why);
 	if (!next_set(r, cursor->number - inside, &set) || (inside && set.number != cursor->number)) {
 		cursor->inside = false;
 		return r->g.error == FERRY_OK ? FERRY_OK : ferry_fail(why, r->g.error, "%s", r->g.why.text);

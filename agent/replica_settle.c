@@ -246,7 +246,7 @@ static void offer_pieces(struct replica *r, const struct set *old, const struct 
 			  .at = old->at + (p->p[from].at - p->p[0].at) * 1000, .joined = to - from > 1 && level != SPLIT_ROWS,
 			  .listed = true, .level = level, .rows = to - from,
 			  .origin = old->origin != 0 ? old->origin : old->number, .note = old->note,
-			  .inserts = old->inserts};
+			  .inserts = old->inserts, .lost_from = old->lost_from};
 
 	if (set.at < 0)
 		set.at = 0;
@@ -427,8 +427,10 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 		/* Not in the outbox any more: it was refused, and the hub has merged it after all. */
 		if (v->verdict != VERDICT_REJECTED)
 			gate_run(&r->g, q(r, Q_REJECT_LIFTED), "i", v->number);
+		(void)kept_settle(r, v);
 		return;
 	}
+	kept_add(r, &set, v);
 	report->settled++;
 	for (uint32_t i = 0; i < v->conflict_count; i++) {
 		keep_conflict(r, v->number, &v->conflicts[i]);
@@ -497,6 +499,44 @@ void settle_sweep(struct replica *r)
 	}
 	r->removed.count = 0;
 	gate_run(&r->g, q(r, Q_SET_FORGET), "");
+}
+
+/* ---- A copy that was released ---- */
+
+static bool is_settled(const struct message_welcome *w, int64_t number)
+{
+	if (number <= w->settled)
+		return true;
+	for (uint32_t i = 0; i < w->settled_above_count; i++) {
+		if (w->settled_above[i] == number)
+			return true;
+	}
+	return false;
+}
+
+void settle_adopted(struct replica *r, const struct message_welcome *w)
+{
+	static const char sentence[] = "Another copy of this device has used this number: the change may be at the hub already. "
+				       "Retry it if it is not.";
+	struct set set = {.number = 0};
+
+	cut_rest(r);
+	r->removed.count = 0;
+	while (r->g.error == FERRY_OK) {
+		sqlite3_stmt *s = q(r, Q_SET_NEXT);
+		int64_t after = set.number;
+
+		arena_reset(&r->work);
+		if (!gate_step(&r->g, s, "i", after) || !set_get(r, s, &set))
+			break;
+		if (!is_settled(w, set.number))
+			continue;
+		reject_rows(r, &set, FERRY_CLONE, sentence);
+		if (!number_list_add(&r->removed, set.number))
+			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for change-sets.");
+	}
+	settle_sweep(r);
+	gate_exec(&r->g, "DELETE FROM ferry_lease"); /* the other copy has them, too */
 }
 
 /* ---- Refused before it left ---- */

@@ -55,15 +55,36 @@
 	"sum((l.last - l.next) / l.step + 1) FROM ferry_lease l WHERE l.next <= l.last " \
 	"AND l.incarnation = (SELECT incarnation FROM ferry_state) " \
 	"AND (l.until IS NULL OR l.until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) GROUP BY l.tbl, l.num;"
+/* Kept history and what goes with it (replica_kept.c, replica_lost.c). */
+#define KEPT_DDL \
+	"CREATE TABLE ferry_kept(number INTEGER PRIMARY KEY, position INTEGER NOT NULL, verdict INTEGER NOT NULL, " \
+	"code INTEGER NOT NULL, sentence TEXT, at INTEGER NOT NULL, bytes INTEGER NOT NULL, due INTEGER NOT NULL DEFAULT 0, " \
+	"lost_from INTEGER NOT NULL DEFAULT 0, body BLOB) STRICT;" \
+	"CREATE INDEX ferry_kept_due ON ferry_kept(number) WHERE due = 1;" \
+	"CREATE TABLE ferry_kept_part(number INTEGER NOT NULL, part INTEGER NOT NULL, body BLOB NOT NULL, " \
+	"PRIMARY KEY(number, part)) STRICT;" \
+	"CREATE TABLE ferry_life(id INTEGER PRIMARY KEY, mark INTEGER NOT NULL) STRICT;" \
+	"CREATE TABLE ferry_bookmark(position INTEGER PRIMARY KEY, mark INTEGER NOT NULL) STRICT;" \
+	"CREATE TABLE ferry_lost(id INTEGER PRIMARY KEY, \"table\" TEXT NOT NULL, key TEXT NOT NULL, what TEXT NOT NULL, " \
+	"\"column\" TEXT, value ANY, at TEXT NOT NULL) STRICT;" \
+	"CREATE INDEX ferry_lost_row ON ferry_lost(\"table\", key);"
+#define REPLAYS "(SELECT count(*) FROM ferry_kept WHERE due = 1)"
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
-	"mismatches, parked) AS " \
+	"mismatches, parked, replays, kept_sets, kept_bytes, forgotten, lost) AS " \
 	"SELECT position, fill_active, (SELECT count(*) FROM ferry_log WHERE op & 7 IN (1, 2, 3)) - " PARKED_ROWS ", " \
 	"(SELECT count(*) FROM ferry_change_set WHERE state < 3) - " PARKED_SETS " + " \
-	"EXISTS(SELECT 1 FROM ferry_log WHERE seq > ingested AND op > 0), " \
+	"EXISTS(SELECT 1 FROM ferry_log WHERE seq > ingested AND op > 0) + " REPLAYS ", " \
 	"(SELECT " AT_TEXT("min(at)") " FROM ferry_log WHERE op & 7 IN (1, 2, 3)), " \
 	"(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict), " \
-	"(SELECT count(*) FROM ferry_mismatch WHERE healed_at IS NULL), " PARKED_SETS " FROM ferry_state;"
+	"(SELECT count(*) FROM ferry_mismatch WHERE healed_at IS NULL), " PARKED_SETS ", " REPLAYS ", " \
+	"(SELECT count(*) FROM ferry_kept), kept_bytes, forgotten, " \
+	"(SELECT count(*) FROM (SELECT DISTINCT \"table\", key FROM ferry_lost)) FROM ferry_state;"
+
+#define LOST_FROM "lost_from INTEGER NOT NULL DEFAULT 0"
+#define STATE_10 \
+	"kept_bytes INTEGER NOT NULL DEFAULT 0, forgotten INTEGER NOT NULL DEFAULT 0, rewound INTEGER NOT NULL DEFAULT 0, " \
+	"life INTEGER NOT NULL DEFAULT 0, life_mark INTEGER NOT NULL DEFAULT 0"
 
 const char replica_ddl[] =
 	"CREATE TABLE ferry_state(one INTEGER PRIMARY KEY CHECK(one = 1), incarnation BLOB NOT NULL, device BLOB, "
@@ -72,7 +93,7 @@ const char replica_ddl[] =
 	"ingested INTEGER NOT NULL DEFAULT 0, clock_offset INTEGER NOT NULL DEFAULT 0, "
 	"commit_clock INTEGER NOT NULL DEFAULT 0, fill_active INTEGER NOT NULL DEFAULT 0, "
 	"fill_position INTEGER NOT NULL DEFAULT -1, fill_table INTEGER NOT NULL DEFAULT 0, fill_after BLOB, "
-	"fill_scope INTEGER NOT NULL DEFAULT 0) STRICT;"
+	"fill_scope INTEGER NOT NULL DEFAULT 0, " STATE_10 ") STRICT;"
 	"CREATE TABLE ferry_table(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, "
 	"key_num INTEGER NOT NULL, writable INTEGER NOT NULL, rank INTEGER NOT NULL, "
 	"scope INTEGER NOT NULL DEFAULT 0, fill_scope INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl)) STRICT;"
@@ -88,7 +109,7 @@ const char replica_ddl[] =
 	"CREATE TABLE ferry_change_set(number INTEGER PRIMARY KEY, state INTEGER NOT NULL, first INTEGER NOT NULL, "
 	"last INTEGER NOT NULL, base INTEGER NOT NULL, at INTEGER NOT NULL, joined INTEGER NOT NULL, "
 	"listed INTEGER NOT NULL, level INTEGER NOT NULL, rows INTEGER NOT NULL, tc INTEGER NOT NULL, "
-	"origin INTEGER NOT NULL, inserts INTEGER NOT NULL, note TEXT, depends BLOB) STRICT;"
+	"origin INTEGER NOT NULL, inserts INTEGER NOT NULL, note TEXT, depends BLOB, " LOST_FROM ") STRICT;"
 	"CREATE TABLE ferry_split(number INTEGER NOT NULL, place INTEGER NOT NULL, seq INTEGER NOT NULL, "
 	"PRIMARY KEY(number, place)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE ferry_scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, held INTEGER NOT NULL) STRICT;"
@@ -109,7 +130,7 @@ const char replica_ddl[] =
 	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
 	"VALUES (0, NEW.note, 5, NEW.base, total_changes(), " AT_NOW "); END;"
 	"CREATE VIEW ferry_uuid(id) AS WITH made(id) AS MATERIALIZED (SELECT " UUID_SQL ") SELECT id FROM made;"
-	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL OUTBOX_VIEW STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL KEPT_DDL OUTBOX_VIEW STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
@@ -138,21 +159,31 @@ const char replica_upgrade_7[] = "ALTER TABLE ferry_column ADD COLUMN filled ANY
 
 /* From layout 7: what waits for what. */
 const char replica_upgrade_8[] =
-	WAITS_DDL "DROP VIEW ferry_outbox; DROP VIEW ferry_status;" OUTBOX_VIEW STATUS_VIEW;
+	WAITS_DDL "DROP VIEW ferry_outbox;" OUTBOX_VIEW;
 
 /* From layout 8: ranges of numbers. */
 const char replica_upgrade_9[] = "ALTER TABLE ferry_column ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;" LEASE_DDL;
 
+/* From layout 9: kept history. */
+const char replica_upgrade_10[] =
+	"ALTER TABLE ferry_state ADD COLUMN kept_bytes INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE ferry_state ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE ferry_state ADD COLUMN rewound INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE ferry_state ADD COLUMN life INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE ferry_state ADD COLUMN life_mark INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE ferry_change_set ADD COLUMN " LOST_FROM ";"
+	"DROP VIEW IF EXISTS ferry_status;" KEPT_DDL STATUS_VIEW;
 
-#define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends"
+#define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
 
 const char *const replica_sql[Q_COUNT] = {
 	[Q_STATE_LOAD] = "SELECT incarnation, device, tenant, epoch, position, mark, schema_hash, last_number, ingested, "
-			 "clock_offset, commit_clock, fill_active, fill_position, fill_table, fill_after, fill_scope "
-			 "FROM ferry_state",
+			 "clock_offset, commit_clock, fill_active, fill_position, fill_table, fill_after, fill_scope, "
+			 "kept_bytes, forgotten, rewound, life, life_mark FROM ferry_state",
 	[Q_STATE_SAVE] = "UPDATE ferry_state SET epoch = ?1, position = ?2, mark = ?3, schema_hash = ?4, "
 			 "last_number = ?5, ingested = ?6, clock_offset = ?7, commit_clock = ?8, fill_active = ?9, "
-			 "fill_position = ?10, fill_table = ?11, fill_after = ?12, device = ?13, tenant = ?14, fill_scope = ?15",
+			 "fill_position = ?10, fill_table = ?11, fill_after = ?12, device = ?13, tenant = ?14, fill_scope = ?15, "
+			 "kept_bytes = ?16, forgotten = ?17, rewound = ?18, life = ?19, life_mark = ?20",
 	[Q_LEASES_DUE] = "SELECT c.tbl, c.num FROM ferry_column c LEFT JOIN ferry_number n ON n.tbl = c.tbl AND n.num = c.num "
 			 "WHERE c.gen = 0 AND c.lease > 0 AND coalesce(n.available, 0) * 2 <= c.lease ORDER BY coalesce(n.available, 0)",
 	[Q_LEASE_ADD] = "INSERT OR IGNORE INTO ferry_lease(tbl, num, first, last, step, padding, head, tail, until, next, incarnation) "
@@ -180,16 +211,16 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_PENDING_LAST] = "SELECT seq, number FROM ferry_pending WHERE tbl = ?1 AND key = ?2 ORDER BY seq DESC LIMIT 1",
 	[Q_PENDING_STACK] = "SELECT l.*, p.number FROM ferry_pending p JOIN ferry_log l ON l.seq = p.seq "
 			    "WHERE p.tbl = ?1 AND p.key = ?2 ORDER BY p.seq",
-	[Q_PENDING_BASE] = "SELECT l.op, l.mask, p.base, c.base, p.number FROM ferry_pending p "
+	[Q_PENDING_BASE] = "SELECT l.op, l.mask, p.base, iif(c.lost_from = 0, c.base, min(c.base, c.lost_from - 1)), p.number FROM ferry_pending p "
 			   "JOIN ferry_log l ON l.seq = p.seq JOIN ferry_change_set c ON c.number = p.number "
 			   "WHERE p.tbl = ?1 AND p.key = ?2 AND p.seq < ?3 ORDER BY p.seq DESC",
 	[Q_PENDING_NUMBER] = "UPDATE ferry_pending SET number = ?4, base = ?5 WHERE tbl = ?1 AND key = ?2 AND seq = ?3",
 	[Q_PENDING_ANY] = "SELECT 1 FROM ferry_pending WHERE tbl = ?1 AND key = ?2 LIMIT 1",
 	[Q_PENDING_ROWS] = "SELECT DISTINCT tbl, key FROM ferry_pending WHERE (tbl, key) > (?1, ?2) ORDER BY tbl, key LIMIT 1",
 	[Q_SET_ADD] = "INSERT INTO ferry_change_set(" SET_COLUMNS ") "
-		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+		      "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
 	[Q_SET_SAVE] = "REPLACE INTO ferry_change_set(" SET_COLUMNS ") "
-		       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+		       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
 	[Q_SET_GET] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE number = ?1",
 	[Q_SET_NEXT] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE number > ?1 AND state = 2 ORDER BY number LIMIT 1",
 	[Q_SET_BUILDING] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE state = 0",
@@ -230,7 +261,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_FRAME_ADD] = "INSERT INTO ferry_frame(body) VALUES (?1)",
 	[Q_FRAME_GET] = "SELECT id, body FROM ferry_frame WHERE id > ?1 ORDER BY id LIMIT 1",
 	[Q_STATUS] = "SELECT (SELECT count(*) FROM ferry_change_set WHERE state < 3) - " PARKED_SETS " + "
-		     "EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1 AND op > 0), count(*) - " PARKED_ROWS ", min(at), "
+		     "EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1 AND op > 0) + " REPLAYS ", count(*) - " PARKED_ROWS ", min(at), "
 		     "(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) "
 		     "FROM ferry_log WHERE op & 7 IN (1, 2, 3)",
 	[Q_PENDING_FROM] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq >= ?3 ORDER BY seq LIMIT 2",
@@ -253,6 +284,45 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_REPAIRED_TRIM] = "DELETE FROM ferry_repaired WHERE id <= ?1",
 	[Q_SCOPE_HELD] = "SELECT name FROM ferry_scope WHERE held <> 0 ORDER BY id LIMIT 1",
 	[Q_SCOPE_IS_HELD] = "SELECT name FROM ferry_scope WHERE id = ?1 AND held <> 0",
+	[Q_BOOKMARKS] = "SELECT position, mark FROM ferry_bookmark ORDER BY position DESC",
+	[Q_BOOKMARK_ADD] = "REPLACE INTO ferry_bookmark(position, mark) VALUES (?1, ?2)",
+	[Q_BOOKMARK_DELETE] = "DELETE FROM ferry_bookmark WHERE position = ?1",
+	[Q_BOOKMARKS_CUT] = "DELETE FROM ferry_bookmark WHERE position > ?1",
+	[Q_KEPT_ADD] = "REPLACE INTO ferry_kept(number, position, verdict, code, sentence, at, bytes, body) "
+		       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	[Q_KEPT_PART_ADD] = "REPLACE INTO ferry_kept_part(number, part, body) VALUES (?1, ?2, ?3)",
+	[Q_KEPT_PART_DELETE] = "DELETE FROM ferry_kept_part WHERE number = ?1",
+	[Q_KEPT_DELETE] = "DELETE FROM ferry_kept WHERE number = ?1",
+	[Q_KEPT_BACKED_UP] = "SELECT number, bytes FROM ferry_kept WHERE position <= ?1 AND due = 0 ORDER BY number LIMIT ?2",
+	[Q_KEPT_OLDEST] = "SELECT number, bytes FROM ferry_kept WHERE due = 0 ORDER BY number LIMIT 1",
+	/* A time that lies ahead was written by a clock that was wrong. */
+	[Q_KEPT_AGED] = "SELECT number, bytes FROM ferry_kept WHERE at < ?1 AND due = 0 ORDER BY number LIMIT ?2",
+	[Q_KEPT_BODY] = "SELECT body FROM ferry_kept WHERE number = ?1",
+	[Q_KEPT_PART] = "SELECT body FROM ferry_kept_part WHERE number = ?1 AND part = ?2",
+	[Q_KEPT_GET] = "SELECT verdict FROM ferry_kept WHERE number = ?1",
+	[Q_KEPT_SETTLE] = "UPDATE ferry_kept SET position = ?2, verdict = ?3, code = ?4, sentence = ?5, due = 0 WHERE number = ?1",
+	[Q_KEPT_GAP] = "INSERT OR IGNORE INTO ferry_kept(number, position, verdict, code, sentence, at, bytes, due) "
+		       "SELECT ?1, 0, ?2, ?3, ?4, ?5, 0, 1 WHERE NOT EXISTS(SELECT 1 FROM ferry_change_set WHERE number = ?1 AND state < 3)",
+	[Q_KEPT_DUE] = "UPDATE ferry_kept SET due = number > ?1 WHERE due <> (number > ?1)",
+	[Q_KEPT_NOT_DUE] = "UPDATE ferry_kept SET due = 0 WHERE number = ?1",
+	[Q_KEPT_ABOVE] = "SELECT count(*) FROM ferry_kept WHERE number > ?1 AND due = 1",
+	[Q_KEPT_NEXT] = "SELECT number FROM ferry_kept WHERE number > ?1 AND due = 1 ORDER BY number LIMIT 1",
+	[Q_KEPT_REPLAY] = "SELECT position, verdict, code, sentence, lost_from, body IS NOT NULL FROM ferry_kept WHERE number = ?1",
+	[Q_KEPT_LOST] = "UPDATE ferry_kept SET lost_from = ?1 WHERE lost_from = 0 OR lost_from > ?1",
+	[Q_SETS_ABOVE] = "SELECT count(*) FROM ferry_change_set WHERE number > ?1 AND state < 3",
+	[Q_LIFE_MARKS] = "SELECT mark FROM ferry_life ORDER BY id DESC",
+	[Q_LIFE_PROPOSE] = "INSERT INTO ferry_life(mark) VALUES (?1)",
+	[Q_LIFE_FORGET] = "DELETE FROM ferry_life",
+	/* Values alone that the hub fills in by itself (its columns, times with a
+	 * default): a replay makes new ones, and nobody misses the old. */
+	[Q_LOST_CHAFF] = "DELETE FROM ferry_lost WHERE what = 'value' AND (?1 IS NULL OR (\"table\" = ?1 AND key = ?2)) "
+			 "AND NOT EXISTS(SELECT 1 FROM ferry_lost o JOIN ferry_table t ON t.gen = 0 AND t.name = o.\"table\" "
+			 "JOIN ferry_column c ON c.gen = 0 AND c.tbl = t.tbl AND c.name = o.\"column\" "
+			 "WHERE o.\"table\" = ferry_lost.\"table\" AND o.key = ferry_lost.key "
+			 "AND NOT (c.read_only OR (c.kind = ?3 AND c.has_default)))",
+	[Q_LOST_ANY] = "SELECT EXISTS(SELECT 1 FROM ferry_lost)",
+	[Q_LOST_ROW] = "SELECT id, what, \"column\", value FROM ferry_lost WHERE \"table\" = ?1 AND key = ?2",
+	[Q_LOST_DELETE] = "DELETE FROM ferry_lost WHERE id = ?1",
 	[Q_DATA_VERSION] = "PRAGMA data_version",
 	[Q_MEMBER_GET] = "SELECT scope FROM ferry_member WHERE tbl = ?1 AND key = ?2 ORDER BY scope",
 	[Q_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_member(tbl, key, scope) VALUES (?1, ?2, ?3)",

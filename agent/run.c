@@ -472,7 +472,9 @@ static enum ferry_error open_replica(struct run *r)
 {
 	struct replica_options options = {.create = false, .full = r->settings->durable,
 					  .compare_only = r->options->compare_only,
-					  .busy_timeout_ms = (int)(r->settings->busy_timeout_us / 1000)};
+					  .busy_timeout_ms = (int)(r->settings->busy_timeout_us / 1000),
+					  .history_age_us = r->settings->history_age_us,
+					  .history_bytes_max = r->settings->history_bytes};
 	enum ferry_error e = replica_open(r->paths.replica, &options, &r->replica, r->why);
 	if (e == FERRY_OK && replica_triggers_restored(r->replica))
 		LOG(LEVEL_WARNING, &r->log, "triggers_restored", LOG_INT("tables", replica_triggers_restored(r->replica)),

@@ -39,12 +39,15 @@ void agent_send_hello(struct agent_core *core)
 	struct message m = {.type = MESSAGE_HELLO};
 	if (!agent_store_ok(core, core->ops->hello(core->store, &m.hello, &why), "hello", &why))
 		return;
+	if (core->ops->live != NULL && !agent_store_ok(core, core->ops->live(core->store, &m.hello, &why), "live", &why))
+		return;
 	m.hello.version_min = FERRY_PROTOCOL_VERSION;
 	m.hello.version_max = FERRY_PROTOCOL_VERSION;
 	m.hello.agent_version = FERRY_PROGRAM_VERSION;
 	m.hello.clock = core->fx.wall(core->shell);
 	m.hello.credit_bytes = core->limits.credit_bytes;
 	core->hello_sent = true;
+	core->hello_schema = m.hello.schema_hash;
 	agent_send(core, &m);
 }
 

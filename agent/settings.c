@@ -23,6 +23,11 @@ static const struct config_key keys[] = {
 		 "choose for their own connections."},
 	{KEY("replica.busy_timeout", TIME, busy_timeout_us, "2s"), .min = 0, .max = 60 * SECOND,
 	 .text = "How long to wait at a time for another program's write lock."},
+	{KEY("history.age", TIME, history_age_us, "30d"), .min = SECOND, .max = 3650 * 86400 * SECOND,
+	 .text = "How long confirmed change-sets are kept at the longest, to give them back to a hub that is restored from a "
+		 "backup. They are forgotten as soon as the hub says that a backup holds them."},
+	{KEY("history.bytes", BYTES, history_bytes, "256MiB"), .min = 1 << 16, .max = INT64_C(1) << 40,
+	 .text = "How many bytes of them at the most; the oldest go first, and the log and the status say so."},
 	{KEY("link.backoff_min", TIME, backoff_min_us, "500ms"), .min = 1000, .max = 3600 * SECOND,
 	 .text = "Longest pause before the first new attempt to connect; drawn at random below it, doubled each time."},
 	{KEY("link.backoff_max", TIME, backoff_max_us, "60s"), .min = 1000, .max = 86400 * SECOND,

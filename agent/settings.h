@@ -21,6 +21,7 @@ struct agent_settings {
 	int64_t backoff_min_us, backoff_max_us;
 	int64_t connect_timeout_us, greeting_timeout_us, ping_interval_us;
 	int64_t credit_bytes, push_bytes;
+	int64_t history_age_us, history_bytes;
 };
 
 extern const struct config_table agent_config_table;

@@ -26,6 +26,7 @@ struct store_commit_report {
 	uint32_t settled;      /* change-sets removed from the outbox */
 	uint32_t rejected;
 	uint32_t conflicts;
+	uint32_t forgotten;    /* confirmed change-sets that fell out of the kept history before a backup held them (R18) */
 	bool sums_match;       /* R21; false: the first difference stands in mismatch, the store keeps all */
 	bool sums_checked;
 	char mismatch[160];
@@ -46,6 +47,9 @@ struct agent_store_ops {
 	 * bookmark, last number, unfinished fill. Its texts are borrowed until
 	 * the next call. */
 	enum ferry_error (*hello)(void *store, struct message_hello *out, struct ferry_why *why);
+	/* The fields of hello that tell copies of one device apart: a new life
+	 * begins, over a link. What was proposed is durable. NULL: none do. */
+	enum ferry_error (*live)(void *store, struct message_hello *out, struct ferry_why *why);
 	/* The hub's answer: scopes, identity, mode. A fill starts (staging is
 	 * emptied) or goes on. Numbers settled at the hub stay in the outbox
 	 * until commit says so (R3). */

@@ -87,6 +87,12 @@ static const struct cli_option bundle_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option backup_options[] = {
+	{"begin", NULL, "before the backup: note what it will surely hold"},
+	{"dry-run", NULL, "only say which backup would be marked"},
+	{NULL, NULL, NULL},
+};
+
 static const struct cli_option secret_options[] = {
 	{"mfa-of", "USER", "e-mail or uuid of the user whose second factor it is"},
 	{NULL, NULL, NULL},
@@ -152,6 +158,10 @@ const struct cli_command hub_commands[] = {
 	 cli_device_list},
 	{"device revoke", "<device>", 1, 1, "turn a device away for good, at once", NULL,
 	 "ferry-hub device revoke 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001", NULL, cli_device_revoke},
+	{"device release", "<device>", 1, 1, "let the copy of a device in that was turned away last",
+	 "For a device that was restored from an older copy of its files, or whose replica was lost: it goes\n"
+	 "on with what that copy holds, and any other copy of it is turned away. Nothing unsent is lost.",
+	 "ferry-hub device release 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001 --dry-run", status_options, cli_device_release},
 	{"tenant create", "<name>", 1, 1, "make a tenant", NULL, "ferry-hub tenant create \"Acme Homes\" --slug acme",
 	 tenant_options, cli_tenant_create},
 	{"tenant suspend", "<tenant>", 1, 1, "stop its devices' sync at once; they keep their changes", NULL,
@@ -184,6 +194,10 @@ const struct cli_command hub_commands[] = {
 	 "Brings the device from where it stood when it made the bundle to the present. For an answer\n"
 	 "that was lost, or a device that is only to receive.",
 	 "ferry-hub bundle export tablet-7.bundle tablet-7.answer", NULL, cli_bundle_export},
+	{"backup-mark", "", 0, 0, "tell devices what a backup holds, so that they may forget it",
+	 "With --begin before each backup, and without once it is complete and kept. Devices give back to a\n"
+	 "restored hub what they have not been told to forget.",
+	 "ferry-hub backup-mark --begin && pg_dump -Fc -f ferry.dump ferry && ferry-hub backup-mark", backup_options, cli_backup_mark},
 	{"secret set", "<tenant> <name>", 2, 2, "store a secret, encrypted; its value is read from stdin",
 	 "One newline at its end is left out. The key file is made when there is none.",
 	 "ferry-hub secret set acme smtp-password < password.txt", secret_options, cli_secret_set},

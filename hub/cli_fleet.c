@@ -5,6 +5,7 @@
 
 #include "hub/authority.h"
 #include "hub/cli.h"
+#include "hub/cli_place.h"
 #include "shared/clock.h"
 #include "shared/random.h"
 #include "shared/sha256.h"
@@ -217,11 +218,11 @@ int cli_device_list(struct cli *c)
 {
 	static const struct cli_column columns[] = {{"name", NULL},	{"tenant", NULL},    {"status", NULL},
 						    {"class", NULL},	{"last_seen", "last seen"}, {"bookmark", NULL},
-						    {"settled", NULL},	{"scopes", NULL},    {"id", NULL},
+						    {"settled", NULL},	{"quarantined_at", "copy turned away"}, {"scopes", NULL},    {"id", NULL},
 						    {NULL, NULL}};
 	return list(c,
 		    "SELECT d.name, t.slug AS tenant, d.status, d.class, d.last_seen, d.bookmark AS \"bookmark::int\", "
-		    "d.settled AS \"settled::int\", d.not_after, "
+		    "d.settled AS \"settled::int\", d.not_after, d.quarantined_at, "
 		    "(SELECT string_agg(s.scope, ' ' ORDER BY s.scope) FROM ferry.device_scope s WHERE s.device_id = d.id) AS scopes, "
 		    "d.id FROM ferry.device d LEFT JOIN ferry.placement t ON t.tenant_id = d.tenant_id "
 		    "WHERE d.tenant_id = coalesce($1::uuid, d.tenant_id) ORDER BY t.slug, d.name, d.id",
@@ -265,6 +266,71 @@ int cli_device_revoke(struct cli *c)
 	uuid_format(&id, device);
 	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &db, &exit_code))
 		exit_code = device_revoke(c, &s, db, device);
+	pg_admin_close(db);
+	cli_setting_deinit(&s);
+	return exit_code;
+}
+
+/* The device's row that counts stands beside its tenant's rows. */
+static int device_release(struct cli *c, struct pg_admin *db, const char *device)
+{
+	struct ferry_why why = {0};
+	struct pg_rows *rows;
+	bool dry = cli_flag(c, "dry-run");
+	const char *params[] = {device, dry ? "true" : "false"};
+	enum ferry_error e = pg_admin_query(db, "SELECT name, quarantined_at FROM ferry.release_device($1::uuid, $2::bool)", params, 2,
+					    &rows, &why);
+	if (e != FERRY_OK)
+		return cli_fail_database(c, db, e, &why);
+	if (pg_rows_count(rows) == 0) {
+		pg_rows_free(rows);
+		return cli_fail(c, FERRY_NOT_FOUND, "no copy of this device was turned away", "See: ferry-hub device list");
+	}
+	struct json *o = json_new_object();
+	json_put_text(o, "device", device);
+	json_put_text(o, "name", pg_rows_text(rows, 0, 0));
+	json_put_text(o, "quarantined_at", pg_rows_text(rows, 0, 1));
+	json_put_bool(o, "released", !dry);
+	int exit_code = cli_print_done(c, o, "The copy of %s that was turned away at %s %s", pg_rows_text(rows, 0, 0),
+				       pg_rows_text(rows, 0, 1),
+				       dry ? "would be let in, and any other turned away"
+					   : "is the device from now on: start its agent; any other copy is turned away");
+	pg_rows_free(rows);
+	return exit_code;
+}
+
+static int release_in_place(struct cli *c, const struct cli_setting *s, struct pg_admin *home, const char *device)
+{
+	struct ferry_why why = {0};
+	struct pg_rows *rows;
+	struct cli_place place;
+	const char *params[] = {device};
+	int exit_code = CLI_OK;
+	enum ferry_error e = pg_admin_query(home, "SELECT tenant_id FROM ferry.device WHERE id = $1::uuid", params, 1, &rows, &why);
+	if (e != FERRY_OK)
+		return cli_fail_database(c, home, e, &why);
+	if (pg_rows_count(rows) == 0)
+		exit_code = cli_fail(c, FERRY_NOT_FOUND, "there is no such device", "See: ferry-hub device list");
+	else if (cli_place_open(c, s, home, pg_rows_text(rows, 0, 0), &place, &exit_code)) {
+		exit_code = device_release(c, place.db, device);
+		cli_place_close(&place, home);
+	}
+	pg_rows_free(rows);
+	return exit_code;
+}
+
+int cli_device_release(struct cli *c)
+{
+	struct cli_setting s;
+	struct pg_admin *db = NULL;
+	struct uuid id;
+	char device[UUID_TEXT];
+	int exit_code = CLI_OK;
+	if (!uuid_parse(cli_argument(c, 0), strlen(cli_argument(c, 0)), &id))
+		return cli_fail(c, FERRY_USAGE, "a device is named by its uuid", "See: ferry-hub device list");
+	uuid_format(&id, device);
+	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &db, &exit_code))
+		exit_code = release_in_place(c, &s, db, device);
 	pg_admin_close(db);
 	cli_setting_deinit(&s);
 	return exit_code;

@@ -18,6 +18,8 @@ const struct hub_limits hub_limits_default = {
 	.hello_timeout_us = 10000000,
 	.poll_interval_us = 100000,
 	.shut_retry_us = 30000000,
+	.heal_window_us = 30000000,
+	.heal_park_us = INT64_C(604800000000),
 };
 
 int64_t core_now(const struct hub_core *core)
@@ -490,6 +492,7 @@ void hub_core_tick(struct hub_core *core)
 		rights_work(t, now);
 		parked_work(t, now);
 	}
+	heal_tick(core);
 	poll_work(core, now);
 	core_leave(core);
 }

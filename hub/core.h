@@ -44,6 +44,8 @@ struct hub_limits {
 	int64_t hello_timeout_us;        /* 10 s */
 	int64_t poll_interval_us;        /* 100 ms */
 	int64_t shut_retry_us;           /* a device of a tenant that is shut may come again after: 30 s */
+	int64_t heal_window_us;          /* after a rewind was found out, replays are gathered so long: 30 s */
+	int64_t heal_park_us;            /* and so long what lacks its predecessor is parked: 7 days */
 };
 extern const struct hub_limits hub_limits_default;
 

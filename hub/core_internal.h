@@ -12,6 +12,7 @@
  *   handle_lease.c  ranges of numbers for devices
  *   rights.c        scopes that change while devices are connected
  *   parked.c        change-sets that wait at the hub for what they lack
+ *   heal.c          replays, after the database went back in time
  *
  * A store call outlives the session that asked for it: it holds a reference,
  * and what is gone or CLOSED is skipped when the answer comes. Sessions and
@@ -87,6 +88,9 @@ struct item {
 	bool alone;       /* the batch it was in failed whole */
 	bool under_way;
 	bool settled;
+	int64_t old_position; /* of a replay (R18); 0: it is none */
+	int old_code;         /* as which it was refused; OK: it was not */
+	const char *old_sentence;
 };
 TAILQ_HEAD(item_list, item);
 
@@ -185,6 +189,10 @@ struct hub_session {
 	struct item **items; /* queued or under way, by number */
 	uint32_t item_count, item_capacity;
 	bool items_settled; /* some of them are */
+	int64_t *parked; /* numbers, ascending: offered again on another link */
+	uint32_t parked_count, parked_capacity;
+	bool rewound;       /* its bookmark is of a history that the database has lost */
+	int64_t healed_at;  /* monotonic: the heal window ends */
 	int64_t settled; /* watermark, and the numbers above it, ascending */
 	int64_t *settled_above;
 	uint32_t settled_above_count, settled_above_capacity;
@@ -200,6 +208,7 @@ struct hub_session {
 	int64_t bookmark;     /* position of the last commit sent */
 	int64_t committed_at; /* monotonic */
 	bool in_state;        /* something was sent that no commit closes yet */
+	int64_t backed_up;    /* as it was told */
 	bool greeted;         /* a commit was sent at or beyond the head that hello met */
 	uint32_t frame_index;
 	uint32_t verdicts_sent; /* of a commit that takes several messages */
@@ -228,6 +237,7 @@ struct tenant {
 	struct item_list queue;
 	uint32_t queue_count;
 	uint32_t queue_rows;
+	bool replays_came;   /* since the queue was sorted */
 	struct batch *batch; /* under way, or to be tried again */
 	uint64_t batch_serial;
 	int64_t merged_at; /* when the last merge began */
@@ -243,6 +253,8 @@ struct tenant {
 	int64_t schema_step;
 	bool schema_asked;
 	int64_t schema_checked_at;
+
+	int64_t backed_up; /* as the feed said last */
 
 	int64_t rights_seen;  /* changed rights are known up to this count */
 	int64_t rights_after; /* what was asked for last */
@@ -370,6 +382,16 @@ void state_catch_up(struct hub_session *s); /* asks the store for all after `pos
 
 /* parked.c */
 void parked_work(struct tenant *t, int64_t now);
+
+/* heal.c */
+void heal_greet(struct hub_session *s, int code); /* code: of its welcome */
+bool heal_waits(const struct hub_session *s);     /* its replica is filled later */
+bool heal_parks(const struct item *item);         /* rather than refused, if its predecessor is missing */
+void heal_park(struct hub_session *s, int64_t number);
+void heal_unpark(struct hub_session *s, int64_t number); /* it is offered again */
+bool heal_builds_on_parked(const struct item *item);
+void heal_tick(struct hub_core *core);
+void heal_sort(struct tenant *t);
 
 /* rights.c */
 void rights_work(struct tenant *t, int64_t now); /* asks whose scopes have changed, now and then */

@@ -58,9 +58,7 @@ static int bookmark_code(const struct hub_session *s)
 
 	if (d->bookmark_code != FERRY_OK)
 		return d->bookmark_code;
-	if (!uuid_equal(&s->hello.epoch, &d->epoch) || s->hello.position > d->head)
-		return FERRY_OTHER_HISTORY;
-	return FERRY_OK;
+	return s->hello.position > d->head ? FERRY_OTHER_HISTORY : FERRY_OK;
 }
 
 /* Of the schema and the scopes that the device gets: a replica that was filled
@@ -70,7 +68,8 @@ static uint64_t device_hash(const struct hub_session *s, const struct schema *sc
 	return schema->hash ^ s->found.scopes_hash;
 }
 
-/* hello's epoch is the bookmark's: a replica that was never filled has none. */
+/* What was staged may be of another history unless the epoch is the same; a
+ * replica that was never filled may have none. */
 static bool fill_can_go_on(const struct hub_session *s, const struct schema *schema)
 {
 	const struct message_hello *h = &s->hello;
@@ -184,6 +183,11 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.clock = core->fx.wall(core->shell),
 		.held = s->found.held,
 		.compares = core->ops->compare != NULL,
+		.common = s->found.common,
+		.common_mark = s->found.common_mark,
+		.backed_up = s->found.backed_up,
+		.life = s->found.life,
+		.adopted = s->found.adopted,
 	};
 	session_send(s, &m);
 	if (device_hash(s, schema) == s->hello.schema_hash)
@@ -230,6 +234,8 @@ static void welcome(struct hub_session *s, const struct hub_schema *hub)
 		s->applied_position = s->hello.position;
 	}
 	rights_note(s);
+	heal_greet(s, code);
+	s->backed_up = s->found.backed_up;
 	send_welcome(s, schema, mode, code);
 	join_ring(s);
 	session_enter(s, mode == WELCOME_DELTA ? LIVE : FILLING);
@@ -264,6 +270,8 @@ static int admit(const struct hub_session *s, const struct hub_device *d)
 		return FERRY_REVOKED;
 	if (d->shut != FERRY_OK)
 		return d->shut;
+	if (d->clone)
+		return FERRY_CLONE;
 	if (!uuid_is_zero(&d->incarnation) && !uuid_equal(&d->incarnation, &s->hello.incarnation))
 		return FERRY_CLONE;
 	return FERRY_OK;
@@ -319,9 +327,16 @@ void handle_hello(struct hub_session *s, const struct message_hello *hello)
 	}
 	s->hello = *hello;
 	s->hello.agent_version = NULL; /* borrowed */
+	s->hello.past = arena_copy(&s->arena, hello->past, hello->past_count * sizeof(*hello->past));
+	s->hello.past_marks = arena_copy(&s->arena, hello->past_marks, hello->past_count * sizeof(*hello->past_marks));
+	if (s->hello.past == NULL || s->hello.past_marks == NULL)
+		s->hello.past_count = s->hello.past_mark_count = 0;
+	s->hello.life_marks = arena_copy(&s->arena, hello->life_marks, hello->life_mark_count * sizeof(*hello->life_marks));
+	if (s->hello.life_marks == NULL)
+		s->hello.life_mark_count = 0;
 	if (hello->fill_scope != NULL)
 		s->hello.fill_scope = arena_text(&s->arena, hello->fill_scope, strlen(hello->fill_scope));
 	session_enter(s, LOOKUP);
 	session_hold(s);
-	s->core->ops->device(s->core->store, s->fingerprint, hello, device_came, s);
+	s->core->ops->device(s->core->store, s->fingerprint, &s->hello, device_came, s);
 }

@@ -107,6 +107,12 @@ static struct item *item_new(struct hub_session *s, struct hold *h, const struct
 	item->depends = set->depends;
 	item->depends_count = set->depends_count;
 	item->rows = count_rows(set);
+	item->old_position = set->old_position;
+	if (set->old_position > 0) {
+		item->old_code = set->old_verdict == VERDICT_REJECTED ? set->old_code : FERRY_OK;
+		item->old_sentence = set->old_sentence;
+		item->not_before = s->healed_at;
+	}
 	return item;
 }
 
@@ -196,6 +202,7 @@ static struct staging *staging_for(struct hub_session *s, const struct change_se
 	while (*at != NULL && (*at)->item != NULL && (*at)->number != set->number)
 		at = &(*at)->next;
 	if (*at == NULL && set->part == 0 && session_item(s, set->number) == NULL) {
+		heal_unpark(s, set->number);
 		*at = calloc(1, sizeof(**at));
 		if (*at != NULL)
 			(*at)->number = set->number;
@@ -240,6 +247,7 @@ static void take_whole(struct hub_session *s, struct hold *h, const struct chang
 		return;
 	}
 	item->bytes = bytes;
+	heal_unpark(s, set->number);
 	enqueue(s, item);
 }
 

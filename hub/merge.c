@@ -196,6 +196,7 @@ static void row_init(struct row *row, const struct merge_row *from, uint32_t tab
 		.born = from->born,
 		.born_author = from->born_author,
 		.born_number = from->born_number,
+		.born_old_position = from->born_old_position,
 		.state = {
 			.exists = from->exists,
 			.known = from->known,
@@ -229,6 +230,14 @@ enum ferry_error merge_row(struct merge *m, const struct merge_row *from)
 	m->row_index.slots[slot] = ++m->row_index.count;
 	assert(m->row_index.count == m->row_count);
 	return FERRY_OK;
+}
+
+bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key)
+{
+	int64_t table_index = merge_table_index(m->schema, table);
+	const struct row *row = table_index < 0 ? NULL : merge_find(m, (uint32_t)table_index, key);
+
+	return row != NULL && row->state.known;
 }
 
 static uint64_t stamp_hash(const struct merge *m, const struct uuid *author, int64_t number, int64_t at)

@@ -14,7 +14,10 @@
  *   v.author == D           v.number <= n (its value is D's verbatim: what a
  *                           trigger or a merge changed has author hub; n
  *                           itself: an earlier part or row of the same set)
+ *   a replay's (R18)        B is of the same lost history, and its old position <= B
  *   anything else           never: the two are concurrent
+ *
+ * A base of a lost history (R17) counts as the newest common position.
  *
  * Concurrent edits of one column (lww): equal values are no conflict; else
  * the later (at, author) stands and the other is kept as a conflict.
@@ -60,6 +63,7 @@ struct version {
 	int64_t at;        /* hybrid clock, microseconds */
 	struct uuid author;
 	int64_t number;    /* author's change-set */
+	int64_t old_position; /* of a replay's: where it stood in the lost history (R18); 0: none */
 };
 #define MERGE_PENDING INT64_MAX
 
@@ -74,6 +78,7 @@ struct merge_row {
 	int64_t born;              /* position with which its present life began */
 	struct uuid born_author;   /* who began it, as in struct version: a device's own new row, */
 	int64_t born_number;       /* which it goes on editing before it saw it confirmed (R4) */
+	int64_t born_old_position; /* as in struct version */
 	const struct value *cells; /* NULL when !exists */
 	const struct version *column_versions; /* NULL: all as `version` */
 	bool update_wins;               /* the table's policy, whether the row is there or not */
@@ -123,6 +128,7 @@ struct merge_stamp { /* becomes a row of ferry.stamp */
 	struct uuid author;
 	int64_t number;
 	int64_t at;
+	int64_t old_position;
 };
 
 struct merge_writes {
@@ -152,6 +158,9 @@ void merge_wants(const struct merge *m, const struct change_set *s,
 /* Gives a loaded row; a key that the database does not know at all is given
  * with exists = known = false. Rows given twice keep the first state. */
 FERRY_CHECK enum ferry_error merge_row(struct merge *m, const struct merge_row *row);
+
+/* Does the hub know this row, or know that it is deleted, with what was applied? */
+bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key);
 
 /* Applies a change-set of device `author`. All-or-nothing: a rejected one
  * leaves no trace in the working state. A change-set in parts is applied by

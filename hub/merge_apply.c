@@ -52,10 +52,20 @@ static int64_t base_of(const struct edit *e, uint16_t num)
 	return base < MERGE_PENDING ? base : MERGE_PENDING - 1;
 }
 
+/* R17, R18: of a lost history only what came back as a replay was seen. */
+static bool seen_there(const struct edit *e, const struct version *v, int64_t base)
+{
+	int64_t lost = e->set->lost_from;
+
+	if (lost == 0 || base < lost)
+		return v->position <= base;
+	return v->position < lost || (v->old_position > 0 && v->old_position <= base);
+}
+
 /* R2 */
 static bool seen(const struct edit *e, const struct version *v, int64_t base)
 {
-	if (v->position <= base)
+	if (seen_there(e, v, base))
 		return true;
 	return v->number <= e->set->number && !uuid_is_zero(&v->author) &&
 	       memcmp(v->author.b, e->author->b, sizeof(v->author.b)) == 0;
@@ -65,7 +75,8 @@ static struct version version_of_stamp(const struct merge *m, uint32_t stamp)
 {
 	const struct merge_stamp *s = &m->stamps[stamp];
 
-	return (struct version){.position = MERGE_PENDING, .at = s->at, .author = s->author, .number = s->number};
+	return (struct version){.position = MERGE_PENDING, .at = s->at, .author = s->author, .number = s->number,
+				.old_position = s->old_position};
 }
 
 static struct version column_version(const struct merge *m, const struct row *row, int c)
@@ -88,7 +99,8 @@ static struct version birth_version(const struct merge *m, const struct row *row
 {
 	if (row->state.born_stamp != NO_STAMP)
 		return version_of_stamp(m, row->state.born_stamp);
-	return (struct version){.position = row->born, .author = row->born_author, .number = row->born_number};
+	return (struct version){.position = row->born, .author = row->born_author, .number = row->born_number,
+				.old_position = row->born_old_position};
 }
 
 /* R4. Where the store could not name who began a life, the version that is
@@ -169,7 +181,10 @@ static enum ferry_error edit_stamp(struct edit *e)
 	/* Stamps count towards the limit though they are not in the arena. */
 	if ((size_t)e->m->stamp_count * sizeof(struct merge_stamp) > e->m->limit_bytes)
 		return FERRY_LIMIT;
-	return merge_stamp_find(e->m, e->author, e->set->number, e->at, &e->stamp) ? FERRY_OK : FERRY_NO_MEMORY;
+	if (!merge_stamp_find(e->m, e->author, e->set->number, e->at, &e->stamp))
+		return FERRY_NO_MEMORY;
+	e->m->stamps[e->stamp].old_position = e->set->old_position;
+	return FERRY_OK;
 }
 
 static enum ferry_error note_touched(struct merge *m, struct row *row)

@@ -45,6 +45,7 @@ void merge_queue_add(struct item *item)
 	TAILQ_INSERT_TAIL(&t->queue, item, link);
 	t->queue_count++;
 	t->queue_rows += item->rows;
+	t->replays_came |= item->old_position > 0;
 }
 
 static void unqueue(struct tenant *t, struct item *item)
@@ -149,6 +150,54 @@ static bool put(struct filling_batch *f, struct item *item, int64_t now)
 	return true;
 }
 
+static void gather_ack(struct hub_session *s, const struct settled *settled)
+{
+	if (!vector_grow((void **)&s->acks, s->ack_count, &s->ack_capacity, sizeof(struct settled)))
+		return; /* an ack alone removes nothing (R3): the commit will tell */
+	s->acks[s->ack_count] = *settled;
+	s->acks[s->ack_count].conflicts = NULL;
+	s->acks[s->ack_count].conflict_count = 0;
+	s->ack_count++;
+}
+
+/* Once a batch and session, not once a change-set: there may be thousands. */
+static void forget_settled(struct hub_session *s)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < s->item_count; i++) {
+		if (!s->items[i]->settled)
+			s->items[kept++] = s->items[i];
+	}
+	s->item_count = kept;
+	s->items_settled = false;
+}
+
+/* R18: the device keeps it and offers it again. */
+static void park_item(struct item *item, int code, const char *sentence)
+{
+	struct hub_session *s = item->session;
+	const struct settled parked = {.number = item->number, .verdict = VERDICT_PARKED, .code = code, .sentence = sentence};
+
+	item->under_way = false;
+	item->settled = true;
+	if (s == NULL)
+		return;
+	s->items_settled = true;
+	heal_park(s, item->number);
+	gather_ack(s, &parked);
+}
+
+static void park_queued(struct item *item)
+{
+	struct hub_session *s = item->session;
+
+	unqueue(s->tenant, item);
+	park_item(item, FERRY_DEPENDS, "it builds on a change-set that is parked");
+	forget_settled(s);
+	hold_release(item->hold);
+}
+
 /* Takes from the queue what goes together now. out_next: when the first of
  * those that wait for their time may go. */
 static void take_batch(struct batch *b, int64_t now, int64_t *out_next)
@@ -158,11 +207,17 @@ static void take_batch(struct batch *b, int64_t now, int64_t *out_next)
 	struct item *item, *next;
 
 	t->batch_serial++;
+	if (t->replays_came)
+		heal_sort(t);
 	for (item = TAILQ_FIRST(&t->queue); item != NULL; item = next) {
 		next = TAILQ_NEXT(item, link);
 		if (item->not_before > now) {
 			if (item->not_before < *out_next)
 				*out_next = item->not_before;
+			continue;
+		}
+		if (heal_builds_on_parked(item)) {
+			park_queued(item);
 			continue;
 		}
 		if (!may_go(item, t->batch_serial))
@@ -225,7 +280,8 @@ static bool batch_list(struct batch *b)
 		return false;
 	for (uint32_t i = 0; i < b->count; i++)
 		b->sets[i] = (struct merge_item){.device = b->items[i]->device, .number = b->items[i]->number,
-						 .set = b->items[i]->set};
+						 .set = b->items[i]->set, .refused = b->items[i]->old_code,
+						 .sentence = b->items[i]->old_sentence, .park = heal_parks(b->items[i])};
 	return true;
 }
 
@@ -288,29 +344,6 @@ void merge_queue_work(struct tenant *t)
 	batch_free(t->batch);
 	t->batch = NULL;
 	core_wake(t->core, now + BATCH_RETRY_US);
-}
-
-/* Once a batch and session, not once a change-set: there may be thousands. */
-static void forget_settled(struct hub_session *s)
-{
-	uint32_t kept = 0;
-
-	for (uint32_t i = 0; i < s->item_count; i++) {
-		if (!s->items[i]->settled)
-			s->items[kept++] = s->items[i];
-	}
-	s->item_count = kept;
-	s->items_settled = false;
-}
-
-static void gather_ack(struct hub_session *s, const struct settled *settled)
-{
-	if (!vector_grow((void **)&s->acks, s->ack_count, &s->ack_capacity, sizeof(struct settled)))
-		return; /* an ack alone removes nothing (R3): the commit will tell */
-	s->acks[s->ack_count] = *settled;
-	s->acks[s->ack_count].conflicts = NULL;
-	s->acks[s->ack_count].conflict_count = 0;
-	s->ack_count++;
 }
 
 static void send_acks(struct hub_session *s)
@@ -400,7 +433,9 @@ static void settle_batch(struct tenant *t, struct batch *b, const struct merge_r
 			try_item_later(t, item);
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		if (!results[i].retry)
+		if (results[i].parked)
+			park_item(b->items[i], results[i].settled.code, results[i].settled.sentence);
+		else if (!results[i].retry)
 			settle_item(t, b->items[i], &results[i]);
 	}
 	for (uint32_t i = 0; i < count; i++) {

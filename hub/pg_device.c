@@ -12,16 +12,19 @@ struct device_op {
 	uint8_t fingerprint[32];
 	struct uuid incarnation, epoch;
 	int64_t position, mark;
+	int64_t life, next_mark, life_marks[FERRY_LIFE_MARKS_MAX];
+	uint32_t life_mark_count;
+	int64_t past[FERRY_PAST_MAX], past_marks[FERRY_PAST_MAX];
+	uint32_t past_count;
 	hub_device_cb cb;
 	void *ctx;
-	uint32_t device_call, changes_call;
+	uint32_t greet_call, device_call, changes_call, common_call, epoch_call;
 	struct hub_device device; /* answered when found */
 	struct arena arena;
 };
 
 static const char contact_sql[] =
-	"UPDATE ferry.device SET last_seen = now(), incarnation = coalesce(incarnation, $2) "
-	"WHERE fingerprint = $1 AND status = 'active'";
+	"SELECT g.clone, g.adopted, g.life FROM ferry.greet($1, $2, $3, $4, $5) g";
 
 /* ferry.change is under row-level security, so who asks must be set first. */
 static const char device_tenant_sql[] =
@@ -41,10 +44,17 @@ static const char device_sql[] =
 	"WHERE z.tenant_id IN ((x.device).tenant_id, ferry.nobody())), "
 	"(SELECT c.mark FROM ferry.commit c WHERE c.tenant_id IN ((x.device).tenant_id, ferry.nobody()) "
 	"AND c.position = $2), "
-	"(SELECT v.n FROM ferry.rights_version v WHERE v.tenant_id = (x.device).tenant_id) "
+	"(SELECT v.n FROM ferry.rights_version v WHERE v.tenant_id = (x.device).tenant_id), "
+	"(SELECT u.position FROM ferry.backed_up u WHERE u.tenant_id = (x.device).tenant_id), h.created_at "
 	"FROM ferry.device_by_fingerprint($1) x, ferry.history h";
 enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_HORIZON, D_MARK,
-       D_RIGHTS };
+       D_RIGHTS, D_BACKED_UP, D_EPOCH_AT };
+
+/* The newest of a device's past bookmarks that this history has, too. */
+static const char common_sql[] =
+	"SELECT c.position, c.mark FROM unnest($2::bigint[], $3::bigint[]) AS u(position, mark) JOIN ferry.commit c "
+	"ON c.position = u.position AND c.mark = u.mark AND c.tenant_id IN (ferry.nobody(), "
+	"(SELECT (x.device).tenant_id FROM ferry.device_by_fingerprint($1) x)) ORDER BY 1 DESC LIMIT 1";
 
 /* How much a feed from there would hold: a bound of it, looked at no further
  * than needed. Asked once the tenant is known, since changes are isolated. */
@@ -101,21 +111,20 @@ static uint64_t hash_scopes(const char *const *scopes, uint32_t count)
 	return h;
 }
 
-/* Position 0 is before everything, so it needs no commit to stand on. */
+/* Marks decide, whatever the epoch: a bookmark from before a restore is as
+ * good as ever. Position 0 is before everything, so it needs no commit to
+ * stand on. */
 static int bookmark_code(const struct device_op *d, uint32_t call)
 {
 	const struct pg_batch *b = &d->op.batch;
-	struct uuid epoch = pg_uuid(b, call, 0, D_EPOCH);
 	bool known = !pg_is_null(b, call, 0, D_MARK);
 
 	if (d->position < 0)
 		return FERRY_OK;
-	if (!uuid_is_zero(&d->epoch) && !uuid_equal(&d->epoch, &epoch))
+	if (d->position != 0 && (!known || pg_int(b, call, 0, D_MARK) != d->mark))
 		return FERRY_OTHER_HISTORY;
 	if (d->position < pg_int(b, call, 0, D_HORIZON))
 		return FERRY_PRUNED;
-	if (d->position != 0 && (!known || pg_int(b, call, 0, D_MARK) != d->mark))
-		return FERRY_OTHER_HISTORY;
 	return FERRY_OK;
 }
 
@@ -143,6 +152,36 @@ static void device_count(struct pg_op *op)
 	pg_op_run(op, device_counted);
 }
 
+static void rewind_noted(struct pg_op *op)
+{
+	struct device_op *d = (struct device_op *)op;
+
+	d->device.epoch = pg_uuid(&op->batch, d->epoch_call, 0, 0);
+	d->device.epoch_at = pg_time(&op->batch, d->epoch_call, 0, 1);
+	pg_op_end(op, FERRY_OK);
+}
+
+/* This database has lost the history that the device stands on. */
+static void device_rewound(struct pg_op *op)
+{
+	struct device_op *d = (struct device_op *)op;
+	struct hub_device *v = &d->device;
+
+	if (pg_rows(&op->batch, d->common_call) > 0) {
+		v->common = pg_int(&op->batch, d->common_call, 0, 0);
+		v->common_mark = pg_int(&op->batch, d->common_call, 0, 1);
+	}
+	pg_batch_reset(&op->batch);
+	pg_call(&op->batch, "SELECT ferry.note_rewind('device', $1, $2, $3, $4, $5)");
+	pg_arg_uuid(&op->batch, &v->tenant);
+	pg_arg_uuid(&op->batch, &v->id);
+	pg_arg_uuid(&op->batch, &d->epoch);
+	pg_arg_int8(&op->batch, d->position);
+	pg_arg_int8(&op->batch, v->common);
+	d->epoch_call = pg_call(&op->batch, "SELECT h.epoch, h.created_at FROM ferry.history h");
+	pg_op_run(op, rewind_noted);
+}
+
 static void device_found(struct pg_op *op)
 {
 	struct device_op *d = (struct device_op *)op;
@@ -162,16 +201,27 @@ static void device_found(struct pg_op *op)
 	p = pg_bytes(b, call, 0, D_INCARNATION, &n);
 	if (n == sizeof(v->incarnation.b))
 		memcpy(v->incarnation.b, p, n);
+	if (pg_rows(b, d->greet_call) > 0) {
+		v->clone = pg_bool(b, d->greet_call, 0, 0);
+		v->adopted = pg_bool(b, d->greet_call, 0, 1);
+		v->life = pg_int(b, d->greet_call, 0, 2);
+	}
 	v->settled = pg_int(b, call, 0, D_SETTLED);
 	v->settled_above = read_ints(&d->arena, b, call, D_ABOVE, &v->settled_above_count);
 	v->scopes = read_texts(&d->arena, b, call, D_SCOPES, &v->scope_count);
 	v->scopes_hash = v->scopes ? hash_scopes(v->scopes, v->scope_count) : 0;
 	v->rights = pg_int(b, call, 0, D_RIGHTS);
 	v->epoch = pg_uuid(b, call, 0, D_EPOCH);
+	v->epoch_at = pg_time(b, call, 0, D_EPOCH_AT);
 	v->head = pg_int(b, call, 0, D_HEAD);
+	v->backed_up = pg_is_null(b, call, 0, D_BACKED_UP) ? 0 : pg_int(b, call, 0, D_BACKED_UP);
 	v->bookmark_code = bookmark_code(d, call);
 	if (!v->settled_above || !v->scopes)
 		pg_op_end(op, FERRY_NO_MEMORY);
+	else if (v->clone)
+		pg_op_end(op, FERRY_OK); /* what it stands on counts for nothing */
+	else if (!v->revoked && v->bookmark_code == FERRY_OTHER_HISTORY)
+		device_rewound(op);
 	else if (v->revoked || d->position < 0 || v->bookmark_code != FERRY_OK)
 		pg_op_end(op, v->revoked ? FERRY_REVOKED : FERRY_OK);
 	else
@@ -185,18 +235,28 @@ static void device_ask(struct pg_op *op)
 	pg_batch_reset(&op->batch);
 	pg_call(&op->batch, "SELECT ferry.seen_certificate($1)");
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
-	pg_call(&op->batch, contact_sql);
+	d->greet_call = pg_call(&op->batch, contact_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	if (uuid_is_zero(&d->incarnation))
 		pg_arg_null(&op->batch, 17); /* bytea */
 	else
 		pg_arg_bytes(&op->batch, d->incarnation.b, sizeof(d->incarnation.b));
+	pg_arg_int8(&op->batch, d->life);
+	pg_arg_int8s(&op->batch, d->life_marks, d->life_mark_count);
+	if (d->next_mark == 0)
+		pg_arg_null(&op->batch, 20); /* bigint */
+	else
+		pg_arg_int8(&op->batch, d->next_mark);
 	pg_call(&op->batch, device_tenant_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_call(&op->batch, device_due_sql);
 	d->device_call = pg_call(&op->batch, device_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_arg_int8(&op->batch, d->position);
+	d->common_call = pg_call(&op->batch, common_sql);
+	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
+	pg_arg_int8s(&op->batch, d->past, d->past_count);
+	pg_arg_int8s(&op->batch, d->past_marks, d->past_count);
 	pg_op_run(op, device_found);
 }
 
@@ -226,6 +286,16 @@ void pg_store_device(void *store, const uint8_t fingerprint[32], const struct me
 	d->epoch = hello->epoch;
 	d->position = hello->position;
 	d->mark = hello->mark;
+	d->life = hello->life;
+	d->next_mark = hello->next_mark;
+	d->life_mark_count = hello->life_mark_count < FERRY_LIFE_MARKS_MAX ? hello->life_mark_count : FERRY_LIFE_MARKS_MAX;
+	if (d->life_mark_count > 0)
+		memcpy(d->life_marks, hello->life_marks, d->life_mark_count * sizeof(*d->life_marks));
+	d->past_count = hello->past_count < FERRY_PAST_MAX ? hello->past_count : FERRY_PAST_MAX;
+	if (d->past_count > 0) {
+		memcpy(d->past, hello->past, d->past_count * sizeof(*d->past));
+		memcpy(d->past_marks, hello->past_marks, d->past_count * sizeof(*d->past_marks));
+	}
 	d->cb = cb;
 	d->ctx = ctx;
 	arena_init(&d->arena, 4 << 20);

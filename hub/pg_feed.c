@@ -56,7 +56,8 @@ enum { F_HEAD, F_HORIZON, F_SINCE, F_VERSIONS, F_LEFT, F_SETTLED, F_CONFLICTS, F
 	"AND ($3::text[] IS NULL OR c.scope = ANY ($3)) LIMIT $4) "
 
 static const char head_sql[] =
-	"SELECT h.position, h.mark FROM unnest(ARRAY[$1, ferry.nobody()]) t, ferry.head(t) h "
+	"SELECT h.position, h.mark, (SELECT u.position FROM ferry.backed_up u WHERE u.tenant_id = $1) "
+	"FROM unnest(ARRAY[$1, ferry.nobody()]) t, ferry.head(t) h "
 	"WHERE h.position IS NOT NULL ORDER BY 1 DESC LIMIT 1";
 static const char horizon_sql[] =
 	"SELECT max(greatest(h.changes, h.tombstones)), (SELECT q.last_value FROM ferry.position_seq q) FROM ferry.horizon h "
@@ -765,6 +766,7 @@ static void feed_read_changes(struct pg_op *op)
 	if (pg_rows(b, f->calls[F_HEAD]) > 0) {
 		f->result.to = pg_int(b, f->calls[F_HEAD], 0, 0);
 		f->result.mark = pg_int(b, f->calls[F_HEAD], 0, 1);
+		f->result.backed_up = pg_is_null(b, f->calls[F_HEAD], 0, 2) ? 0 : pg_int(b, f->calls[F_HEAD], 0, 2);
 	}
 	/* A place above this tenant's last commit is another tenant's, or one
 	 * that came to nothing; above all that was handed out it is no place. */

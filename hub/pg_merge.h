@@ -17,7 +17,8 @@
  *
  *   item:  WAITING -> APPLIED            its writes stand (or REJECTED)
  *                  -> REPEATED           settled before: the stored verdict
- *                  -> HELD               not now: offered again (retry) */
+ *                  -> HELD               not now: offered again (retry)
+ *                  -> PARKED             a replay that lacks its predecessor (R18) */
 #ifndef FERRY_HUB_PG_MERGE_H
 #define FERRY_HUB_PG_MERGE_H
 
@@ -35,7 +36,7 @@
 /* What the batch under way is, so that a refusal of it can be placed. */
 enum merge_phase { MERGE_LOADS, MERGE_WRITES, MERGE_SETTLES };
 
-enum item_state { ITEM_WAITING, ITEM_APPLIED, ITEM_REJECTED, ITEM_REPEATED, ITEM_HELD };
+enum item_state { ITEM_WAITING, ITEM_APPLIED, ITEM_REJECTED, ITEM_REPEATED, ITEM_HELD, ITEM_PARKED };
 
 struct merge_device {
 	struct uuid id;
@@ -188,6 +189,7 @@ bool pg_entry_refused(const struct merge_op *m, const struct uuid *device, int64
 bool pg_entry_parked(const struct merge_op *m, const struct uuid *device, int64_t number);
 void pg_run_reject(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
 void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
+void pg_run_park(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
 
 /* pg_merge_park.c */
 bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f); /* false: refuse it */

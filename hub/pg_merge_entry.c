@@ -20,6 +20,14 @@ void pg_run_reject(struct merge_op *m, struct merge_entry *e, int code, const ch
 	e->sentence = answer_text(m, sentence && sentence[0] ? sentence : ferry_error_text(code));
 }
 
+void pg_run_park(struct merge_op *m, struct merge_entry *e, int code, const char *sentence)
+{
+	e->state = ITEM_PARKED;
+	e->verdict = VERDICT_PARKED;
+	e->code = code;
+	e->sentence = answer_text(m, sentence);
+}
+
 void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
 {
 	struct ferry_why why = {{0}};
@@ -203,9 +211,12 @@ void pg_entries_take_forced(struct merge_op *m)
 		const struct settled *s = &m->results[m->first + i].settled;
 
 		m->entries[i].device = find_device(m, &m->entries[i].item->device);
-		if (s->code == 0)
+		if (s->code != 0)
+			pg_run_reject(m, &m->entries[i], s->code, s->sentence);
+		else if (m->entries[i].item->refused != FERRY_OK) /* a replay keeps its verdict (R18) */
+			pg_run_reject(m, &m->entries[i], m->entries[i].item->refused, m->entries[i].item->sentence);
+		else
 			continue;
-		pg_run_reject(m, &m->entries[i], s->code, s->sentence);
 		m->entries[i].forced = true;
 	}
 }

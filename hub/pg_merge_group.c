@@ -30,6 +30,8 @@ static void admit_depends(struct merge_op *m, struct merge_entry *e, const struc
 			snprintf(sentence, sizeof(sentence), "it builds on change-set %lld, which was refused",
 				 (long long)number);
 			pg_run_reject(m, e, FERRY_DEPENDS, sentence);
+		} else if (other && other->state == ITEM_PARKED) {
+			pg_run_park(m, e, FERRY_DEPENDS, "it builds on a change-set that is parked");
 		} else if (other ? other->verdict == VERDICT_PARKED : pg_entry_parked(m, &e->item->device, number)) {
 			pg_park_behind(m, e, number);
 		} else if (other ? other->state == ITEM_WAITING || other->state == ITEM_HELD
@@ -98,9 +100,27 @@ static void admit_tenant(struct merge_op *m, struct merge_entry *e, const struct
 	}
 }
 
+/* R18: a replay that changes or deletes a row that nobody knows here comes
+ * before the one that makes it, which another device has still to offer. */
+static void admit_replay(struct merge_op *m, struct merge_entry *e, const struct block *b)
+{
+	const struct merge_table *t = pg_load_table(m, b->table);
+
+	for (uint32_t r = 0; t && b->op != ROW_INSERT && r < b->row_count; r++) {
+		int64_t i = pg_load_row(t, &b->keys[r]);
+
+		if (i >= 0 && !t->rows[i].known && !merge_knows(m->merge, b->table, &b->keys[r])) {
+			pg_run_park(m, e, FERRY_NOT_FOUND, "a row that it changes or deletes is not there yet");
+			return;
+		}
+	}
+}
+
 void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s)
 {
 	admit_depends(m, e, s);
+	for (uint32_t i = 0; i < s->block_count && e->item->park && e->state == ITEM_WAITING; i++)
+		admit_replay(m, e, &s->blocks[i]);
 	for (uint32_t i = 0; i < s->block_count && e->state == ITEM_WAITING; i++) {
 		admit_rows(m, e, &s->blocks[i]);
 		if (e->state == ITEM_WAITING)
@@ -394,6 +414,8 @@ void pg_group_refused(struct merge_op *m)
 			return;
 		}
 		pg_run_reject(m, e, FERRY_FOREIGN_TENANT, "a row with this key exists already and is not visible here");
+	} else if (e && e->item->park && pg_code_of_failure(&f) == FERRY_FOREIGN_KEY) {
+		pg_run_park(m, e, FERRY_FOREIGN_KEY, "a row that it refers to is not there yet");
 	} else if (e && pg_order_next(m, e, &f)) {
 		m->stack[m->stack_count++] = m->group;
 	} else if (e && !pg_park_missing(m, e, &f)) {

@@ -498,23 +498,26 @@ static bool write_stamps(struct merge_op *m, const struct merge_writes *w)
 	struct uuid *authors = arena_array(&b->arena, w->stamp_count + 1u, sizeof(*authors));
 	int64_t *numbers = arena_array(&b->arena, w->stamp_count + 1u, sizeof(*numbers));
 	int64_t *at = arena_array(&b->arena, w->stamp_count + 1u, sizeof(*at));
+	int64_t *old = arena_array(&b->arena, w->stamp_count + 1u, sizeof(*old));
 
-	if (!authors || !numbers || !at)
+	if (!authors || !numbers || !at || !old)
 		return false;
 	for (uint32_t i = 0; i < w->stamp_count; i++) {
 		authors[i] = w->stamps[i].author;
 		numbers[i] = w->stamps[i].number;
 		at[i] = w->stamps[i].at;
+		old[i] = w->stamps[i].old_position;
 	}
-	pg_call(b, "INSERT INTO ferry.stamp (id, tx, tenant_id, device_id, number, at) "
-		   "SELECT u.id, $2, $1, u.device, u.number, u.at "
-		   "FROM unnest($3::bigint[], $4::uuid[], $5::bigint[], $6::bigint[]) AS u(id, device, number, at)");
+	pg_call(b, "INSERT INTO ferry.stamp (id, tx, tenant_id, device_id, number, at, old_position) "
+		   "SELECT u.id, $2, $1, u.device, u.number, u.at, nullif(u.old, 0) "
+		   "FROM unnest($3::bigint[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[]) AS u(id, device, number, at, old)");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_int8(b, m->tx);
 	pg_arg_int8s(b, m->stamps + m->stamp_next, w->stamp_count);
 	pg_arg_uuids(b, authors, w->stamp_count);
 	pg_arg_int8s(b, numbers, w->stamp_count);
 	pg_arg_int8s(b, at, w->stamp_count);
+	pg_arg_int8s(b, old, w->stamp_count);
 	return true;
 }
 

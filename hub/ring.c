@@ -262,6 +262,7 @@ static void take_feed(struct tenant *t, const struct feed_result *r)
 {
 	struct ring_entry *e;
 
+	t->backed_up = r->backed_up;
 	assert(r->from == t->head && r->to >= r->from);
 	if (r->to > r->from) {
 		e = ring_entry_new(r);

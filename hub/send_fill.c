@@ -145,7 +145,7 @@ void fill_pump(struct hub_session *s)
 	struct filling *f = &s->fill;
 
 	assert(s->state == FILLING);
-	if (f->pumping)
+	if (f->pumping || heal_waits(s))
 		return;
 	f->pumping = true;
 	while (fill_step(s))

@@ -214,10 +214,12 @@ static bool send_commit(struct hub_session *s)
 			.sum_count = first ? sums : 0,
 			.clock = core->fx.wall(core->shell),
 			.fill_done = first && s->state == FILLING,
+			.backed_up = s->tenant->backed_up > s->backed_up ? s->tenant->backed_up : 0,
 		};
 		if (!pack_commit(s, &m, rest) || !session_send_packed(s, core->envelope.p, core->envelope.n))
 			return false;
 		s->verdicts_sent += m.commit.settled_count;
+		s->backed_up = s->tenant->backed_up;
 	} while (s->verdicts_sent < verdicts);
 	committed(s);
 	return true;
@@ -242,6 +244,7 @@ bool state_take_own(struct hub_session *s, const struct feed_result *r)
 
 static void take_catch_up(struct hub_session *s, const struct feed_result *r)
 {
+	s->tenant->backed_up = r->backed_up;
 	note_head(s->tenant, r->to);
 	if (r->to == r->from && s->state == LIVE) {
 		s->in_state = false;

@@ -331,6 +331,8 @@ static enum ferry_error make_core(struct serve *s)
 	limits.hello_timeout_us = t->hello_timeout_us;
 	limits.poll_interval_us = t->poll_interval_us;
 	limits.shut_retry_us = t->shut_retry_us;
+	limits.heal_window_us = t->heal_window_us;
+	limits.heal_park_us = t->heal_park_us;
 	struct pg_store_config store = {.conninfo = t->database,
 					.connections = (uint32_t)t->connections,
 					.lock_timeout_ms = (uint32_t)(t->lock_timeout_us / 1000),

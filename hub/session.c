@@ -218,6 +218,7 @@ void session_free(struct hub_session *s)
 	free_packed(s->backlog);
 	free_packed(s->fill.chunk);
 	free(s->items);
+	free(s->parked);
 	free(s->settled_above);
 	free(s->acks);
 	arena_deinit(&s->arena);

@@ -66,6 +66,11 @@ static const struct config_key keys[] = {
 	 .text = "Pause between looks for devices enrolled or revoked elsewhere."},
 	{KEY("timing.tenant_retry", TIME, shut_retry_us, "30s"), .min = 10000, .max = DAY,
 	 .text = "When devices of a suspended tenant, or one whose calls are used up, come again."},
+	{KEY("timing.heal", TIME, heal_window_us, "30s"), .min = 0, .max = 3600 * SECOND,
+	 .text = "After a restore was found out: how long devices' change-sets of the lost time are gathered, to be merged "
+		 "in their old order."},
+	{KEY("timing.heal_park", TIME, heal_park_us, "7d"), .min = 0, .max = 365 * DAY,
+	 .text = "And how long one of them waits for what it builds on; then it is refused, and kept."},
 	{KEY("timing.drain", TIME, drain_timeout_us, "10s"), .min = 0, .max = 600 * SECOND,
 	 .text = "How long a stopping hub finishes what is under way."},
 };

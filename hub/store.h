@@ -21,6 +21,9 @@ struct hub_device { /* a row of ferry.device, with what a session needs */
 	int shut;                    /* why the tenant's devices are not let in: TENANT_SUSPENDED ...; or OK */
 	int held;                    /* why nothing is taken from them: TENANT_ARCHIVED ...; or OK */
 	struct uuid incarnation;     /* zero: none yet */
+	bool clone;                  /* what came is a copy with a mark of the past: quarantined */
+	bool adopted;                /* such a copy that was released */
+	int64_t life;                /* how many there were, this one included; 0: not counted */
 	int64_t settled;
 	const int64_t *settled_above;
 	uint32_t settled_above_count;
@@ -29,9 +32,12 @@ struct hub_device { /* a row of ferry.device, with what a session needs */
 	uint64_t scopes_hash;        /* changes with the scopes; 0: they never do */
 	int64_t rights;              /* the tenant's count of changed rights that the scopes belong to */
 	struct uuid epoch;           /* ferry.history */
+	int64_t epoch_at;            /* since when it holds, microseconds since 1970 */
 	int64_t head;                /* the tenant's (and global) last position */
+	int64_t backed_up;           /* a backup surely holds the tenant up to here; 0: not known */
 	/* Answer to the bookmark that was asked about: */
 	int bookmark_code;           /* OK, PRUNED, OTHER_HISTORY */
+	int64_t common, common_mark; /* with OTHER_HISTORY: the newest of its past bookmarks that is good; 0: none */
 };
 
 struct hub_schema {              /* what a tenant's devices get; owned by the store until the next schema change */
@@ -46,6 +52,11 @@ struct merge_item {
 	const struct change_set *set; /* NULL: read its parts from ferry.stage */
 	bool again; /* its number was settled as rejected or parked: judged anew if that still stands */
 	bool expired; /* parked for long enough: refused if what it lacks is still missing */
+	/* A replay (R18). One that was refused is refused again with its old code
+	 * and sentence; others that lack their predecessor are parked. */
+	int refused;          /* old code; OK: it was not */
+	const char *sentence;
+	bool park;
 };
 
 struct merge_result { /* one for each item, in the order of the items */
@@ -53,6 +64,7 @@ struct merge_result { /* one for each item, in the order of the items */
 	struct settled settled; /* verdict etc.; position of the transaction; for a number settled before, the stored verdict */
 	bool repeated;          /* it was settled before */
 	bool retry;             /* not settled: rows are locked by someone; offer it again */
+	bool parked;            /* not settled: it lacks its predecessor, as settled.code and sentence say */
 };
 
 /* [P 6] A frame, already encoded as message delta (CBOR without envelope):
@@ -71,6 +83,7 @@ struct feed_settled {
 struct feed_result {
 	int64_t from, to;  /* positions (from, to]; from == to: nothing new */
 	int64_t mark;      /* of `to`; also when from == to */
+	int64_t backed_up; /* a backup surely holds the tenant up to here; 0: not known */
 	const struct feed_frame *frames; /* only scopes with changes; several per scope when large */
 	uint32_t frame_count;
 	const struct feed_settled *settled; /* of all devices of the tenant */
@@ -126,7 +139,9 @@ typedef void (*hub_poll_cb)(void *ctx, enum ferry_error e, int64_t last_position
 struct hub_store_ops {
 	/* Looks a device up by the SHA-256 of its certificate, checks its
 	 * bookmark (position -1: none) and notes its contact. FERRY_UNKNOWN_DEVICE,
-	 * FERRY_REVOKED are answers, not failures. */
+	 * FERRY_REVOKED are answers, not failures. hello stays valid until the
+	 * callback, but for the agent's version. A bookmark of a history that the
+	 * store has lost makes a new epoch. */
 	void (*device)(void *store, const uint8_t fingerprint[32], const struct message_hello *hello,
 		       hub_device_cb cb, void *ctx);
 	void (*schema)(void *store, const struct uuid *tenant, hub_schema_cb cb, void *ctx);

@@ -8,6 +8,9 @@
 static const char *sentence_of(int code)
 {
 	switch (code) {
+	case FERRY_CLONE:
+		return "another copy of this device has been here since: this one is turned away and keeps its data. To go on with "
+		       "this copy run ferry-hub device release, else enrol it anew";
 	case FERRY_TENANT_SUSPENDED:
 		return "the tenant is suspended; changes wait in the outbox, and sync goes on by itself once it is resumed";
 	case FERRY_TENANT_INACTIVE:

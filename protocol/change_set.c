@@ -9,7 +9,12 @@
  *     ? 7: more          bool: another part follows
  *     ? 8: [number ...]  earlier own change-sets it builds on, ascending
  *     ? 9: [block ...]
- *     ? 10: step         of the schema that it was made under }
+ *     ? 10: step         of the schema that it was made under
+ *   ? 12: lost from      bases from this position on are of a lost history [P 7.7]
+ *   a replay, settled by a history that the hub has lost:
+ *    ? 11: old position  it was settled there
+ *    ? 13: old verdict
+ *    ? 14: old code, ? 15: old sentence   of a rejected one }
  */
 #include "protocol/fields.h"
 
@@ -27,6 +32,8 @@ static const char *check_change_set(const void *p)
 		if (b->goes_on && (i + 1 < s->block_count || !s->more))
 			return "a row that goes on where nothing follows";
 	}
+	if (s->old_verdict == VERDICT_REJECTED && s->old_code == FERRY_OK)
+		return "a refusal of the past without its code";
 	return check_ascending(s->depends, s->depends_count, 1, s->number - 1);
 }
 
@@ -42,6 +49,11 @@ static const struct field change_set_fields[] = {
 	OPTIONAL(9, LIST, change_set, blocks, COUNT(change_set, block_count), .max = FERRY_BLOCKS_MAX,
 		 .shape = &block_shape),
 	OPTIONAL(10, I64, change_set, step, .max = INT64_MAX),
+	OPTIONAL(11, I64, change_set, old_position, .max = INT64_MAX),
+	OPTIONAL(12, I64, change_set, lost_from, .max = INT64_MAX),
+	OPTIONAL(13, INT, change_set, old_verdict, .max = VERDICT_PARKED),
+	OPTIONAL(14, INT, change_set, old_code, .max = FERRY_CODE_MAX),
+	OPTIONAL(15, TEXT, change_set, old_sentence),
 };
 
 const struct shape change_set_shape = {

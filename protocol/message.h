@@ -39,6 +39,8 @@
 #define FERRY_CONFLICTS_MAX 4096        /* conflicts of a change-set */
 #define FERRY_SUMS_MAX 4096             /* scope sums of a commit */
 #define FERRY_SCOPES_MAX 4096           /* scopes of a device */
+#define FERRY_LIFE_MARKS_MAX 17         /* marks of lives in a hello */
+#define FERRY_PAST_MAX 64               /* bookmarks of the past in a hello */
 #define FERRY_TABLES_MAX 1024           /* tables of a schema */
 #define FERRY_LABELS_MAX 1024           /* labels of a column */
 #define FERRY_COMPARE_RANGES_MAX 8      /* ranges asked about in a compare */
@@ -117,12 +119,19 @@ struct change_set {
 	struct uuid author;      /* zero: the device at the other end of this link */
 	int64_t number;          /* the author's own count, from 1, no gaps */
 	int64_t base_position;   /* the bookmark its edits were made at */
+	int64_t lost_from;       /* bases from this position on are of a history that the hub has lost; 0: none are */
 	int64_t at;              /* hybrid clock of its first edit, microseconds since 1970 */
 	bool joined;             /* R5: may hold several transactions of the app */
 	uint32_t part;           /* R7: number of this part from 0 */
 	bool more;               /* another part follows */
 	const int64_t *depends;  /* R6: earlier own numbers it builds on, ascending */
 	uint32_t depends_count;
+	/* R18: it was settled by a history that the hub has lost, and is offered
+	 * again: where and how. old_position 0: no, it is new. */
+	int64_t old_position;
+	int old_verdict;         /* enum verdict */
+	int old_code;            /* of a rejected one */
+	const char *old_sentence;
 	const struct block *blocks;
 	uint32_t block_count;
 	int64_t step;            /* of the schema that it was made under; 0: the one that the session began with */
@@ -226,6 +235,17 @@ struct message_hello {
 	const char *fill_scope;
 	bool refill; /* the checksums differ: the replica asks to be filled anew */
 	int64_t step; /* of the schema in force; 0: none, or the replica cannot go from there to another in place */
+	/* Bookmarks of the past, ascending and spaced: a hub that was restored to
+	 * an earlier state finds the last one among them that it has, too. */
+	const int64_t *past, *past_marks;
+	uint32_t past_count, past_mark_count;
+	/* Copies of one device are told apart: how many lives (contacts) it had,
+	 * the mark it was taken with last and those it has proposed since, and
+	 * the one of this life; 0: an agent without them. */
+	int64_t life;
+	const int64_t *life_marks;
+	uint32_t life_mark_count;
+	int64_t next_mark;
 };
 
 enum welcome_mode {
@@ -253,6 +273,11 @@ struct message_welcome {
 	int64_t clock;
 	int held;                /* why no credit is given and changes wait: TENANT_ARCHIVED ...; or OK */
 	bool compares;           /* compare is answered */
+	int64_t common;          /* with OTHER_HISTORY: the newest position that both have; 0: none */
+	int64_t common_mark;
+	int64_t backed_up;       /* a backup of the hub surely holds all up to here; 0: not known */
+	int64_t life;            /* lives of this device, this one included */
+	bool adopted;            /* this copy was turned away and is released: others have used its numbers */
 };
 
 struct message_push {
@@ -282,6 +307,7 @@ struct message_commit {
 	uint32_t sum_count;
 	int64_t clock;
 	bool fill_done; /* the staged fill becomes visible with this commit */
+	int64_t backed_up; /* as in welcome, when it has moved */
 };
 
 struct message_credit {

@@ -13,7 +13,8 @@
  *            ? 3: [settled ...]    this device's, settled at or below position
  *            ? 4: [sum ...]
  *              5: clock
- *            ? 6: fill done    the staged fill becomes visible with this commit }
+ *            ? 6: fill done    the staged fill becomes visible with this commit
+ *            ? 7: backed up    position that a backup of the hub surely holds, when it has moved }
  *
  *   sum    { 1: scope, 2: table, 3: rows, ? 4: xor of each column's cell hashes,
  *            8 bytes each, big-endian, in the order of the column numbers }
@@ -82,6 +83,7 @@ static const struct field commit_fields[] = {
 		 .shape = &sum_shape),
 	REQUIRED(5, I64, message_commit, clock),
 	OPTIONAL(6, BOOL, message_commit, fill_done),
+	OPTIONAL(7, I64, message_commit, backed_up, .max = INT64_MAX),
 };
 
 const struct shape commit_shape = {.size = sizeof(struct message_commit), FIELDS(commit_fields), .check = check_commit};

@@ -14,7 +14,12 @@
  *            ? 12: position, ? 13: table, ? 14: key,
  *            ? 15: scope         where an unfinished fill stands
  *            ? 16: refill        bool, the checksums differ: fill the replica anew
- *            ? 20: step          of the schema in force }
+ *            ? 17: [position ...] bookmarks of the past, ascending, spaced,
+ *            ? 18: [mark ...]    and the marks of these positions
+ *            ? 19: life          how many lives (contacts) it had,
+ *            ? 20: step          of the schema in force
+ *            ? 21: [mark ...]    the mark of the last one, and those proposed since,
+ *            ? 22: next mark     and that of this one }
  *
  *   welcome {   0: 2
  *               1: version       that both will speak
@@ -30,7 +35,12 @@
  *              13: largest message, in bytes
  *              14: clock
  *            ? 15: held          code: why the hub takes no changes now
- *            ? 16: compares      it answers compare [P 9.11] }
+ *            ? 16: compares      it answers compare [P 9.11]
+ *            ? 17: common        position, with code OTHER_HISTORY: the newest that both have,
+ *            ? 18: common mark   and its mark
+ *            ? 19: backed up     position that a backup of the hub surely holds
+ *            ? 20: life          lives of this device, this one included
+ *            ? 21: adopted       bool, this copy was turned away and is released }
  */
 #include "protocol/fields.h"
 
@@ -38,7 +48,11 @@ static const char *check_hello(const void *p)
 {
 	const struct message_hello *m = p;
 
-	return m->version_min > m->version_max ? "the lowest version is above the highest" : NULL;
+	if (m->version_min > m->version_max)
+		return "the lowest version is above the highest";
+	if (m->past_count != m->past_mark_count)
+		return "bookmarks of the past and their marks are not as many";
+	return check_ascending(m->past, m->past_count, 0, INT64_MAX);
 }
 
 static const struct field hello_fields[] = {
@@ -58,7 +72,12 @@ static const struct field hello_fields[] = {
 	OPTIONAL(14, UUID, message_hello, fill_after),
 	OPTIONAL(15, TEXT, message_hello, fill_scope),
 	OPTIONAL(16, BOOL, message_hello, refill),
+	OPTIONAL(17, I64S, message_hello, past, COUNT(message_hello, past_count), .max = FERRY_PAST_MAX),
+	OPTIONAL(18, I64S, message_hello, past_marks, COUNT(message_hello, past_mark_count), .max = FERRY_PAST_MAX),
+	OPTIONAL(19, I64, message_hello, life, .max = INT64_MAX),
 	OPTIONAL(20, I64, message_hello, step, .max = INT64_MAX),
+	OPTIONAL(21, I64S, message_hello, life_marks, COUNT(message_hello, life_mark_count), .max = FERRY_LIFE_MARKS_MAX),
+	OPTIONAL(22, I64, message_hello, next_mark),
 };
 
 const struct shape hello_shape = {
@@ -92,6 +111,11 @@ static const struct field welcome_fields[] = {
 	REQUIRED(14, I64, message_welcome, clock),
 	OPTIONAL(15, INT, message_welcome, held, .max = FERRY_CODE_MAX),
 	OPTIONAL(16, BOOL, message_welcome, compares),
+	OPTIONAL(17, I64, message_welcome, common, .max = INT64_MAX),
+	OPTIONAL(18, I64, message_welcome, common_mark),
+	OPTIONAL(19, I64, message_welcome, backed_up, .max = INT64_MAX),
+	OPTIONAL(20, I64, message_welcome, life, .max = INT64_MAX),
+	OPTIONAL(21, BOOL, message_welcome, adopted),
 };
 
 const struct shape welcome_shape = {

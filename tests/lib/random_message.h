@@ -196,6 +196,13 @@ static inline struct change_set rng_change_set(struct rng *r, struct arena *a, i
 		.step = rng_bool(r) ? rng_number(r) : 0,
 	};
 
+	if (rng_bool(r)) { /* a replay */
+		s.old_position = 1 + rng_number(r) / 2;
+		s.lost_from = rng_number(r) / 2;
+		s.old_verdict = 1 + (int)rng_below(r, 4);
+		s.old_code = s.old_verdict == VERDICT_REJECTED ? FERRY_UNIQUE : FERRY_OK;
+		s.old_sentence = rng_bool(r) ? rng_text(r, a) : NULL;
+	}
 	s.depends = rng_ascending(r, a, s.depends_count, 0);
 	s.blocks = rng_blocks(r, a, s.block_count, ROW_DELETE, true);
 	return s;
@@ -276,6 +283,7 @@ static inline void rng_commit(struct rng *r, struct arena *a, struct message_com
 	m->sums = rng_sums(r, a, m->sum_count);
 	m->clock = rng_number(r);
 	m->fill_done = rng_bool(r);
+	m->backed_up = rng_bool(r) ? rng_number(r) : 0;
 }
 
 static inline const char *const *rng_texts(struct rng *r, struct arena *a, uint32_t count)
@@ -340,6 +348,13 @@ static inline void rng_hello(struct rng *r, struct arena *a, struct message_hell
 	m->fill_scope = rng_bool(r) ? rng_text(r, a) : NULL;
 	m->refill = rng_bool(r);
 	m->step = rng_bool(r) ? rng_number(r) : 0;
+	m->past_count = m->past_mark_count = rng_below(r, 5);
+	m->past = rng_ascending(r, a, m->past_count, 0);
+	m->past_marks = rng_ascending(r, a, m->past_count, -77);
+	m->life = rng_number(r);
+	m->life_mark_count = rng_below(r, 4);
+	m->life_marks = rng_ascending(r, a, m->life_mark_count, -5);
+	m->next_mark = (int64_t)rng_next(r);
 }
 
 static inline void rng_welcome(struct rng *r, struct arena *a, struct message_welcome *m)
@@ -362,6 +377,11 @@ static inline void rng_welcome(struct rng *r, struct arena *a, struct message_we
 	m->clock = (int64_t)rng_next(r);
 	m->held = rng_bool(r) ? FERRY_TENANT_ARCHIVED : FERRY_OK;
 	m->compares = rng_bool(r);
+	m->common = rng_number(r);
+	m->common_mark = (int64_t)rng_next(r);
+	m->backed_up = rng_number(r);
+	m->life = rng_number(r);
+	m->adopted = rng_bool(r);
 }
 
 static inline struct key_range *rng_ranges(struct rng *r, struct arena *a, uint32_t count, bool answer)

@@ -117,9 +117,19 @@ static void fixture_open(struct fixture *f)
 static void fixture_welcome(struct fixture *f, enum welcome_mode mode)
 {
 	static const char *const scopes[] = {SCOPE};
-	const struct message_welcome w = {.tenant = key_of(1), .device = key_of(2), .epoch = key_of(3), .mode = mode,
-					  .scopes = scopes, .scope_count = 1, .clock = f->wall};
+	struct message_welcome w = {.tenant = key_of(1), .device = key_of(2), .epoch = key_of(3), .mode = mode,
+				    .scopes = scopes, .scope_count = 1, .clock = f->wall};
+	int64_t *above;
 
+	arena_reset(&f->arena);
+	above = arena_array(&f->arena, (size_t)f->last_number + 1, sizeof(*above));
+	while (w.settled < f->last_number && f->verdicts[w.settled + 1].verdict != 0)
+		w.settled++;
+	for (int64_t n = w.settled + 1; n <= f->last_number; n++) {
+		if (f->verdicts[n].verdict != 0)
+			above[w.settled_above_count++] = n;
+	}
+	w.settled_above = above;
 	f->cursor = (struct push_cursor){0};
 	assert_ok(replica_store_ops.welcome(f->r, &w, &fixture_why));
 }

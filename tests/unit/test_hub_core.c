@@ -846,17 +846,35 @@ static void bookmark_from_another_history_is_filled_anew(void **state)
 	struct message m = hello_message(1, 100);
 
 	(void)state;
-	m.hello.epoch = id(98);
+	w.devices[1].bookmark_code = FERRY_OTHER_HISTORY;
+	w.devices[1].common = 70;
+	w.devices[1].common_mark = -7;
 	link_up(1);
 	deliver(1, &m);
 	run();
 	assert_int_equal(next(1, MESSAGE_WELCOME)->welcome.code, FERRY_OTHER_HISTORY);
+	assert_int_equal(w.links[1].messages[0].welcome.common, 70);
+	assert_int_equal(w.links[1].messages[0].welcome.common_mark, -7);
 	connect_at(2, 500); /* ahead of the hub: it was restored */
 	assert_int_equal(next(2, MESSAGE_WELCOME)->welcome.code, FERRY_OTHER_HISTORY);
 	w.devices[3].bookmark_code = FERRY_PRUNED;
 	connect_at(3, 5);
 	assert_int_equal(next(3, MESSAGE_WELCOME)->welcome.code, FERRY_PRUNED);
 	assert_int_equal(w.links[3].messages[0].welcome.mode, WELCOME_FILL);
+}
+
+/* A hub that went back in time has another epoch; what is older than the
+ * backup is as good as ever. */
+static void bookmark_with_a_known_mark_is_good_whatever_its_epoch(void **state)
+{
+	struct message m = hello_message(1, 100);
+
+	(void)state;
+	m.hello.epoch = id(98);
+	link_up(1);
+	deliver(1, &m);
+	run();
+	assert_int_equal(next(1, MESSAGE_WELCOME)->welcome.mode, WELCOME_DELTA);
 }
 
 static void newer_session_of_a_device_closes_the_older(void **state)
@@ -1727,6 +1745,7 @@ int main(void)
 		T(push_without_credit_of_an_archived_tenant_ends_the_session),
 		T(refusals_of_hello_end_the_session_with_their_code),
 		T(bookmark_from_another_history_is_filled_anew),
+		T(bookmark_with_a_known_mark_is_good_whatever_its_epoch),
 		T(newer_session_of_a_device_closes_the_older),
 		T(silent_link_is_closed_in_time),
 		T(P9_garbage_ends_only_its_session),

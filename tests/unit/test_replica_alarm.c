@@ -112,10 +112,16 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
-#define WITHOUT_LEASES "DROP VIEW ferry_number; DROP TABLE ferry_lease; ALTER TABLE ferry_column DROP COLUMN lease; "
+#define WITHOUT_HISTORY \
+	"DROP VIEW ferry_status; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; " \
+	"DROP TABLE ferry_kept; DROP TABLE ferry_kept_part; DROP TABLE ferry_bookmark; DROP TABLE ferry_lost; DROP TABLE ferry_life; " \
+	"ALTER TABLE ferry_state DROP COLUMN life; ALTER TABLE ferry_state DROP COLUMN life_mark; " \
+	"ALTER TABLE ferry_state DROP COLUMN kept_bytes; ALTER TABLE ferry_state DROP COLUMN forgotten; " \
+	"ALTER TABLE ferry_state DROP COLUMN rewound; ALTER TABLE ferry_change_set DROP COLUMN lost_from; "
+#define WITHOUT_LEASES \
+	WITHOUT_HISTORY "ALTER TABLE ferry_column DROP COLUMN lease; DROP VIEW ferry_number; DROP TABLE ferry_lease; "
 #define WITHOUT_WAITS \
-	WITHOUT_LEASES \
-	"DROP VIEW ferry_outbox; DROP VIEW ferry_status; DROP TABLE ferry_parked; DROP TABLE ferry_depends; " \
+	WITHOUT_LEASES "DROP VIEW ferry_outbox; DROP VIEW ferry_status; DROP TABLE ferry_parked; DROP TABLE ferry_depends; " \
 	"CREATE VIEW ferry_outbox AS SELECT number FROM ferry_pending; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; "
 #define WITHOUT_PLACE WITHOUT_WAITS "DROP TABLE ferry_schema; ALTER TABLE ferry_column DROP COLUMN filled; "
 #define WITHOUT_REPAIRED WITHOUT_PLACE "DROP TABLE ferry_repaired; "
@@ -159,6 +165,17 @@ static void a_replica_of_the_fourth_layout_is_brought_up_to_date(void **state)
 	fixture_open(f);
 	assert_says(f, "0", "SELECT count(*) FROM ferry_rejected_value");
 	assert_says(f, "0", "SELECT count(values_at_hub) FROM ferry_conflict");
+}
+
+static void a_replica_of_the_ninth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_HISTORY "PRAGMA user_version = 9", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT kept_sets + kept_bytes + forgotten + replays + lost FROM ferry_status");
 }
 
 static void a_replica_of_the_fifth_layout_is_brought_up_to_date(void **state)
@@ -226,7 +243,9 @@ int main(void)
 		replica_test(a_replica_of_the_fourth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_eighth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_ninth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fifth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

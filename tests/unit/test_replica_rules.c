@@ -1,4 +1,5 @@
 /* The replica's rules, by their names in the design. */
+#include "agent/replica_internal.h"
 #include "tests/unit/replica_fixture.h"
 
 #include <sqlite3.h>
@@ -723,6 +724,145 @@ static void P6_value_far_beyond_the_limit_survives_a_fill_until_it_is_refused(vo
 	assert_proof(f);
 }
 
+/* ---- R17, R18: the hub went back in time ---- */
+
+static void R18_bookmarks_of_the_past_reach_far_back_in_few(void **state)
+{
+	int64_t positions[4000];
+	bool keep[4000];
+	uint32_t n = 4000, kept = 0;
+
+	(void)state;
+	for (uint32_t round = 0; round < 8; round++) { /* as they come: thinned, then more */
+		for (uint32_t i = 0; i < n; i++)
+			positions[i] = 1000000 * (round + 1) - (int64_t)i * 250;
+		kept = bookmarks_thin(positions, n, keep);
+		assert_true(kept <= FERRY_PAST_MAX);
+		for (uint32_t i = 0; i < 16; i++)
+			assert_true(keep[i]);
+		assert_true(keep[n - 1]);
+		for (uint32_t i = 16, last = 15; i < n; i++) { /* no gap is longer than what lies before it */
+			if (keep[i]) {
+				assert_true(positions[last] - positions[i] <= positions[0] - positions[last] + 250 || i + 1 == n);
+				last = i;
+			}
+		}
+	}
+}
+
+static void rewind_to(struct fixture *f, int64_t position)
+{
+	static const char *const scopes[] = {SCOPE};
+	const struct message_welcome w = {.tenant = key_of(1), .device = key_of(2), .epoch = key_of(4), .mode = WELCOME_FILL,
+					  .code = FERRY_OTHER_HISTORY, .scopes = scopes, .scope_count = 1, .clock = f->wall,
+					  .common = position, .common_mark = position * 7};
+
+	f->cursor = (struct push_cursor){0};
+	assert_ok(replica_store_ops.welcome(f->r, &w, &fixture_why));
+}
+
+static void R18_what_was_confirmed_is_offered_again_when_the_hub_has_lost_it(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	struct message_hello hello = {0};
+	const struct change_set *s;
+	int64_t common = f->applied;
+
+	app(f, "UPDATE units SET code = 'kept' WHERE id = '%s'", unit(1));
+	s = only_set(f, &push);
+	hub_take_set(f, s);
+	commit(f);
+	assert_says(f, "1", "SELECT kept_sets FROM ferry_status");
+	assert_says(f, "0", "SELECT waiting_sets + replays FROM ferry_status");
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.past[hello.past_count - 1], f->applied);
+	assert_int_equal(hello.past_marks[hello.past_count - 1], f->applied * 7);
+	app(f, "UPDATE units SET floor = 4 WHERE id = '%s'", unit(1)); /* on top of what is lost */
+	cut(f);
+	rewind_to(f, common);
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.position, common);
+	assert_true(hello.refill); /* its rows are still the lost history's */
+	assert_says(f, "1", "SELECT replays FROM ferry_status");
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 2);
+	s = push.sets;
+	assert_int_equal(s[0].number, 1);
+	assert_int_equal(s[0].old_position, f->applied);
+	assert_int_equal(s[0].old_verdict, VERDICT_ACCEPTED);
+	assert_int_equal(s[0].lost_from, common + 1);
+	assert_int_equal(s[0].blocks[0].row_count, 1);
+	assert_int_equal(s[1].number, 2);
+	assert_int_equal(s[1].old_position, 0);
+	assert_int_equal(s[1].base_position, f->applied);
+	assert_int_equal(s[1].lost_from, common + 1);
+}
+
+static void R18_numbers_that_fell_out_of_the_history_go_out_empty_and_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	for (int i = 0; i < 3; i++) {
+		app(f, "UPDATE units SET floor = %d WHERE id = '%s'", i + 7, unit(1));
+		hub_take_set(f, only_set(f, &push));
+		commit(f);
+	}
+	app(f, "DELETE FROM ferry_kept WHERE number = 2");
+	rewind_to(f, 0);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 3);
+	assert_int_equal(push.sets[1].number, 2);
+	assert_int_equal(push.sets[1].block_count, 0);
+	assert_int_equal(push.sets[1].old_verdict, VERDICT_REJECTED);
+	assert_int_equal(push.sets[1].old_code, FERRY_FORGOTTEN);
+	assert_int_equal(push.sets[2].block_count, 1);
+}
+
+static void R18_what_a_backup_holds_is_forgotten_and_no_more(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const scopes[] = {SCOPE};
+	struct message_push push;
+	int64_t first;
+
+	app(f, "UPDATE units SET floor = 7 WHERE id = '%s'", unit(1));
+	hub_take_set(f, only_set(f, &push));
+	commit(f);
+	first = f->applied;
+	app(f, "UPDATE units SET floor = 8 WHERE id = '%s'", unit(1));
+	hub_take_set(f, only_set(f, &push));
+	commit(f);
+	assert_says(f, "2", "SELECT kept_sets FROM ferry_status");
+	assert_ok(replica_store_ops.welcome(f->r, &(struct message_welcome){.tenant = key_of(1), .device = key_of(2),
+							 .epoch = key_of(3), .mode = WELCOME_DELTA, .settled = 2,
+							 .scopes = scopes, .scope_count = 1,
+							 .backed_up = first, .clock = f->wall}, &fixture_why));
+	assert_says(f, "2", "SELECT group_concat(number) FROM ferry_kept");
+	assert_says(f, "0", "SELECT forgotten FROM ferry_status");
+}
+
+static void R17_values_of_the_lost_history_are_kept_until_they_are_back(void **state)
+{
+	struct fixture *f = *state;
+
+	hub_write(f, 1, "code", "lost");
+	hub_write(f, 2, "code", "comes back");
+	commit(f);
+	rewind_to(f, 1);
+	hub_write(f, 1, "code", "old");
+	hub_write(f, 2, "code", "older");
+	fill_rows(f, 0, f->row_count);
+	assert_ok(hub_commit(f, true, f->position));
+	assert_says(f, "lost", "SELECT value FROM ferry_lost WHERE key = '%s' AND \"column\" = 'code'", unit(1));
+	assert_says(f, "old", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "2", "SELECT lost FROM ferry_status");
+	hub_write(f, 2, "code", "comes back");
+	commit(f);
+	assert_says(f, "1", "SELECT lost FROM ferry_status");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -751,6 +891,11 @@ int main(void)
 		replica_test(R16_replace_keeps_old_values),
 		replica_test(R16_upsert_and_ignore_are_captured_once),
 		replica_test(R16_key_update_aborts),
+		cmocka_unit_test(R18_bookmarks_of_the_past_reach_far_back_in_few),
+		replica_test(R18_what_was_confirmed_is_offered_again_when_the_hub_has_lost_it),
+		replica_test(R18_numbers_that_fell_out_of_the_history_go_out_empty_and_refused),
+		replica_test(R18_what_a_backup_holds_is_forgotten_and_no_more),
+		replica_test(R17_values_of_the_lost_history_are_kept_until_they_are_back),
 		replica_test(R16_capture_misses_only_the_agents_own_writes),
 		replica_test(wrong_writes_abort_with_a_message),
 		replica_test(bad_value_is_set_aside_and_jams_nothing),

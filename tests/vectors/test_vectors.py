@@ -236,6 +236,7 @@ def change_set_rule(s):
     ascending(s.get(8, []), 1, s[2] - 1)
     need(all(b[2] != 4 and b[4] for b in s.get(9, [])), "a row that leaves, or no rows")
     goes_on_last(s.get(9, []))
+    need(s.get(13) != 3 or s.get(14), "a refusal of the past without its code")
     need(not any(b.get(8) for b in s.get(9, [])) or s.get(7), "a row that goes on where nothing follows")
 
 
@@ -291,7 +292,8 @@ BLOCKS = List(Block(), 4096)
 CHANGE_SET = Map({1: ("author", 0, Uuid()), 2: ("number", 1, NUMBER), 3: ("base_position", 0, POSITION),
                   4: ("at", 1, Int(0, CLOCK_MAX)), 5: ("joined", 0, Bool()), 6: ("part", 0, Int(0, 999999)),
                   7: ("more", 0, Bool()), 8: ("depends", 0, List(Int(), 1024)), 9: ("blocks", 0, BLOCKS),
-                  10: ("step", 0, POSITION)},
+                  10: ("step", 0, POSITION), 11: ("old_position", 0, POSITION), 12: ("lost_from", 0, POSITION),
+                  13: ("old_verdict", 0, Int(0, 4)), 14: ("old_code", 0, CODE), 15: ("old_sentence", 0, Text())},
                  change_set_rule)
 CONFLICT = Map({1: ("table", 1, TABLE), 2: ("key", 1, Uuid()), 3: ("num", 0, Int(0, 65535)),
                 4: ("kind", 1, Int(1, 3)), 5: ("device_won", 0, Bool()), 6: ("device_value", 0, Cell()),
@@ -312,6 +314,8 @@ SCHEMA_TABLE = Map({1: ("table", 1, TABLE), 2: ("name", 1, Text()), 3: ("key", 1
 
 def hello_rule(m):
     need(m[1] <= m[2], "the lowest version is above the highest")
+    need(len(m.get(17, [])) == len(m.get(18, [])), "bookmarks of the past and their marks")
+    ascending(m.get(17, []), 0, MAX)
 
 
 def welcome_rule(m):
@@ -333,20 +337,27 @@ MESSAGES = {
                       6: ("schema_hash", 0, Hash()), 7: ("position", 1, Int(-1)), 8: ("mark", 0, Int()),
                       9: ("last_number", 0, POSITION), 10: ("clock", 1, Int()), 11: ("credit_bytes", 0, CREDIT),
                       12: ("fill_position", 0, POSITION), 13: ("fill_table", 0, Int(0, 2**32 - 1)),
-                      14: ("fill_after", 0, Uuid()), 15: ("fill_scope", 0, Text()), 16: ("refill", 0, Bool()), 20: ("step", 0, POSITION)}, hello_rule)),
+                      14: ("fill_after", 0, Uuid()), 15: ("fill_scope", 0, Text()), 16: ("refill", 0, Bool()),
+                      17: ("past", 0, List(Int(), 64)), 18: ("past_marks", 0, List(Int(), 64)),
+                      19: ("life", 0, POSITION), 20: ("step", 0, POSITION),
+                      21: ("life_marks", 0, List(Int(), 17)), 22: ("next_mark", 0, Int())}, hello_rule)),
     "welcome": (2, Map({1: ("version", 1, Int(1, 65535)), 2: ("hub_version", 1, Text()), 3: ("tenant", 1, Uuid()),
                         4: ("device", 1, Uuid()), 5: ("epoch", 1, Uuid()), 6: ("schema_hash", 0, Hash()),
                         7: ("mode", 1, Int(1, 3)), 8: ("code", 0, CODE), 9: ("settled", 0, Int(0, MAX - 1)),
                         10: ("settled_above", 0, List(Int(), 65536)), 11: ("scopes", 0, List(Text(), 4096)),
                         12: ("credit_bytes", 0, CREDIT), 13: ("message_bytes_max", 1, Int(4096, 2**26)),
-                        14: ("clock", 1, Int()), 15: ("held", 0, CODE), 16: ("compares", 0, Bool())}, welcome_rule)),
+                        14: ("clock", 1, Int()), 15: ("held", 0, CODE), 16: ("compares", 0, Bool()),
+                        17: ("common", 0, POSITION), 18: ("common_mark", 0, Int()), 19: ("backed_up", 0, POSITION),
+                        20: ("life", 0, POSITION), 21: ("adopted", 0, Bool())},
+                    welcome_rule)),
     "schema": (3, Map({1: ("hash", 1, Hash()), 2: ("tables", 0, List(SCHEMA_TABLE, 1024)), 3: ("step", 0, POSITION)}, schema_rule)),
     "push": (4, Map({1: ("sets", 1, List(CHANGE_SET, 4096))}, push_rule)),
     "ack": (5, Map({1: ("settled", 1, List(SETTLED, 4096))})),
     "delta": (6, Map({1: ("scope", 1, Text()), 2: ("from", 1, POSITION), 3: ("to", 1, POSITION),
                       4: ("blocks", 0, BLOCKS)}, delta_rule)),
     "commit": (7, Map({1: ("position", 1, POSITION), 2: ("mark", 1, Int()), 3: ("settled", 0, List(SETTLED, 4096)),
-                       4: ("sums", 0, List(SUM, 4096)), 5: ("clock", 1, Int()), 6: ("fill_done", 0, Bool())},
+                       4: ("sums", 0, List(SUM, 4096)), 5: ("clock", 1, Int()), 6: ("fill_done", 0, Bool()),
+                       7: ("backed_up", 0, POSITION)},
                       commit_rule)),
     "credit": (8, Map({1: ("bytes", 1, CREDIT)})),
     "error": (9, Map({1: ("code", 1, CODE), 2: ("sentence", 0, Text()), 3: ("retry", 0, Bool()),
