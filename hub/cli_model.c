@@ -18,6 +18,11 @@
 	"(SELECT string_agg(a.attname, ', ' ORDER BY k.n) FROM pg_index i, unnest(i.indkey::int[]) WITH ORDINALITY AS k(num, n) " \
 	"JOIN pg_attribute a ON a.attnum = k.num WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid)"
 
+/* "insert leads.create, update leads.edit": what the operations need; NULL: nothing beyond the scope. */
+#define WRITE_PERMISSIONS \
+	"(SELECT string_agg(r.operation || ' ' || r.permission, ', ' ORDER BY r.operation DESC) " \
+	"FROM ferry.permission_rule r WHERE r.tbl = t.tbl AND r.num = 0)"
+
 static const char tables_sql[] =
 	"SELECT n.nspname AS domain, c.relname AS name, coalesce(t.scope, 'hub') AS scope, "
 	"to_jsonb(t) ->> 'read_permission' AS read_permission, " DEVICES_WRITE " AS write, "
@@ -32,7 +37,7 @@ static const char domains_sql[] =
 static const char table_sql[] =
 	"SELECT c.oid AS \"oid::int\", n.nspname || '.' || c.relname AS name, obj_description(c.oid, 'pg_class') AS purpose, "
 	KEY_COLUMNS " AS key, coalesce(t.scope, 'hub') AS scope, to_jsonb(t) ->> 'read_permission' AS read_permission, "
-	DEVICES_WRITE " AS write, t.replica_name, nullif(array_to_string(t.excluded, ', '), '') AS excluded "
+	DEVICES_WRITE " AS write, " WRITE_PERMISSIONS " AS write_permissions, t.replica_name, nullif(array_to_string(t.excluded, ', '), '') AS excluded "
 	MODEL_TABLES "AND $1::text IN (c.relname::text, n.nspname || '.' || c.relname) ORDER BY 2";
 
 static const char columns_sql[] =
@@ -43,7 +48,9 @@ static const char columns_sql[] =
 	" WHERE k.conrelid = a.attrelid AND k.contype = 'f' AND a.attnum = ANY (k.conkey) "
 	" AND (cardinality(k.conkey) = 1 OR a.attname <> 'tenant_id')) AS refers_to, "
 	"CASE WHEN t.tbl IS NULL THEN NULL WHEN k.num IS NULL THEN 'stays at the hub' "
-	"ELSE k.policy || coalesce(' ' || k.policy_options, '') END AS sync, "
+	"ELSE k.policy || coalesce(' ' || k.policy_options::text, '') END AS sync, "
+	"(SELECT string_agg(r.operation || ' ' || r.permission, ', ' ORDER BY r.operation DESC) FROM ferry.permission_rule r "
+	" WHERE r.tbl = t.tbl AND r.num = k.num) AS write_permissions, "
 	"col_description(a.attrelid, a.attnum) AS meaning "
 	"FROM pg_attribute a LEFT JOIN ferry.tracked t ON t.relid = a.attrelid "
 	"LEFT JOIN ferry.tracked_column k ON k.tbl = t.tbl AND k.num = a.attnum "
@@ -138,14 +145,15 @@ static struct json *copy_of(const struct json *row, const char *const *keys)
 
 static int print_table(struct cli *c, const struct json *row, struct json *columns)
 {
-	static const char *const keys[] = {"name",  "purpose",	    "key",	"scope", "read_permission",
-					   "write", "replica_name", "excluded", NULL};
+	static const char *const keys[] = {"name", "purpose", "key", "scope", "read_permission", "write",
+					   "write_permissions", "replica_name", "excluded", NULL};
 	static const struct cli_column table_columns[] = {
 		{"name", "table"}, {"purpose", NULL}, {"key", NULL}, {"scope", NULL}, {"read_permission", "to read"},
-		{"write", "devices write"}, {"replica_name", "name on devices"}, {"excluded", "never leaves the hub"}, {NULL, NULL}};
+		{"write", "devices write"}, {"write_permissions", "to write"}, {"replica_name", "name on devices"},
+		{"excluded", "never leaves the hub"}, {NULL, NULL}};
 	static const struct cli_column column_columns[] = {
 		{"name", "column"}, {"type", NULL}, {"required", NULL}, {"refers_to", "refers to"}, {"sync", NULL},
-		{"values", NULL}, {"meaning", NULL}, {NULL, NULL}};
+		{"write_permissions", "to write"}, {"values", NULL}, {"meaning", NULL}, {NULL, NULL}};
 	struct json *o = copy_of(row, keys);
 	if (cli_json(c)) {
 		json_put(o, "columns", columns);

@@ -45,6 +45,8 @@ class ModelCommand(HubCase):
         self.assertEqual((columns["project_id"]["refers_to"], columns["project_id"]["required"]), ("inventory.projects", "required"))
         self.assertIn("minor unit", columns["price_minor"]["meaning"])
         self.assertEqual(columns["price_minor"]["sync"], "lww")
+        self.assertEqual(table["write_permissions"], "update inventory.edit, insert inventory.create, delete inventory.delete")
+        self.assertEqual((columns["price_minor"]["write_permissions"], columns["code"]["write_permissions"]), ("update inventory.price, insert inventory.price", None))
         users = self.json("users")
         self.assertEqual({c["name"]: c["sync"] for c in users["columns"]}["password_hash"], "stays at the hub")
         self.assertIn("DEDICATED_SCHEMA", {c["name"]: c["values"] for c in self.json("tenants")["columns"]}["isolation_level"])
