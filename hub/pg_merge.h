@@ -71,6 +71,7 @@ struct merge_entry { /* an item of the run */
 	bool forced; /* its rejection is certain from an earlier attempt */
 	enum write_order order;
 	struct pg_failure *taken; /* the unique value that was, when it is written in another order; else NULL */
+	const char *clash;        /* the rows that met a unique value, as JSON for ferry.clash(); NULL: none, or asked */
 	struct uuid holder;       /* whose device's value a guard met: to be named; zero: nobody's */
 	enum verdict verdict;
 	int code;
@@ -157,8 +158,9 @@ struct merge_op {
 	struct merge_outcome *outcomes; /* by entry, of the group */
 	enum merge_phase phase;
 	uint32_t release_call; /* phase WRITE: statements behind it are C's */
-	uint32_t finish_call, tell_call;
+	uint32_t finish_call, tell_call, clash_call;
 	uint32_t group_stamps;
+	struct merge_writes writes; /* of the group, or of a staged one's portion */
 	bool savepoint; /* it is still open */
 	struct scope_check *checks;
 	uint32_t check_count;
@@ -236,6 +238,7 @@ const struct pg_failure *pg_order_failure(const struct merge_entry *e, const str
 /* pg_merge_tell.c */
 bool pg_tell_ask(struct merge_op *m);  /* true: the batch holds questions about refusals */
 void pg_tell_read(struct merge_op *m); /* their sentences name whom they met */
+void pg_tell_note(struct merge_op *m, struct merge_entry *e); /* e is refused for what m->writes wrote: what to ask about */
 
 /* pg_merge_stage.c */
 void pg_stage_ask(struct merge_op *m, uint32_t part);   /* adds the question for a part */

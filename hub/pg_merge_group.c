@@ -240,9 +240,7 @@ static enum write_order group_order(const struct merge_op *m)
 
 static bool write_entries(struct merge_op *m)
 {
-	struct merge_writes w;
-
-	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w, group_order(m)))
+	if (merge_take_writes(m->merge, &m->writes) != FERRY_OK || !pg_write_group(m, &m->writes, group_order(m)))
 		return false;
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
 		uint32_t n = m->order[i];
@@ -420,6 +418,7 @@ void pg_group_refused(struct merge_op *m)
 		m->stack[m->stack_count++] = m->group;
 	} else if (e && !pg_park_missing(m, e, &f)) {
 		pg_run_refuse(m, e, pg_order_failure(e, &f));
+		pg_tell_note(m, e);
 	}
 	pg_run_undo(m, group_undone);
 }

@@ -80,6 +80,7 @@ void pg_stage_refused(struct merge_op *m)
 		return;
 	}
 	pg_run_refuse(m, entry(m), pg_order_failure(entry(m), &f));
+	pg_tell_note(m, entry(m));
 	stage_reject(m);
 }
 
@@ -272,7 +273,6 @@ static void part_write(struct merge_op *m)
 {
 	struct merge_entry *e = entry(m);
 	struct merge_outcome outcomes[MERGE_PARTS_MAX];
-	struct merge_writes w;
 
 	parts_admit(m);
 	if (e->state == ITEM_HELD) {
@@ -289,7 +289,7 @@ static void part_write(struct merge_op *m)
 	if (!m->savepoint)
 		pg_write_savepoint(m);
 	m->savepoint = true;
-	if (merge_take_writes(m->merge, &w) != FERRY_OK || !pg_write_group(m, &w, e->order)) {
+	if (merge_take_writes(m->merge, &m->writes) != FERRY_OK || !pg_write_group(m, &m->writes, e->order)) {
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}

@@ -1,14 +1,111 @@
 /* What a refusal tells of whom it met: names, which the merge does not know.
  * Asked once a run's fate is clear, and only where something was refused. */
+#include "hub/pg_json.h"
 #include "hub/pg_merge.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#define CLASH_BYTES_MAX ((size_t)256 << 10) /* of rows that are asked about; of more nobody is named */
+
 static bool names_holder(const struct merge_entry *e)
 {
 	return e->state == ITEM_REJECTED && !uuid_is_zero(&e->holder);
 }
+
+static bool names_clash(const struct merge_entry *e)
+{
+	return e->state == ITEM_REJECTED && e->clash && e->constraint;
+}
+
+/* ------------------------------------------------------------ unique values */
+
+static void add_value(struct pg_sql *sql, const struct pg_column *c, const struct value *v)
+{
+	struct pg_sql json;
+
+	pg_sql_init(&json);
+	pg_json_add(&json, c->kind, v);
+	pg_sql_add(sql, "%s", v->kind == VALUE_NULL ? "null" : json.p);
+	sql->failed |= json.failed;
+	pg_sql_deinit(&json);
+}
+
+static void add_row(struct pg_sql *sql, const struct pg_table *t, const struct merge_write *w, uint32_t row)
+{
+	char key[UUID_TEXT];
+	const char *comma = "";
+
+	uuid_format(&w->keys[row], key);
+	pg_sql_add(sql, "%s{\"t\":%u,\"k\":\"%s\",\"c\":{", sql->n > 1 ? "," : "", w->table, key);
+	for (uint16_t c = 0; c < w->column_count; c++) {
+		pg_sql_add(sql, "%s\"%u\":", comma, w->nums[c]);
+		add_value(sql, &t->columns[pg_table_column(t, w->nums[c])], &w->cells[(size_t)c * w->row_count + row]);
+		comma = ",";
+	}
+	pg_sql_add(sql, "}}");
+}
+
+void pg_tell_note(struct merge_op *m, struct merge_entry *e)
+{
+	struct pg_sql sql;
+
+	if (e->code != FERRY_UNIQUE || !e->constraint)
+		return;
+	pg_sql_init(&sql);
+	pg_sql_add(&sql, "[");
+	for (uint32_t i = 0; i < m->writes.write_count && sql.n < CLASH_BYTES_MAX; i++) {
+		const struct merge_write *w = &m->writes.writes[i];
+
+		for (uint32_t row = 0; w->op != ROW_DELETE && row < w->row_count && sql.n < CLASH_BYTES_MAX; row++)
+			add_row(&sql, pg_catalog_table(m->op.catalog, w->table), w, row);
+	}
+	pg_sql_add(&sql, "]");
+	if (!sql.failed && sql.n < CLASH_BYTES_MAX)
+		e->clash = arena_text(&m->arena, sql.p, sql.n);
+	pg_sql_deinit(&sql);
+}
+
+static uint32_t ask_clashes(struct merge_op *m)
+{
+	struct pg_batch *b = &m->op.batch;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < m->entry_count; i++) {
+		const struct merge_entry *e = &m->entries[i];
+
+		if (!names_clash(e))
+			continue;
+		m->clash_call = n++ ? m->clash_call : b->count;
+		pg_call(b, "SELECT said FROM ferry.clash($1, $2, $3, $4::text::jsonb)");
+		pg_arg_uuid(b, &m->op.tenant);
+		pg_arg_uuid(b, &e->item->device);
+		pg_arg_text(b, e->constraint);
+		pg_arg_text(b, e->clash);
+	}
+	return n;
+}
+
+static void read_clashes(struct merge_op *m)
+{
+	uint32_t call = m->clash_call;
+
+	for (uint32_t i = 0; i < m->entry_count; i++) {
+		struct merge_entry *e = &m->entries[i];
+		struct ferry_why why;
+
+		if (!names_clash(e))
+			continue;
+		e->clash = NULL;
+		if (pg_rows(&m->op.batch, call) > 0 && !pg_is_null(&m->op.batch, call, 0, 0)) {
+			ferry_why_set(&why, "%s: %s", e->sentence, pg_text(&m->op.batch, call, 0, 0));
+			pg_run_reject(m, e, e->code, why.text);
+		}
+		call++;
+	}
+}
+
+/* ------------------------------------------------------------------- guards */
 
 static uint32_t count_holders(const struct merge_op *m)
 {
@@ -19,14 +116,14 @@ static uint32_t count_holders(const struct merge_op *m)
 	return n;
 }
 
-bool pg_tell_ask(struct merge_op *m)
+static uint32_t ask_holders(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 	uint32_t count = count_holders(m), n = 0;
 	struct uuid *holders = arena_array(&b->arena, count + 1u, sizeof(*holders));
 
 	if (count == 0 || !holders)
-		return false;
+		return 0;
 	for (uint32_t i = 0; i < m->entry_count; i++) {
 		if (names_holder(&m->entries[i]))
 			holders[n++] = m->entries[i].holder;
@@ -35,7 +132,7 @@ bool pg_tell_ask(struct merge_op *m)
 				  "ORDER BY u.n");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_uuids(b, holders, count);
-	return true;
+	return count;
 }
 
 /* "set by device 0192..." becomes "set by Anna Berg's tablet". */
@@ -54,7 +151,7 @@ static void name_holder(struct merge_op *m, struct merge_entry *e, const char *l
 	pg_run_reject(m, e, e->code, why.text);
 }
 
-void pg_tell_read(struct merge_op *m)
+static void read_holders(struct merge_op *m)
 {
 	uint32_t row = 0;
 
@@ -66,4 +163,17 @@ void pg_tell_read(struct merge_op *m)
 		name_holder(m, e, pg_text(&m->op.batch, m->tell_call, row++, 0));
 		e->holder = (struct uuid){{0}};
 	}
+}
+
+bool pg_tell_ask(struct merge_op *m)
+{
+	uint32_t clashes = ask_clashes(m);
+
+	return ask_holders(m) + clashes > 0;
+}
+
+void pg_tell_read(struct merge_op *m)
+{
+	read_clashes(m);
+	read_holders(m);
 }

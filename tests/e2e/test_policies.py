@@ -152,6 +152,29 @@ class Policies(SiteCase):
                          [("device", "park side\nquiet at night", "lake side\nquiet")])
         self.assert_same()
 
+    def test_the_models_own_policies_merge_tags_and_hold_activities_to_their_states(self):
+        key = str(self.site.value("INSERT INTO crm.contacts (tenant_id, full_name, tags) VALUES (%s, 'C', '{buyer,cairo}') RETURNING id",
+                                  self.tenant))
+        task = str(self.site.value("INSERT INTO crm.activities (tenant_id, type_code, status, description) "
+                                   "VALUES (%s, 'task', 'open', 'call him\nthen write') RETURNING id", self.tenant))
+        a, b = self.device("a", scopes=["tenant"]), self.device("b", scopes=["tenant"])
+        self.settle()
+        a.stop()
+        b.stop()
+        a.sql("UPDATE contacts SET tags = '[\"buyer\",\"vip\"]' WHERE id = ?", key)
+        b.sql("UPDATE contacts SET tags = '[\"buyer\",\"cairo\",\"cash\"]' WHERE id = ?", key)
+        a.sql("UPDATE activities SET description = 'call her\nthen write' WHERE id = ?", task)
+        b.sql("UPDATE activities SET description = 'call him\nthen visit' WHERE id = ?", task)
+        a.sql("UPDATE activities SET status = 'done' WHERE id = ?", task)
+        b.sql("UPDATE activities SET status = 'cancelled' WHERE id = ?", task)
+        self.start(a, b)
+        self.assertEqual(self.site.value("SELECT tags FROM crm.contacts WHERE id = %s", key), ["buyer", "vip", "cash"])
+        self.assertEqual(self.site.sql("SELECT description, status FROM crm.activities WHERE id = %s", task),
+                         [("call her\nthen visit", "done")])
+        self.assertEqual(b.sql("SELECT DISTINCT name FROM ferry_rejected"), [("GUARD",)])
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.conflict WHERE tenant_id = %s", self.tenant), 0)
+        self.assert_same()
+
 
 if __name__ == "__main__":
     unittest.main()

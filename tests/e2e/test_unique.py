@@ -97,11 +97,32 @@ class UniqueValues(SiteCase):
             db.execute("INSERT INTO ferry_tx(note) VALUES ('bad')")
         a.start()
         self.settle()
-        self.assertEqual(a.sql("SELECT DISTINCT name FROM ferry_rejected"), [("UNIQUE",)])
+        self.assertEqual(a.sql("SELECT DISTINCT name, sentence FROM ferry_rejected"), [
+            ("UNIQUE", 'another row of units has this value already (rule units_code_uq): "C-2", %s' % units[2])])
         self.assertEqual(self.codes(units), ["C-0", "C-1", "C-2"])
         self.assertEqual(b.row("units", units[0])["code"], "C-0")
         self.assertEqual(self.site.value("SELECT count(*) FROM ferry.postponed"), 0)
         self.assert_same()
+
+    def test_a_clash_names_the_other_row_by_expression_and_case_and_not_one_that_the_device_does_not_hold(self):
+        self.site.sql("CREATE UNIQUE INDEX companies_name_uq ON crm.companies (tenant_id, lower(name)) WHERE city IS NULL")
+        self.addCleanup(self.site.sql, "DROP INDEX crm.companies_name_uq")
+        company = self.site.value("INSERT INTO crm.companies (tenant_id, name) VALUES (%s, 'Acme') RETURNING id::text", self.tenant)
+        person = self.site.value("INSERT INTO crm.contacts (tenant_id, full_name, email) VALUES (%s, 'Omar', 'omar@example.com') "
+                                 "RETURNING id::text", self.tenant)
+        a = self.device("a", scopes=["tenant"])
+        self.settle()
+        a.sql("INSERT INTO companies (name) VALUES ('ACME')")
+        a.sql("INSERT INTO contacts (full_name, email) VALUES ('O.', 'Omar@Example.com')")
+        self.settle()
+        self.assertEqual([s for s, in a.sql("SELECT sentence FROM ferry_rejected ORDER BY id")], [
+            'another row of companies has this value already (rule companies_name_uq): "Acme", %s' % company,
+            'another row of contacts has this value already (rule contacts_email_per_tenant_uq): "Omar", %s' % person])
+        self.assertEqual(self.site.sql("SELECT other, said FROM ferry.clash(%s, %s, 'companies_name_uq', (SELECT jsonb_build_array("
+                                       "jsonb_build_object('t', t.tbl, 'k', gen_random_uuid(), 'c', jsonb_build_object(c.num, 'acme'))) "
+                                       "FROM ferry.tracked t JOIN ferry.tracked_column c ON c.tbl = t.tbl AND c.name = 'name' "
+                                       "WHERE t.name = 'companies'))", self.tenant, uuid.uuid4()),
+                         [(None, "a row that this device does not hold")])
 
 
 if __name__ == "__main__":

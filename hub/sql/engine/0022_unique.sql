@@ -105,9 +105,129 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ferry.device_label(uuid, uuid) IS 'A device as people speak of it: its user''s name and its own';
 
-REVOKE EXECUTE ON FUNCTION ferry.write_postponed(uuid, bigint), ferry.answer_names(regproc), ferry.device_label(uuid, uuid) FROM PUBLIC;
+-- ---------------------------------------------------------------- which row has the value
+
+ALTER TABLE ferry.tracked ADD COLUMN label_cols text[];
+COMMENT ON COLUMN ferry.tracked.label_cols IS 'What people call a row by, as ferry.label was told; NULL: its name, title, code or number';
+
+CREATE FUNCTION ferry.label(tab regclass, VARIADIC columns text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    missing text;
+BEGIN
+    SELECT n INTO missing FROM unnest(columns) n WHERE NOT EXISTS (
+        SELECT FROM ferry.tracked t JOIN ferry.tracked_column c ON c.tbl = t.tbl AND c.name = n WHERE t.relid = tab);
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION '% has no synced column %', tab, missing USING ERRCODE = 'undefined_column';
+    END IF;
+    UPDATE ferry.tracked t SET label_cols = columns WHERE t.relid = tab;
+END $$;
+COMMENT ON FUNCTION ferry.label(regclass, text[]) IS 'By which columns refusals name a row of the table';
+
+CREATE FUNCTION ferry.row_label(of_tbl int, tenant uuid, of_key uuid) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked := (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl);
+    columns text[] := t.label_cols;
+    label text;
+BEGIN
+    IF columns IS NULL THEN
+        SELECT array_agg(c.name) INTO columns FROM (
+            SELECT c.name FROM ferry.tracked_column c
+            JOIN unnest('{name,full_name,title,code,number,label,subject,email}'::text[]) WITH ORDINALITY u(name, n) ON u.name = c.name
+            WHERE c.tbl = of_tbl ORDER BY u.n LIMIT 1) c;
+    END IF;
+    EXECUTE format('SELECT concat_ws('' '', %s) FROM %s r WHERE r.%I = $1 AND r.%I = $2',
+                   coalesce((SELECT string_agg(format('r.%I', n), ', ') FROM unnest(columns) n), 'NULL'), t.relid, t.tenant_col, t.key_col)
+        INTO label USING tenant, of_key;
+    RETURN left(nullif(label, ''), 60);
+END $$;
+
+-- The values of a unique index that a row would have: its columns now, and over them `cells`
+-- ({"<num>": wire value}).
+CREATE FUNCTION ferry.index_values(t ferry.tracked, rule oid, tenant uuid, of_key uuid, cells jsonb) RETURNS text[]
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n int := (SELECT i.indnkeyatts FROM pg_index i WHERE i.indexrelid = rule);
+    now_there jsonb;
+    written jsonb;
+    found text[];
+BEGIN
+    EXECUTE format('SELECT jsonb_object_agg(x.k, x.v) FROM (SELECT %s) r, LATERAL jsonb_each(to_jsonb(r)) x(k, v)', string_agg(
+        format('%s::%s AS %I', ferry.kept_value(c.kind, c.in_expr, e.value), c.pg_type, c.name), ', '))
+        FROM jsonb_each(cells) e JOIN ferry.tracked_column c ON c.tbl = t.tbl AND c.num = e.key::int INTO written;
+    EXECUTE format('SELECT to_jsonb(r) FROM (SELECT %s FROM %s) r WHERE r.%I = $1 AND r.%I = $2',
+                   (SELECT string_agg(format('%I', c.name), ', ') FROM ferry.tracked_column c WHERE c.tbl = t.tbl), t.relid, t.tenant_col, t.key_col)
+        INTO now_there USING tenant, of_key;
+    EXECUTE format('SELECT ARRAY[%s] FROM jsonb_populate_record(NULL::%s, $1)',
+                   (SELECT string_agg(format('(%s)::text', pg_get_indexdef(rule, k, true)), ', ' ORDER BY k) FROM generate_series(1, n) k), t.relid)
+        INTO found USING coalesce(now_there, '{}') || written || jsonb_build_object(t.tenant_col, tenant, t.key_col, of_key);
+    RETURN found;
+END $$;
+
+-- Whose value it is that a change-set wanted, too: the other row, unless the device cannot
+-- see it, and which of the change-set's rows met it. rows: [{"t": table, "k": key, "c": cells}].
+-- A question that fails is answered with nothing: the refusal stands without a name.
+CREATE FUNCTION ferry.clash(tenant uuid, device uuid, rule text, rows jsonb, OUT tbl int, OUT mine uuid, OUT other uuid, OUT said text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, public, pg_temp -- where citext and its operators are
+AS $$
+DECLARE
+    t ferry.tracked;
+    i pg_index;
+    x jsonb;
+    given text[];
+    written uuid[] := (SELECT array_agg((e ->> 'k')::uuid) FROM jsonb_array_elements(rows) e); -- their values change hands
+BEGIN
+    SELECT o.* INTO t FROM ferry.tracked o JOIN pg_index n ON n.indrelid = o.relid AND n.indisunique JOIN pg_class c ON c.oid = n.indexrelid
+    WHERE c.relname = rule AND o.tbl IN (SELECT (e ->> 't')::int FROM jsonb_array_elements(rows) e);
+    SELECT n.* INTO i FROM pg_index n JOIN pg_class c ON c.oid = n.indexrelid WHERE n.indrelid = t.relid AND c.relname = rule;
+    FOR x IN SELECT e FROM jsonb_array_elements(rows) e WHERE (e ->> 't')::int = t.tbl LOOP
+        given := ferry.index_values(t, i.indexrelid, tenant, (x ->> 'k')::uuid, x -> 'c');
+        CONTINUE WHEN array_position(given, NULL) IS NOT NULL AND NOT i.indnullsnotdistinct;
+        EXECUTE format('SELECT o.%I FROM %s o WHERE o.%I = $1 AND o.%I <> ALL ($2) AND %s AND %s LIMIT 1', t.key_col, t.relid, t.tenant_col, t.key_col,
+                       coalesce('(' || pg_get_expr(i.indpred, i.indrelid) || ')', 'true'),
+                       (SELECT string_agg(CASE WHEN given[a.attnum] IS NULL THEN format('%s IS NULL', pg_get_indexdef(i.indexrelid, a.attnum, true))
+                            ELSE format('%s = %L::%s', pg_get_indexdef(i.indexrelid, a.attnum, true), given[a.attnum],
+                                        format_type(a.atttypid, a.atttypmod)) END, ' AND ')
+                        FROM pg_attribute a WHERE a.attrelid = i.indexrelid AND a.attnum BETWEEN 1 AND i.indnkeyatts))
+            INTO other USING tenant, written;
+        EXIT WHEN other IS NOT NULL;
+    END LOOP;
+    IF other IS NULL THEN
+        RETURN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM ferry.version v JOIN ferry.held_scope s ON s.device_id = device AND s.scope = v.scope AND s.reads
+                   WHERE v.tenant_id = tenant AND v.tbl = t.tbl AND v.key = other) THEN
+        other := NULL;
+        said := 'a row that this device does not hold';
+        RETURN;
+    END IF;
+    tbl := t.tbl;
+    mine := (x ->> 'k')::uuid;
+    said := coalesce('"' || ferry.row_label(t.tbl, tenant, other) || '", ', '') || other::text;
+EXCEPTION WHEN OTHERS THEN
+    tbl := NULL;
+    mine := NULL;
+    other := NULL;
+    said := NULL;
+END $$;
+COMMENT ON FUNCTION ferry.clash(uuid, uuid, text, jsonb) IS 'Which row has the unique value that a device''s row was refused for';
+
+REVOKE EXECUTE ON FUNCTION ferry.label(regclass, text[]), ferry.row_label(int, uuid, uuid),
+    ferry.index_values(ferry.tracked, oid, uuid, uuid, jsonb), ferry.clash(uuid, uuid, text, jsonb),
+    ferry.write_postponed(uuid, bigint), ferry.answer_names(regproc), ferry.device_label(uuid, uuid) FROM PUBLIC;
 GRANT SELECT ON ferry.placeholder TO ferry_hub;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ferry.postponed TO ferry_hub;
+GRANT EXECUTE ON FUNCTION ferry.row_label(int, uuid, uuid), ferry.index_values(ferry.tracked, oid, uuid, uuid, jsonb),
+    ferry.clash(uuid, uuid, text, jsonb), ferry.kept_value(text, text, jsonb), ferry.fill(text, text, text) TO ferry_hub;
+GRANT EXECUTE ON FUNCTION ferry.label(regclass, text[]) TO ferry_owner;
 GRANT EXECUTE ON FUNCTION ferry.write_postponed(uuid, bigint), ferry.device_label(uuid, uuid) TO ferry_hub;
 GRANT EXECUTE ON FUNCTION ferry.answer_names(regproc), ferry.device_label(uuid, uuid) TO ferry_owner;
 
