@@ -15,7 +15,7 @@ from ferry_proxy import Proxy
 SOURCE = os.environ["FERRY_SOURCE"]
 STATE = os.path.join(SOURCE, "build", "demo")
 NOBODY = str(ferry_run.NOBODY)
-HUB_SETTINGS = {"pg.allow_unsafe": False, "timing.poll": "100ms"}
+HUB_SETTINGS = {"pg.allow_unsafe": False, "timing.poll": "100ms", "timing.heal": "1s"}
 AGENT_SETTINGS = {"link.backoff_min": "100ms", "link.backoff_max": "1s"}
 
 
@@ -82,6 +82,22 @@ class Office:
         """One script in the plain shell; what it prints."""
         return run("psql", "-h", self.cluster.socket, "-U", "postgres", "-d", "ferry", "-qAt", "-v", "ON_ERROR_STOP=1",
                    "-v", "tenant=" + self.tenant, text=text)
+
+    def tool(self, name, *arguments):
+        run(os.path.join(ferry_pg.bin_dir(), name), "-h", self.cluster.socket, "-U", "postgres", *arguments)
+
+    def backup(self):
+        run(*self.hub.command("backup-mark", "--begin"))
+        self.tool("pg_dump", "-Fc", "-f", os.path.join(STATE, "backup"), "ferry")
+        run(*self.hub.command("backup-mark"))
+
+    def restore(self):
+        """The database is gone, and comes back as it was at the backup."""
+        self.hub.stop()
+        self.tool("dropdb", "--force", "ferry")
+        self.tool("createdb", "ferry")
+        self.tool("pg_restore", "--exit-on-error", "-d", "ferry", os.path.join(STATE, "backup"))
+        self.hub.start()
 
     def rows(self, text, *args):
         return self.site.sql(text, *args)
