@@ -85,6 +85,7 @@ struct merge_table { /* rows of a table that the run touches */
 	struct pg_table *table;
 	struct uuid *keys; /* sorted, each once */
 	uint32_t count, capacity;
+	uint64_t columns; /* to be read: those that the run writes, or all */
 	uint32_t rows_call, versions_call, present_call, last_call;
 	struct merge_row *rows;      /* one per key */
 	const char **scopes;         /* of rows that exist */

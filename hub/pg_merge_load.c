@@ -68,6 +68,19 @@ static uint32_t count_moments(const struct block *b)
 	return n;
 }
 
+/* An edit meets the cells that it writes; a deletion keeps the whole row. */
+static void want_columns(struct merge_table *t, const struct block *b)
+{
+	if (b->op == ROW_DELETE)
+		t->columns = UINT64_MAX;
+	for (uint16_t i = 0; i < b->column_count; i++) {
+		int c = pg_table_column(t->table, b->nums[i]);
+
+		if (c >= 0)
+			t->columns |= UINT64_C(1) << c;
+	}
+}
+
 bool pg_load_wants(struct merge_op *m, const struct change_set *s)
 {
 	uint32_t stamps = 0;
@@ -80,6 +93,8 @@ bool pg_load_wants(struct merge_op *m, const struct change_set *s)
 		stamps += count_moments(b);
 		if (t && !add_keys(m, t, b->keys, b->row_count))
 			return false;
+		if (t)
+			want_columns(t, b);
 	}
 	m->stamp_wish += stamps + 1; /* and one for rows without a moment of their own */
 	return !m->load_arena.full;
@@ -121,10 +136,16 @@ static void ask_rows(struct merge_op *m, struct merge_table *t)
 	struct pg_batch *b = &m->op.batch;
 	struct pg_sql sql;
 
+	/* Few rows are read whole, by a statement that is prepared; and rows that
+	 * may come back from a deletion. */
+	if (!m->op.plans_for_size || t->table->update_wins)
+		t->columns = UINT64_MAX;
 	pg_sql_init(&sql);
 	pg_sql_add(&sql, "SELECT x.* FROM unnest($2::uuid[]) AS k(key) CROSS JOIN LATERAL (SELECT r.%s", t->table->key);
-	for (uint16_t c = 0; c < t->table->column_count; c++)
-		pg_sql_add(&sql, ", %s", t->table->columns[c].wire);
+	for (uint16_t c = 0; c < t->table->column_count; c++) {
+		if (t->columns >> c & 1)
+			pg_sql_add(&sql, ", %s", t->table->columns[c].wire);
+	}
 	pg_sql_add(&sql, " FROM %s r WHERE r.%s = $1 AND r.%s = k.key FOR NO KEY UPDATE OF r SKIP LOCKED) x",
 		   t->table->name, t->table->tenant, t->table->key);
 	t->rows_call = pg_call(b, sql.p);
@@ -321,13 +342,16 @@ static bool read_version(struct merge_op *m, struct merge_table *t, uint32_t row
 	return !r->exists || read_over(m, t, row, r);
 }
 
-/* The cells behind the key in a row of an answer; NULL: no memory. */
-static struct value *read_cells(struct merge_op *m, const struct merge_table *t, uint32_t call, uint32_t row)
+/* The cells behind the key in a row of an answer, which holds the columns of
+ * the mask; NULL: no memory. */
+static struct value *read_cells(struct merge_op *m, const struct merge_table *t, uint32_t call, uint32_t row,
+				uint64_t columns)
 {
 	struct value *cells = arena_array(&m->load_arena, t->table->column_count + 1u, sizeof(*cells));
+	uint32_t at = 1;
 
 	for (uint16_t c = 0; cells && c < t->table->column_count; c++)
-		cells[c] = pg_value(&m->load, call, row, c + 1u, t->table->columns[c].kind);
+		cells[c] = columns >> c & 1 ? pg_value(&m->load, call, row, at++, t->table->columns[c].kind) : value_null();
 	return cells;
 }
 
@@ -338,7 +362,7 @@ static bool read_row(struct merge_op *m, struct merge_table *t, uint32_t row)
 
 	r->exists = true;
 	r->known = true;
-	r->cells = read_cells(m, t, t->rows_call, row);
+	r->cells = read_cells(m, t, t->rows_call, row, t->columns);
 	return r->cells != NULL;
 }
 
@@ -352,7 +376,7 @@ static bool read_last(struct merge_op *m, struct merge_table *t)
 
 		if (r->exists)
 			continue;
-		r->last_cells = read_cells(m, t, t->last_call, row);
+		r->last_cells = read_cells(m, t, t->last_call, row, UINT64_MAX);
 		ok = r->last_cells != NULL;
 	}
 	return ok;

@@ -558,6 +558,45 @@ static void many_rows_leave_the_planning_of_triggers_alone(void)
 	pg_store_close(s);
 }
 
+static int64_t head_of(const struct uuid *tenant)
+{
+	return strtoll(ask("SELECT max(position) FROM ferry.commit WHERE tenant_id = '%s'", text_of(tenant)), NULL, 10);
+}
+
+/* A large merge reads the columns that it writes: what it leaves alone stays,
+ * and what a deletion takes away is kept whole. */
+static void many_rows_are_read_by_what_is_written(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	struct merge_item items[250];
+	int64_t base;
+
+	sql("INSERT INTO t.unit (tenant_id, id, code, title, price) SELECT '%s', "
+	    "('aa000000-0000-4000-8000-0000' || lpad(to_hex(g), 8, '0'))::uuid, 'C' || g, 'old', 5 "
+	    "FROM generate_series(1, 250) g", text_of(&tenant_a));
+	base = head_of(&tenant_a);
+	sql("UPDATE t.unit SET title = 'theirs' WHERE code = 'C1'");
+	for (unsigned i = 0; i < 250; i++)
+		items[i] = item(d, retitle(i + 1, base, id_of(i + 1), "mine"));
+	merge(s, &tenant_a, items, 250);
+	for (unsigned i = 0; i < 250; i++)
+		CHECK(i == 0 ? merged.results[i].settled.verdict != VERDICT_REJECTED : accepted(i));
+	CHECK(is(ask("SELECT count(*) FROM t.unit WHERE title = 'mine' AND price = 5 AND code LIKE 'C%%'"), "250"));
+	CHECK(is(ask("SELECT string_agg(hub_value::text, ',') FROM ferry.conflict"), "\"theirs\""));
+
+	base = head_of(&tenant_a);
+	sql("UPDATE t.unit SET price = 9 WHERE code = 'C2'");
+	for (unsigned i = 0; i < 250; i++)
+		items[i] = item(d, i == 1 ? set_new(252, base, "unit", ROW_DELETE, id_of(2))
+					  : retitle(i + 251, base, id_of(i + 1), "again"));
+	merge(s, &tenant_a, items, 250);
+	CHECK(is(ask("SELECT count(*) FROM t.unit WHERE title = 'again' AND price = 5"), "249"));
+	CHECK(is(ask("SELECT string_agg(hub_value::text, ',' ORDER BY hub_value::text COLLATE \"C\") FROM ferry.conflict "
+		     "WHERE kind = 'delete_update' AND hub_value::text IN ('\"C2\"', '\"mine\"', '9')"), "\"C2\",\"mine\",9"));
+	pg_store_close(s);
+}
+
 static void each_constraint_gives_its_code(void)
 {
 	struct pg_store *s = store_open();
@@ -1451,6 +1490,7 @@ static const struct {
 	CASE(P7_rows_outside_the_scopes_are_refused),
 	CASE(one_bad_among_many_costs_the_others_nothing),
 	CASE(many_rows_leave_the_planning_of_triggers_alone),
+	CASE(many_rows_are_read_by_what_is_written),
 	CASE(each_constraint_gives_its_code),
 	CASE(own_edits_in_a_row_do_not_conflict),
 	CASE(moved_rows_leave_one_scope_and_enter_the_other),
