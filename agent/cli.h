@@ -21,6 +21,7 @@ int cli_conflicts_take_theirs(struct cli *c);
 int cli_conflicts_dismiss(struct cli *c);
 int cli_rejected_show(struct cli *c);
 int cli_rejected_retry(struct cli *c);
+int cli_rejected_merge(struct cli *c);
 int cli_rejected_discard(struct cli *c);
 int cli_barrier(struct cli *c);
 int cli_flags(struct cli *c);

@@ -98,6 +98,10 @@ const struct cli_command agent_commands[] = {
 	 "As new edits on the rows as they stand now. Put right first what the sentence says,\n"
 	 "here with --set, or in SQL by an UPDATE of ferry_rejected.",
 	 "ferry-agent rejected retry 17 --set code=A-1204", retry_options, cli_rejected_retry},
+	{"rejected merge", "<number>", 1, 1, "merge a refused new row into the one that has its unique value",
+	 "Its values become an update of that row, and what was written for it refers to that row:\n"
+	 "all in one transaction. Offered where the hub allows it for the table.",
+	 "ferry-agent rejected merge 17", retry_options, cli_rejected_merge},
 	{"rejected discard", "<number>", 1, 1, "give the refused values up", NULL, "ferry-agent rejected discard 17", dry_options,
 	 cli_rejected_discard},
 	{"flags", "[name]", 0, 1, "which feature flags are on here; also offline",

@@ -292,6 +292,11 @@ int cli_rejected_retry(struct cli *c)
 	return repair(c, false, "retry", true);
 }
 
+int cli_rejected_merge(struct cli *c)
+{
+	return repair(c, false, "merge", true);
+}
+
 int cli_rejected_discard(struct cli *c)
 {
 	return repair(c, false, "discard", false);

@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 10
+#define LAYOUT_VERSION 11
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -229,7 +229,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_8);
 	if (version < 9)
 		gate_exec(&r->g, replica_upgrade_9);
-	gate_exec(&r->g, replica_upgrade_10);
+	if (version < 10)
+		gate_exec(&r->g, replica_upgrade_10);
+	gate_exec(&r->g, replica_upgrade_11);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 

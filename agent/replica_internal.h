@@ -100,7 +100,7 @@ enum query {
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_LOG_KEEP, Q_LOG_MASK, Q_LOG_MERGE, Q_LOG_MERGED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
-	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPE_NAMED, Q_REJECT_ADD, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
+	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPE_NAMED, Q_REJECT_ADD, Q_REJECT_OTHER, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
 	Q_BOOKMARKS, Q_BOOKMARK_ADD, Q_BOOKMARK_DELETE, Q_BOOKMARKS_CUT,
 	Q_KEPT_ADD, Q_KEPT_PART_ADD, Q_KEPT_PART_DELETE, Q_KEPT_DELETE, Q_KEPT_BACKED_UP, Q_KEPT_OLDEST, Q_KEPT_AGED,
@@ -196,7 +196,7 @@ void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
-	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[];
+	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[], replica_upgrade_11[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);

@@ -349,6 +349,113 @@ static void retry(struct repair *p)
 		mark(p, note != NULL ? note : "retry");
 }
 
+/* ---- Merged into another row ---- */
+
+/* What an update of the other row must not touch: what the hub alone writes,
+ * and numbers, which are given once. And NULLs: they say nothing here. */
+static void leave_out(struct repair *p, const char *table, struct values *v)
+{
+	sqlite3_stmt *s = NULL;
+	int kept = 0;
+
+	(void)gate_statement(p->g, &s, "SELECT 1 FROM ferry_table t JOIN ferry_column c ON c.gen = 0 AND c.tbl = t.tbl WHERE t.gen = 0 "
+				       "AND t.name = ?1 AND c.name = ?2 AND (c.read_only OR c.policy = ?3)");
+	for (int i = 0; i < v->count; i++) {
+		bool fixed = gate_step(p->g, s, "tti", table, v->names[i], (int64_t)POLICY_SEQUENCE);
+
+		if (s != NULL)
+			sqlite3_reset(s);
+		if (fixed || v->cells[i].type == SQLITE_NULL)
+			continue;
+		v->names[kept] = v->names[i];
+		v->cells[kept++] = v->cells[i];
+	}
+	v->count = kept;
+	gate_finalize(&s);
+}
+
+/* What refers to `mine`, here and among the refused, refers to `other` now. */
+static void point_to(struct repair *p, const char *table, const char *mine, const char *other)
+{
+	sqlite3_stmt *s = NULL;
+
+	(void)gate_statement(p->g, &s, "SELECT t.name, c.name FROM ferry_table o JOIN ferry_column c ON c.gen = 0 AND c.ref_table = o.tbl "
+				       "JOIN ferry_table t ON t.gen = 0 AND t.tbl = c.tbl AND t.writable "
+				       "WHERE o.gen = 0 AND o.name = ?1 AND NOT c.read_only");
+	for (bool more = gate_step(p->g, s, "t", table); more; more = gate_next(p->g, s)) {
+		const char *child = text_of(p, s, 0), *column = text_of(p, s, 1);
+		sqlite3_stmt *refused = NULL, *rows = NULL;
+		sqlite3_str *sql = sqlite3_str_new(p->g->db);
+
+		sqlite3_str_appendf(sql, "UPDATE \"%w\" SET \"%w\" = ?1 WHERE \"%w\" = ?2", child, column, column);
+		rows = prepare(p, sql);
+		gate_run(p->g, rows, "tt", other, mine);
+		(void)gate_statement(p->g, &refused, "UPDATE ferry_rejected SET \"values\" = json_set(\"values\", '$.\"' || ?3 || '\"', ?4) "
+						     "WHERE \"table\" = ?1 AND json_extract(\"values\", '$.\"' || ?3 || '\"') = ?2");
+		gate_run(p->g, refused, "tttt", child, mine, column, other);
+		gate_finalize(&rows);
+		gate_finalize(&refused);
+	}
+	gate_finalize(&s);
+}
+
+/* The refused insert becomes an update of the row that has its unique value. */
+static bool merge_row(struct repair *p)
+{
+	struct values *v = arena_alloc(p->a, sizeof(*v));
+	const char *table = NULL, *mine = NULL, *other = NULL, *json = NULL;
+	sqlite3_stmt *s = NULL;
+
+	(void)gate_statement(p->g, &s, "SELECT \"table\", key, other, \"values\" FROM ferry_rejected WHERE number = ?1 AND other IS NOT NULL");
+	if (gate_step(p->g, s, "i", p->target)) {
+		table = text_of(p, s, 0);
+		mine = text_of(p, s, 1);
+		other = text_of(p, s, 2);
+		json = text_of(p, s, 3);
+	}
+	gate_finalize(&s);
+	if (v == NULL || json == NULL || other == NULL) {
+		gate_fail(p->g, FERRY_NOT_FOUND, "Change-set %lld has no row that may be merged into another.", (long long)p->target);
+		return false;
+	}
+	read_values(p, table, json, v);
+	leave_out(p, table, v);
+	if (!row_exists(p, table, other) || !update_row(p, table, other, v)) {
+		gate_fail(p->g, FERRY_NOT_FOUND, "The other row of %.80s is not here (any more): retry with another value.", table);
+		return false;
+	}
+	point_to(p, table, mine, other);
+	return p->g->error == FERRY_OK;
+}
+
+static void write_again(struct repair *p, int64_t number)
+{
+	sqlite3_stmt *s = NULL;
+
+	(void)gate_statement(p->g, &s, "SELECT \"table\", key, op, \"values\" FROM ferry_rejected WHERE number = ?1 AND other IS NULL ORDER BY id");
+	for (bool more = gate_step(p->g, s, "i", number); more; more = gate_next(p->g, s))
+		retry_row(p, s);
+	gate_finalize(&s);
+}
+
+/* With all else of its change-set, and what was refused for building on it. */
+static void merge(struct repair *p)
+{
+	sqlite3_stmt *s = NULL, *drop = NULL;
+
+	if (!merge_row(p))
+		return;
+	write_again(p, p->target);
+	(void)gate_statement(p->g, &s, "SELECT DISTINCT number FROM ferry_rejected WHERE blocked_by = ?1 ORDER BY number");
+	for (bool more = gate_step(p->g, s, "i", p->target); more; more = gate_next(p->g, s))
+		write_again(p, sqlite3_column_int64(s, 0));
+	gate_finalize(&s);
+	(void)gate_statement(p->g, &drop, "DELETE FROM ferry_rejected WHERE blocked_by = ?1");
+	gate_run(p->g, drop, "i", p->target);
+	gate_finalize(&drop);
+	mark(p, "merge");
+}
+
 static void repair_rejected(struct repair *p)
 {
 	sqlite3_stmt *keep = NULL, *drop = NULL;
@@ -363,6 +470,8 @@ static void repair_rejected(struct repair *p)
 		gate_fail(p->g, FERRY_NOT_FOUND, "There is no refused change-set %lld.", (long long)p->target);
 	if (strcmp(p->action, "retry") == 0)
 		retry(p);
+	else if (strcmp(p->action, "merge") == 0)
+		merge(p);
 	(void)gate_statement(p->g, &drop, "DELETE FROM ferry_rejected WHERE number = ?1");
 	gate_run(p->g, drop, "i", p->target);
 	gate_finalize(&keep);

@@ -133,6 +133,18 @@ void reject_row(struct replica *r, const struct set *set, int code, const char *
 	sqlite3_free(json);
 }
 
+/* Which row has the unique value that one of these met, and takes it in. */
+static void note_other(struct replica *r, const struct settled *v)
+{
+	char mine[UUID_TEXT], other[UUID_TEXT];
+
+	if (uuid_is_zero(&v->other))
+		return;
+	uuid_format(&v->mine, mine);
+	uuid_format(&v->other, other);
+	gate_run(&r->g, q(r, Q_REJECT_OTHER), "itt", v->number, mine, other);
+}
+
 static void reject_rows(struct replica *r, const struct set *set, int code, const char *sentence)
 {
 	sqlite3_stmt *s = set_entries(r, set, 0);
@@ -350,6 +362,7 @@ static void refuse(struct replica *r, const struct settled *v, const struct set 
 		whole = sqlite3_mprintf("%s (Part of change-set %lld, which was refused whole and offered again in parts.)",
 					sentence, (long long)set->origin);
 	reject_rows(r, set, v->code, whole != NULL ? whole : sentence);
+	note_other(r, v);
 	sqlite3_free(whole);
 	if (!number_list_add(&r->removed, set->number))
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");

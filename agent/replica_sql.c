@@ -13,7 +13,7 @@
 	"CREATE TABLE ferry_repair(id INTEGER PRIMARY KEY, action TEXT NOT NULL, conflict INTEGER, rejected INTEGER, " \
 	"asked_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), done_at TEXT, error TEXT, kept TEXT, " \
 	"CHECK((conflict IS NOT NULL AND rejected IS NULL AND action IN ('put back', 'take theirs', 'dismiss')) OR " \
-	"(rejected IS NOT NULL AND conflict IS NULL AND action IN ('retry', 'discard')))) STRICT;" \
+	"(rejected IS NOT NULL AND conflict IS NULL AND action IN ('retry', 'discard', 'merge')))) STRICT;" \
 	"CREATE INDEX ferry_repair_due ON ferry_repair(id) WHERE done_at IS NULL;"
 /* Rows that differed from the hub's, and were replaced: what was, and what is. */
 #define REPAIRED_DDL \
@@ -120,7 +120,7 @@ const char replica_ddl[] =
 	"CREATE TABLE ferry_frame(id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
 	"CREATE TABLE ferry_rejected(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, code INTEGER NOT NULL, "
 	"name TEXT NOT NULL, sentence TEXT NOT NULL, at TEXT NOT NULL, note TEXT, \"table\" TEXT NOT NULL, "
-	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL, pushed INTEGER, blocked_by INTEGER) STRICT;"
+	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL, pushed INTEGER, blocked_by INTEGER, other TEXT) STRICT;"
 	"CREATE TABLE ferry_conflict(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at TEXT NOT NULL, "
 	"kind TEXT NOT NULL, winner TEXT NOT NULL, \"table\" TEXT NOT NULL, key TEXT NOT NULL, \"column\" TEXT, "
 	"device_value ANY, hub_value ANY, other_device TEXT, values_at_hub INTEGER NOT NULL DEFAULT 0) STRICT;"
@@ -173,6 +173,13 @@ const char replica_upgrade_10[] =
 	"ALTER TABLE ferry_state ADD COLUMN life_mark INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE ferry_change_set ADD COLUMN " LOST_FROM ";"
 	"DROP VIEW IF EXISTS ferry_status;" KEPT_DDL STATUS_VIEW;
+
+/* From layout 10: a refused row may be merged into another. */
+const char replica_upgrade_11[] =
+	"ALTER TABLE ferry_rejected ADD COLUMN other TEXT;"
+	"DROP INDEX ferry_repair_due; ALTER TABLE ferry_repair RENAME TO ferry_repair_before;"
+	REPAIR_DDL
+	"INSERT INTO ferry_repair SELECT * FROM ferry_repair_before; DROP TABLE ferry_repair_before;";
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
 
@@ -245,6 +252,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SCOPE_ADD] = "INSERT INTO ferry_scope(name, held) VALUES (?1, 1) ON CONFLICT(name) DO UPDATE SET held = 1",
 	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\", "
 			 "pushed, blocked_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, nullif(?12, 0))",
+	[Q_REJECT_OTHER] = "UPDATE ferry_rejected SET other = ?3 WHERE pushed = ?1 AND key = ?2 AND op = 'insert'",
 	[Q_REJECT_OF] = "SELECT number FROM ferry_rejected WHERE pushed = ?1 LIMIT 1",
 	[Q_REJECT_LIFTED] = "DELETE FROM ferry_rejected WHERE pushed = ?1",
 	[Q_REJECT_LOCAL] = "UPDATE ferry_rejected SET pushed = NULL WHERE pushed = ?1",

@@ -78,11 +78,12 @@ static const char left_sql[] =
 	"WHERE $3::text[] IS NULL OR l.scope = ANY ($3)";
 enum { L_GLOBAL, L_TBL, L_SCOPE, L_KEY, L_TX };
 static const char settled_sql[] =
-	"SELECT s.device_id, s.number, s.verdict, coalesce(s.code, 0), s.sentence, p.position FROM ferry.commit p "
+	"SELECT s.device_id, s.number, s.verdict, coalesce(s.code, 0), s.sentence, p.position, "
+	"(s.detail ->> 'mine')::uuid, (s.detail ->> 'other')::uuid FROM ferry.commit p "
 	"JOIN ferry.settled s ON s.tenant_id = p.tenant_id AND s.tx = p.tx "
 	"WHERE p.tenant_id = $1 AND p.position > $2 AND ($3::uuid IS NULL OR s.device_id = $3) "
 	"ORDER BY s.device_id, s.number";
-enum { S_DEVICE, S_NUMBER, S_VERDICT, S_CODE, S_SENTENCE, S_POSITION };
+enum { S_DEVICE, S_NUMBER, S_VERDICT, S_CODE, S_SENTENCE, S_POSITION, S_MINE, S_OTHER };
 static const char conflicts_sql[] =
 	"SELECT x.device_id, x.number, x.tbl, x.key, x.num, x.kind, x.winner, x.device_value #>> '{}', "
 	"x.hub_value #>> '{}', x.other_device_id FROM ferry.commit p JOIN ferry.conflict x ON x.tenant_id = p.tenant_id AND x.tx = p.tx "
@@ -452,6 +453,10 @@ static enum ferry_error read_settled(struct feed_op *f)
 					      .verdict = verdict_from_name(pg_text(b, call, row, S_VERDICT)),
 					      .code = (int)pg_int(b, call, row, S_CODE),
 					      .position = pg_int(b, call, row, S_POSITION)};
+		if (!pg_is_null(b, call, row, S_OTHER) && !pg_is_null(b, call, row, S_MINE)) {
+			s->settled.mine = pg_uuid(b, call, row, S_MINE);
+			s->settled.other = pg_uuid(b, call, row, S_OTHER);
+		}
 		if (!pg_is_null(b, call, row, S_SENTENCE)) {
 			const char *text = pg_text(b, call, row, S_SENTENCE);
 

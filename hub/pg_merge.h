@@ -72,6 +72,7 @@ struct merge_entry { /* an item of the run */
 	enum write_order order;
 	struct pg_failure *taken; /* the unique value that was, when it is written in another order; else NULL */
 	const char *clash;        /* the rows that met a unique value, as JSON for ferry.clash(); NULL: none, or asked */
+	struct uuid mine, other;  /* the row that may be merged into the other; zero: none */
 	struct uuid holder;       /* whose device's value a guard met: to be named; zero: nobody's */
 	enum verdict verdict;
 	int code;

@@ -31,6 +31,7 @@ struct verdict_lists {
 	struct uuid *devices;
 	int64_t *numbers;
 	int32_t *codes;
+	struct uuid *mine, *others; /* zero: none */
 	const char **verdicts, **sentences, **constraints;
 	uint32_t count;
 };
@@ -42,10 +43,12 @@ static bool list_verdicts(struct merge_op *m, bool rejected_only, struct verdict
 	*l = (struct verdict_lists){.devices = arena_array(a, m->entry_count, sizeof(struct uuid)),
 				    .numbers = arena_array(a, m->entry_count, sizeof(int64_t)),
 				    .codes = arena_array(a, m->entry_count, sizeof(int32_t)),
+				    .mine = arena_array(a, m->entry_count, sizeof(struct uuid)),
+				    .others = arena_array(a, m->entry_count, sizeof(struct uuid)),
 				    .verdicts = arena_array(a, m->entry_count, sizeof(char *)),
 				    .sentences = arena_array(a, m->entry_count, sizeof(char *)),
 				    .constraints = arena_array(a, m->entry_count, sizeof(char *))};
-	if (!l->devices || !l->numbers || !l->codes || !l->verdicts || !l->sentences || !l->constraints)
+	if (!l->devices || !l->numbers || !l->codes || !l->verdicts || !l->sentences || !l->constraints || !l->mine || !l->others)
 		return false;
 	for (uint32_t i = 0; i < m->entry_count; i++) {
 		const struct merge_entry *e = &m->entries[i];
@@ -57,6 +60,8 @@ static bool list_verdicts(struct merge_op *m, bool rejected_only, struct verdict
 		l->codes[l->count] = e->code;
 		l->verdicts[l->count] = verdict_name(e->verdict);
 		l->constraints[l->count] = e->constraint;
+		l->mine[l->count] = e->mine;
+		l->others[l->count] = e->other;
 		l->sentences[l->count++] = e->sentence;
 	}
 	return true;
@@ -71,9 +76,10 @@ static bool settle_verdicts(struct merge_op *m)
 		return false;
 	pg_call(b, "INSERT INTO ferry.settled (tenant_id, tx, device_id, number, verdict, code, sentence, detail) "
 		   "SELECT $1, $2, u.device, u.number, u.verdict, nullif(u.code, 0), u.sentence, "
-		   "CASE WHEN u.rule IS NOT NULL THEN jsonb_build_object('constraint', u.rule) END "
-		   "FROM unnest($3::uuid[], $4::bigint[], $5::text[], $6::int[], $7::text[], $8::text[]) "
-		   "AS u(device, number, verdict, code, sentence, rule)");
+		   "CASE WHEN u.rule IS NOT NULL THEN jsonb_strip_nulls(jsonb_build_object('constraint', u.rule, "
+		   "'mine', nullif(u.mine, ferry.nobody()), 'other', nullif(u.other, ferry.nobody()))) END "
+		   "FROM unnest($3::uuid[], $4::bigint[], $5::text[], $6::int[], $7::text[], $8::text[], $9::uuid[], $10::uuid[]) "
+		   "AS u(device, number, verdict, code, sentence, rule, mine, other)");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_int8(b, m->tx);
 	pg_arg_uuids(b, l.devices, l.count);
@@ -82,6 +88,8 @@ static bool settle_verdicts(struct merge_op *m)
 	pg_arg_int4s(b, l.codes, l.count);
 	pg_arg_texts(b, l.sentences, l.count);
 	pg_arg_texts(b, l.constraints, l.count);
+	pg_arg_uuids(b, l.mine, l.count);
+	pg_arg_uuids(b, l.others, l.count);
 	return true;
 }
 

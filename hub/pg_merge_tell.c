@@ -77,7 +77,7 @@ static uint32_t ask_clashes(struct merge_op *m)
 		if (!names_clash(e))
 			continue;
 		m->clash_call = n++ ? m->clash_call : b->count;
-		pg_call(b, "SELECT said FROM ferry.clash($1, $2, $3, $4::text::jsonb)");
+		pg_call(b, "SELECT said, merges, mine, other FROM ferry.clash($1, $2, $3, $4::text::jsonb)");
 		pg_arg_uuid(b, &m->op.tenant);
 		pg_arg_uuid(b, &e->item->device);
 		pg_arg_text(b, e->constraint);
@@ -86,21 +86,32 @@ static uint32_t ask_clashes(struct merge_op *m)
 	return n;
 }
 
+static void take_clash(struct merge_op *m, struct merge_entry *e, uint32_t call)
+{
+	const struct pg_batch *b = &m->op.batch;
+	bool merges = !pg_is_null(b, call, 0, 1) && pg_bool(b, call, 0, 1);
+	struct ferry_why why;
+
+	ferry_why_set(&why, "%s: %s%s", e->sentence, pg_text(b, call, 0, 0), merges ? "; it can be merged into that one" : "");
+	pg_run_reject(m, e, e->code, why.text);
+	if (!merges)
+		return;
+	e->mine = pg_uuid(b, call, 0, 2);
+	e->other = pg_uuid(b, call, 0, 3);
+}
+
 static void read_clashes(struct merge_op *m)
 {
 	uint32_t call = m->clash_call;
 
 	for (uint32_t i = 0; i < m->entry_count; i++) {
 		struct merge_entry *e = &m->entries[i];
-		struct ferry_why why;
 
 		if (!names_clash(e))
 			continue;
 		e->clash = NULL;
-		if (pg_rows(&m->op.batch, call) > 0 && !pg_is_null(&m->op.batch, call, 0, 0)) {
-			ferry_why_set(&why, "%s: %s", e->sentence, pg_text(&m->op.batch, call, 0, 0));
-			pg_run_reject(m, e, e->code, why.text);
-		}
+		if (pg_rows(&m->op.batch, call) > 0 && !pg_is_null(&m->op.batch, call, 0, 0))
+			take_clash(m, e, call);
 		call++;
 	}
 }

@@ -170,6 +170,7 @@ struct settled {
 	const char *sentence; /* NULL or NUL-terminated */
 	const struct conflict *conflicts;
 	uint32_t conflict_count;
+	struct uuid mine, other; /* a unique value: this row may be merged into that one; zero: it is not offered */
 };
 
 struct scope_sum { /* R21: xor of the cell hashes of each column, in order of num, the key column left out */

@@ -5,7 +5,9 @@
  *              ? 3: position      of the transaction that settled it
  *              ? 4: code          of a refusal
  *              ? 5: sentence
- *              ? 6: [conflict ...] }
+ *              ? 6: [conflict ...]
+ *              ? 7: mine          the row that met a unique value,
+ *              ? 8: other         and the one that has it: mine may be merged into it }
  *
  *   conflict {   1: table
  *                2: key           16 bytes
@@ -53,6 +55,8 @@ static const struct field settled_fields[] = {
 	OPTIONAL(5, TEXT, settled, sentence),
 	OPTIONAL(6, LIST, settled, conflicts, COUNT(settled, conflict_count), .max = FERRY_CONFLICTS_MAX,
 		 .shape = &conflict_shape),
+	OPTIONAL(7, UUID, settled, mine),
+	OPTIONAL(8, UUID, settled, other),
 };
 
 const struct shape settled_shape = {

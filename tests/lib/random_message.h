@@ -253,6 +253,10 @@ static inline struct settled *rng_settled(struct rng *r, struct arena *a, uint32
 		s->position = rng_number(r) % (position_max + 1);
 		s->code = s->verdict >= VERDICT_REJECTED ? FERRY_UNIQUE : FERRY_OK;
 		s->sentence = rng_bool(r) ? rng_text(r, a) : NULL;
+		if (s->code == FERRY_UNIQUE && rng_bool(r)) {
+			s->mine = rng_uuid(r);
+			s->other = rng_uuid(r);
+		}
 		s->conflict_count = rng_below(r, 3);
 		s->conflicts = rng_conflicts(r, a, s->conflict_count);
 	}

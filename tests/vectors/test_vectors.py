@@ -299,7 +299,8 @@ CONFLICT = Map({1: ("table", 1, TABLE), 2: ("key", 1, Uuid()), 3: ("num", 0, Int
                 4: ("kind", 1, Int(1, 3)), 5: ("device_won", 0, Bool()), 6: ("device_value", 0, Cell()),
                 7: ("hub_value", 0, Cell()), 8: ("other", 0, Uuid())})
 SETTLED = Map({1: ("number", 1, NUMBER), 2: ("verdict", 1, Int(1, 4)), 3: ("position", 0, POSITION),
-               4: ("code", 0, CODE), 5: ("sentence", 0, Text()), 6: ("conflicts", 0, List(CONFLICT, 4096))},
+               4: ("code", 0, CODE), 5: ("sentence", 0, Text()), 6: ("conflicts", 0, List(CONFLICT, 4096)),
+               7: ("mine", 0, Uuid()), 8: ("other", 0, Uuid())},
               settled_rule)
 SUM = Map({1: ("scope", 1, Text()), 2: ("table", 1, TABLE), 3: ("rows", 1, POSITION), 4: ("sums", 0, Sums())})
 COLUMN = Map({1: ("num", 1, Int(1, 65535)), 2: ("name", 1, Text()), 3: ("kind", 1, Int(0, 13)),

@@ -107,7 +107,8 @@ COMMENT ON FUNCTION ferry.device_label(uuid, uuid) IS 'A device as people speak 
 
 -- ---------------------------------------------------------------- which row has the value
 
-ALTER TABLE ferry.tracked ADD COLUMN label_cols text[];
+ALTER TABLE ferry.tracked ADD COLUMN label_cols text[], ADD COLUMN merges bool NOT NULL DEFAULT false;
+COMMENT ON COLUMN ferry.tracked.merges IS 'A row that is refused for a unique value may be merged into the one that has it';
 COMMENT ON COLUMN ferry.tracked.label_cols IS 'What people call a row by, as ferry.label was told; NULL: its name, title, code or number';
 
 CREATE FUNCTION ferry.label(tab regclass, VARIADIC columns text[]) RETURNS void
@@ -125,6 +126,19 @@ BEGIN
     UPDATE ferry.tracked t SET label_cols = columns WHERE t.relid = tab;
 END $$;
 COMMENT ON FUNCTION ferry.label(regclass, text[]) IS 'By which columns refusals name a row of the table';
+
+CREATE FUNCTION ferry.allow_merge(tab regclass, allowed bool DEFAULT true) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE ferry.tracked t SET merges = allowed WHERE t.relid = tab;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not tracked', tab USING ERRCODE = 'undefined_object';
+    END IF;
+END $$;
+COMMENT ON FUNCTION ferry.allow_merge(regclass, bool) IS
+    'Whether devices are offered to merge a row that is refused for a unique value into the row that has it';
 
 CREATE FUNCTION ferry.row_label(of_tbl int, tenant uuid, of_key uuid) RETURNS text
     LANGUAGE plpgsql STABLE
@@ -174,7 +188,7 @@ END $$;
 -- Whose value it is that a change-set wanted, too: the other row, unless the device cannot
 -- see it, and which of the change-set's rows met it. rows: [{"t": table, "k": key, "c": cells}].
 -- A question that fails is answered with nothing: the refusal stands without a name.
-CREATE FUNCTION ferry.clash(tenant uuid, device uuid, rule text, rows jsonb, OUT tbl int, OUT mine uuid, OUT other uuid, OUT said text)
+CREATE FUNCTION ferry.clash(tenant uuid, device uuid, rule text, rows jsonb, OUT tbl int, OUT mine uuid, OUT other uuid, OUT said text, OUT merges bool)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, public, pg_temp -- where citext and its operators are
 AS $$
@@ -211,23 +225,25 @@ BEGIN
     END IF;
     tbl := t.tbl;
     mine := (x ->> 'k')::uuid;
+    merges := t.merges;
     said := coalesce('"' || ferry.row_label(t.tbl, tenant, other) || '", ', '') || other::text;
 EXCEPTION WHEN OTHERS THEN
     tbl := NULL;
+    merges := false;
     mine := NULL;
     other := NULL;
     said := NULL;
 END $$;
 COMMENT ON FUNCTION ferry.clash(uuid, uuid, text, jsonb) IS 'Which row has the unique value that a device''s row was refused for';
 
-REVOKE EXECUTE ON FUNCTION ferry.label(regclass, text[]), ferry.row_label(int, uuid, uuid),
+REVOKE EXECUTE ON FUNCTION ferry.allow_merge(regclass, bool), ferry.label(regclass, text[]), ferry.row_label(int, uuid, uuid),
     ferry.index_values(ferry.tracked, oid, uuid, uuid, jsonb), ferry.clash(uuid, uuid, text, jsonb),
     ferry.write_postponed(uuid, bigint), ferry.answer_names(regproc), ferry.device_label(uuid, uuid) FROM PUBLIC;
 GRANT SELECT ON ferry.placeholder TO ferry_hub;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ferry.postponed TO ferry_hub;
 GRANT EXECUTE ON FUNCTION ferry.row_label(int, uuid, uuid), ferry.index_values(ferry.tracked, oid, uuid, uuid, jsonb),
     ferry.clash(uuid, uuid, text, jsonb), ferry.kept_value(text, text, jsonb), ferry.fill(text, text, text) TO ferry_hub;
-GRANT EXECUTE ON FUNCTION ferry.label(regclass, text[]) TO ferry_owner;
+GRANT EXECUTE ON FUNCTION ferry.label(regclass, text[]), ferry.allow_merge(regclass, bool) TO ferry_owner;
 GRANT EXECUTE ON FUNCTION ferry.write_postponed(uuid, bigint), ferry.device_label(uuid, uuid) TO ferry_hub;
 GRANT EXECUTE ON FUNCTION ferry.answer_names(regproc), ferry.device_label(uuid, uuid) TO ferry_owner;
 

@@ -10,6 +10,9 @@ SET LOCAL ROLE ferry_owner;
 -- Lists that several people add to.
 SELECT ferry.policy(t, 'tags', 'set') FROM unnest('{crm.contacts,crm.leads,crm.deals}'::regclass[]) t;
 
+-- A person who is known already is the same person.
+SELECT ferry.allow_merge('crm.contacts');
+
 -- Documents whose keys are edited one by one.
 SELECT ferry.policy('crm.leads', 'attributes', 'json');
 SELECT ferry.policy('identity.user_settings', c, 'json') FROM unnest('{notifications,privacy,accessibility,product}'::text[]) c;
