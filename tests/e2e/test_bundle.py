@@ -78,6 +78,20 @@ class Bundles(SiteCase):
         self.assertEqual(a.standing()[1:], (0, 0))
         self.assert_same()
 
+    def test_R7_change_set_larger_than_a_message_goes_whole(self):
+        self.new_unit()
+        a = self.device("a", start=False)
+        a.sync()
+        with a.transaction() as db:
+            db.executemany("INSERT INTO units (project_id, code, unit_type_code) VALUES (?, ?, 'APT_1BR')",
+                           [(self.project, "N-%d" % n) for n in range(6000)])
+        taken = self.hub.json("bundle", "import", self.export(a, "large"), "--answer", self.file("answer"), timeout=200)
+        self.assertEqual((taken["change_sets"], taken["accepted"]), (1, 1))
+        self.assertEqual(a.json("bundle", "import", self.file("answer"), timeout=200)["settled"], 1)
+        self.assertEqual(a.value("SELECT count(*) FROM units"), 6001)
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.stage WHERE device_id = %s", a.id), 0)
+        self.assert_same()
+
     # ---- once
 
     def test_P2_bundles_twice_out_of_order_and_beside_the_link_take_effect_once(self):
