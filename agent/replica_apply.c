@@ -105,6 +105,8 @@ enum ferry_error replica_delta(void *store, const struct message_delta *delta, s
 	return spill(r, delta, why);
 }
 
+#define NO_STATE INT64_MIN
+
 /* ---- One row of a frame ---- */
 
 struct frame { /* what a block's rows have in common */
@@ -315,41 +317,74 @@ static void apply_frame(struct replica *r, enum target target, const struct mess
 	}
 }
 
-static void apply_spilled(struct replica *r, enum target target, bool leaving, struct store_commit_report *report)
+/* The frames of one state among those spilled after `id`; gives the last one's id.
+ * *to: which state; NO_STATE: that of the first, which is told. */
+static int64_t apply_spilled(struct replica *r, enum target target, int64_t id, int64_t *to, bool leaving,
+			     struct store_commit_report *report)
 {
 	sqlite3_stmt *s = q(r, Q_FRAME_GET);
-	int64_t id = 0;
+	bool same = true;
 
-	while (gate_step(&r->g, s, "i", id)) {
+	while (same && gate_step(&r->g, s, "i", id)) {
 		struct arena a;
 		struct message m;
 		struct ferry_why why;
 		enum ferry_error e;
+		int64_t next = sqlite3_column_int64(s, 0);
 
-		id = sqlite3_column_int64(s, 0);
 		arena_init(&a, 64u << 20);
 		e = message_decode(&a, sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1), &m, &why);
+		if (e == FERRY_OK && m.type == MESSAGE_DELTA) {
+			*to = *to == NO_STATE ? m.delta.to : *to;
+			same = m.delta.to == *to;
+		}
 		if (e != FERRY_OK)
 			gate_fail(&r->g, e, "A kept frame cannot be read: %.200s", why.text);
-		else if (m.type == MESSAGE_DELTA)
+		else if (same && m.type == MESSAGE_DELTA)
 			apply_frame(r, target, &m.delta, leaving, report);
+		if (same)
+			id = next;
 		arena_deinit(&a);
 		s = q(r, Q_FRAME_GET);
 	}
+	return id;
 }
 
-/* One state folds all scopes' additions first, then all leavings (R14): a
- * row that moves from one held scope to another never goes. */
-void frames_apply(struct replica *r, enum target target, struct store_commit_report *report)
+/* A state: frames first..end-1 in memory, and where it goes on, those of the
+ * same state among the spilled after `id`. Additions of all scopes come first,
+ * then all leavings (R14): a row that moves from one held scope to another
+ * never goes. Gives the id of its last spilled frame. */
+static int64_t apply_state(struct replica *r, enum target target, uint32_t first, uint32_t end, bool goes_on, int64_t id,
+			   struct store_commit_report *report)
 {
-	row_joiner_deinit(&r->frame_row);
+	int64_t to = first < end ? r->frames[first].to : NO_STATE, last = id;
+
 	for (int leaving = 0; leaving < 2; leaving++) {
-		for (uint32_t i = 0; i < r->frame_count && r->g.error == FERRY_OK; i++)
+		for (uint32_t i = first; i < end && r->g.error == FERRY_OK; i++)
 			apply_frame(r, target, &r->frames[i], leaving, report);
-		if (r->frames_spilled)
-			apply_spilled(r, target, leaving, report);
+		if (goes_on && r->g.error == FERRY_OK)
+			last = apply_spilled(r, target, id, &to, leaving, report);
 		if (r->frame_row.open)
 			gate_fail(&r->g, FERRY_BAD_MESSAGE, "The hub did not send the end of a row.");
+	}
+	return last;
+}
+
+/* A commit may bring several states at once. Each is folded by itself, since
+ * a row may leave with one and come back with the next. */
+void frames_apply(struct replica *r, enum target target, struct store_commit_report *report)
+{
+	int64_t id = 0, last = -1;
+
+	row_joiner_deinit(&r->frame_row);
+	for (uint32_t i = 0, end; i < r->frame_count && r->g.error == FERRY_OK; i = end) {
+		for (end = i + 1; end < r->frame_count && r->frames[end].to == r->frames[i].to; end++)
+			;
+		id = apply_state(r, target, i, end, r->frames_spilled && end == r->frame_count, id, report);
+	}
+	while (r->frames_spilled && last != id && r->g.error == FERRY_OK) {
+		last = id;
+		id = apply_state(r, target, 0, 0, true, id, report);
 	}
 }
 

@@ -391,6 +391,30 @@ static void R14_row_moves_between_held_scopes_and_stays(void **state)
 	assert_proof(f);
 }
 
+/* A commit may bring several states: what leaves with one comes back with the next. */
+static void come_and_go_in_one_commit(struct fixture *f)
+{
+	frame(f, "tenant", 1, ROW_LEFT);
+	frame(f, "project:b", 2, ROW_INSERT);
+	f->position++;
+	frame(f, "project:b", 2, ROW_LEFT);
+	frame(f, "tenant", 1, ROW_INSERT);
+	bare_commit(f);
+	assert_says(f, "1", "SELECT count(*) FROM units WHERE id = '%s'", unit(1));
+	assert_proof(f);
+	frame(f, "tenant", 1, ROW_INSERT);
+	f->position++;
+	frame(f, "tenant", 1, ROW_LEFT);
+	bare_commit(f);
+	assert_says(f, "0", "SELECT count(*) FROM units WHERE id = '%s'", unit(1));
+	assert_proof(f);
+}
+
+static void R14_states_of_one_commit_are_folded_one_after_the_other(void **state)
+{
+	come_and_go_in_one_commit(*state);
+}
+
 static void R14_row_that_left_keeps_its_pending_edits(void **state)
 {
 	struct fixture *f = *state;
@@ -616,6 +640,20 @@ static void commit_of_another_connection_is_noticed_once(void **state)
 	app(f, "UPDATE units SET floor = 2 WHERE id = '%s'", unit(1));
 	assert_true(replica_changed(f->r));
 	assert_false(replica_changed(f->r));
+}
+
+static void R14_states_that_were_spilled_are_folded_one_after_the_other(void **state)
+{
+	struct fixture *f = *state;
+	struct replica_options o = {.busy_timeout_ms = 2000, .wall = fixture_wall, .wall_ctx = f};
+
+	for (o.frames_bytes_max = 1; o.frames_bytes_max < 4000; o.frames_bytes_max = o.frames_bytes_max * 2) {
+		replica_close(f->r); /* none, some and all of the frames have room */
+		assert_ok(replica_open(f->path, &o, &f->r, &fixture_why));
+		come_and_go_in_one_commit(f);
+		frame(f, "tenant", 1, ROW_INSERT);
+		bare_commit(f);
+	}
 }
 
 static void frames_beyond_the_memory_bound_are_spilled_and_applied(void **state)
@@ -885,6 +923,8 @@ int main(void)
 		replica_test(R7_large_set_goes_in_equal_parts_each_time),
 		replica_test(R14_row_moves_between_held_scopes_and_stays),
 		replica_test(R14_row_that_left_keeps_its_pending_edits),
+		replica_test(R14_states_of_one_commit_are_folded_one_after_the_other),
+		replica_test(R14_states_that_were_spilled_are_folded_one_after_the_other),
 		replica_test(R15_kill_during_fill_resumes),
 		replica_test(R15_changed_schema_keeps_values_of_dropped_columns),
 		replica_test(R15_fill_that_got_no_rows_says_the_schema_of_what_it_shows),
