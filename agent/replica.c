@@ -383,6 +383,11 @@ void replica_rest(struct replica *r)
 	gate_exec(&r->g, "PRAGMA shrink_memory; PRAGMA writable_schema = RESET");
 }
 
+int64_t replica_hub_time(const struct replica *r)
+{
+	return r->st.commit_clock;
+}
+
 int64_t replica_commits(const struct replica *r)
 {
 	return r->commits;
@@ -505,12 +510,14 @@ static void take_numbers(struct replica *r, const struct message_welcome *w)
 
 /* A welcome is late by what the way and the hub's work took, so it only tells
  * of a clock that is plainly wrong; pings measure the rest. */
-static void guess_clock(struct replica *r, int64_t offset_us)
+static void guess_clock(struct replica *r, int64_t hub_clock)
 {
-	int64_t difference = offset_us - r->st.clock_offset;
+	int64_t offset_us = hub_clock - replica_wall(r), difference = offset_us - r->st.clock_offset;
 
-	if (difference > WELCOME_DELAY_MAX_US || difference < -WELCOME_DELAY_MAX_US)
-		r->st.clock_offset = offset_us;
+	if (difference <= WELCOME_DELAY_MAX_US && difference >= -WELCOME_DELAY_MAX_US)
+		return;
+	r->st.clock_offset = offset_us;
+	cut_restamp(r, hub_clock);
 }
 
 /* Saved with the next state; until then a restart asks the hub again. */
@@ -587,7 +594,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 		gate_fail(&r->g, FERRY_CLONE, "The hub knows this device by another identity than its replica.");
 	r->st.device = w->device;
 	r->st.tenant = w->tenant;
-	guess_clock(r, w->clock - replica_wall(r));
+	guess_clock(r, w->clock);
 	take_scopes(r, w);
 	take_numbers(r, w);
 	gate_exec(&r->g, "DELETE FROM ferry_frame");

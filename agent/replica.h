@@ -48,6 +48,8 @@ bool replica_changed(struct replica *r);
 /* Gives back the memory that a quiet replica does not need: cached pages and the parsed
  * schema. The next call that reads rows loads both again. */
 void replica_rest(struct replica *r);
+/* The hub's time as it was heard last, microseconds since 1970; 0: never. */
+int64_t replica_hub_time(const struct replica *r);
 /* How often this connection has written. */
 int64_t replica_commits(const struct replica *r);
 

@@ -11,6 +11,8 @@
 
 #include "agent/replica_internal.h"
 
+#define RESTAMP_ROWS_MAX 2000 /* a change-set with more may go in parts */
+
 /* ---- Numbers ---- */
 
 bool number_list_add(struct number_list *l, int64_t number)
@@ -586,6 +588,34 @@ static int64_t corrected(const struct replica *r, int64_t at)
 	if (at <= r->st.commit_clock)
 		at = r->st.commit_clock + 1;
 	return at < 0 ? 0 : at > FERRY_CLOCK_MAX ? FERRY_CLOCK_MAX : at;
+}
+
+/* The contact shows that the clock is plainly wrong. What was stamped by it and
+ * not offered yet, or could not be told from an earlier offer, is stamped anew:
+ * what lies ahead of the hub's time, and what was pushed up to the state it was
+ * made on. A stamp that is likely stays, since the clock may have been right
+ * then. One that goes in parts stays, too: they have to be the same each time. */
+void cut_restamp(struct replica *r, int64_t hub_now)
+{
+	struct set set = {.number = 0};
+
+	while (r->g.error == FERRY_OK) {
+		sqlite3_stmt *s = q(r, Q_SET_NEXT);
+		int64_t after = set.number, at = -1;
+
+		arena_reset(&r->work);
+		if (!gate_step(&r->g, s, "i", after) || !set_get(r, s, &set))
+			return;
+		if ((set.at <= hub_now && set.at > r->st.commit_clock + 1) || set.rows > RESTAMP_ROWS_MAX)
+			continue;
+		s = set_entries(r, &set, 0);
+		if (gate_next(&r->g, s)) {
+			at = corrected(r, sqlite3_column_int64(s, 6) * 1000);
+			sqlite3_reset(s);
+		}
+		if (at >= 0)
+			gate_run(&r->g, q(r, Q_SET_AT), "ii", set.number, at < hub_now ? at : hub_now);
+	}
 }
 
 /* Adds what it cost to *rows. False: there is none left. */

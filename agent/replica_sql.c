@@ -234,6 +234,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SET_COMPLETE] = "SELECT " SET_COLUMNS " FROM ferry_change_set WHERE state = 1 ORDER BY number LIMIT 1",
 	[Q_SET_FIX] = "UPDATE ferry_change_set SET state = 2, at = ?2, rows = ?3, joined = ?4, depends = ?5 "
 		      "WHERE number = ?1",
+	[Q_SET_AT] = "UPDATE ferry_change_set SET at = ?2 WHERE number = ?1",
 	[Q_SET_DELETE] = "DELETE FROM ferry_change_set WHERE number = ?1",
 	[Q_SET_FORGET] = "DELETE FROM ferry_change_set WHERE state = 3 AND NOT EXISTS("
 			 "SELECT 1 FROM ferry_change_set c WHERE c.state < 3 AND c.number < ferry_change_set.last)",

@@ -528,6 +528,11 @@ void hub_core_drain(struct hub_core *core)
 	core_leave(core);
 }
 
+void hub_core_newest(const struct hub_core *core, struct hub_newest *out)
+{
+	*out = core->newest;
+}
+
 void hub_core_stats(const struct hub_core *core, struct hub_core_stats *out)
 {
 	const struct tenant *t;

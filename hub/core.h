@@ -83,6 +83,12 @@ struct hub_core_stats {
 	uint32_t merge_queue; /* change-sets waiting */
 };
 void hub_core_stats(const struct hub_core *core, struct hub_core_stats *out);
+/* The newest state of any tenant that was sent to devices; position 0: none. */
+struct hub_newest {
+	struct uuid tenant;
+	int64_t position, mark;
+};
+void hub_core_newest(const struct hub_core *core, struct hub_newest *out);
 /* Each live session: for `ferry-hub status` and the tests. */
 void hub_core_sessions(const struct hub_core *core,
 		       void (*each)(void *ctx, const struct uuid *tenant, const struct uuid *device, int64_t bookmark,

@@ -297,6 +297,7 @@ struct hub_core {
 	int64_t log_second;
 	uint32_t log_lines, log_dropped;
 	struct hub_core_stats stats;
+	struct hub_newest newest;
 };
 
 /* core.c */

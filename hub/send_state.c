@@ -158,8 +158,17 @@ static void free_owed(struct hub_session *s)
 	}
 }
 
+static void note_newest(const struct hub_session *s)
+{
+	struct hub_newest *newest = &s->core->newest;
+
+	if (s->cursor > newest->position)
+		*newest = (struct hub_newest){.tenant = s->tenant->id, .position = s->cursor, .mark = s->cursor_mark};
+}
+
 static void committed(struct hub_session *s)
 {
+	note_newest(s);
 	s->position = s->bookmark = s->cursor;
 	s->mark = s->cursor_mark;
 	s->in_state = false;

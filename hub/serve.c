@@ -12,6 +12,7 @@
 #include "hub/pg_admin.h"
 #include "hub/pg_loop.h"
 #include "hub/places.h"
+#include "hub/witness.h"
 #include "shared/link.h"
 #include "shared/log.h"
 #include "shared/loop.h"
@@ -30,7 +31,7 @@ struct serve {
 	struct places *places;
 	struct enrol_desk *desk;
 	struct hub_core *core;
-	struct loop_timer *core_timer, *drain_timer;
+	struct loop_timer *core_timer, *drain_timer, *witness_timer;
 	struct link_server *devices;
 	struct http_server *enrolment, *administration;
 	struct admin_view view;
@@ -299,11 +300,35 @@ static void on_signal(void *ctx, int number)
 	end_when_empty(s);
 }
 
+/* ---- witness ---- */
+
+static void write_witness(void *ctx)
+{
+	struct serve *s = ctx;
+	struct hub_newest newest;
+	struct ferry_why why = {0};
+	hub_core_newest(s->core, &newest);
+	const struct registry_tenant *t = registry_tenant(s->registry, &newest.tenant);
+	if (t && !*t->conninfo && witness_write(s->settings->state_dir, &newest, &why) != FERRY_OK)
+		say(s, LEVEL_WARNING, "no_witness", why.text);
+	loop_timer_set(s->witness_timer, loop_now_us() + WITNESS_INTERVAL_US);
+}
+
 /* ---- start ---- */
 
-/* Before anything listens: is this a database we may serve? */
-static enum ferry_error check_database(const struct hub_settings *settings, struct ferry_why *why)
+static void tell_lost(struct serve *s, int64_t lost)
 {
+	if (lost > 0)
+		LOG(LEVEL_ERROR, &s->log, "rewound", LOG_INT("position", lost),
+		    LOG_TEXT("sentence", "the database is older than the witness beside this hub: it was restored from a backup; what "
+					 "devices kept comes back as they connect, and leased numbers are skipped"));
+}
+
+/* Before anything listens: is this a database we may serve? */
+static enum ferry_error check_database(struct serve *s, struct ferry_why *why)
+{
+	const struct hub_settings *settings = s->settings;
+	int64_t lost = 0;
 	char folder[FILES_PATH_MAX];
 	struct pg_admin *db;
 	enum ferry_error e = migrate_find(*settings->sql_dir ? settings->sql_dir : NULL, folder, why);
@@ -315,6 +340,10 @@ static enum ferry_error check_database(const struct hub_settings *settings, stru
 	e = migrate_check(db, folder, why);
 	if (e == FERRY_OK)
 		e = pg_check_role(db, settings->allow_unsafe_database, why);
+	if (e == FERRY_OK)
+		e = witness_check(settings->state_dir, db, &lost, why);
+	if (e == FERRY_OK)
+		tell_lost(s, lost);
 	pg_admin_close(db);
 	return e;
 }
@@ -422,7 +451,7 @@ static enum ferry_error begin(struct serve *s, struct ferry_why *why)
 				     .log_context = s};
 	enum ferry_error e = authority_open(s->settings, loop_wall_us() / 1000000, &s->authority, why);
 	if (e == FERRY_OK)
-		e = check_database(s->settings, why);
+		e = check_database(s, why);
 	if (e == FERRY_OK)
 		e = loop_new(&config, &s->loop, why);
 	if (e != FERRY_OK)
@@ -431,6 +460,8 @@ static enum ferry_error begin(struct serve *s, struct ferry_why *why)
 	e = loop_timer_new(s->loop, core_due, s, &s->core_timer);
 	if (e == FERRY_OK)
 		e = loop_timer_new(s->loop, end_when_empty, s, &s->drain_timer);
+	if (e == FERRY_OK)
+		e = loop_timer_new(s->loop, write_witness, s, &s->witness_timer);
 	if (e == FERRY_OK)
 		e = loop_signals(s->loop, on_signal, s, why);
 	if (e == FERRY_OK)
@@ -443,6 +474,8 @@ static enum ferry_error begin(struct serve *s, struct ferry_why *why)
 		e = listen_enrolment(s, why);
 	if (e == FERRY_OK)
 		e = listen_administration(s, why);
+	if (e == FERRY_OK)
+		loop_timer_set(s->witness_timer, loop_now_us() + WITNESS_INTERVAL_US);
 	return e;
 }
 
@@ -461,6 +494,7 @@ static void finish(struct serve *s)
 		hub_core_free(s->core);
 	loop_timer_free(s->core_timer);
 	loop_timer_free(s->drain_timer);
+	loop_timer_free(s->witness_timer);
 	loop_free(s->loop);
 	authority_close(&s->authority);
 }
@@ -474,6 +508,7 @@ enum ferry_error hub_serve(const struct hub_settings *settings, struct ferry_why
 		if (s.authority.made_ca)
 			LOG(LEVEL_INFO, &s.log, "ca_made", LOG_TEXT("folder", settings->state_dir));
 		loop_run(s.loop);
+		write_witness(&s);
 		LOG(LEVEL_INFO, &s.log, "stopped");
 	}
 	finish(&s);

@@ -286,6 +286,27 @@ class Healing(HealCase):
                          [("update_update", "hub", "sea")])
         self.assert_same()
 
+    def test_R19_a_hub_that_starts_on_an_older_database_says_so_before_any_device_comes(self):
+        backup = self.backup(DumpBackup)
+        a = self.device("a", start=True)
+        self.site.wait_settled()
+        backup.take()
+        self.insert(a, "LOST")
+        self.site.wait_settled()
+        a.stop()
+        epoch = self.site.value("SELECT epoch FROM ferry.history")
+        backup.restore()
+        self.hub.wait_log("event=rewound")
+        self.assertEqual(self.site.sql("SELECT found_by FROM ferry.rewind"), [("witness",)])
+        self.assertNotEqual(self.site.value("SELECT epoch FROM ferry.history"), epoch)
+        self.hub.stop()
+        self.hub.start()  # it is told once
+        self.assertEqual(self.rewinds(), 1)
+        a.start()
+        wait_until(lambda: self.rewinds() == 2, 30, "the device")
+        self.site.wait_settled()
+        self.assertEqual(self.site.value("SELECT count(*) FROM inventory.units WHERE code = 'LOST'"), 1)
+
     def test_P8_twice_restored_still_regains_all(self):
         backup = self.backup(DumpBackup)
         a, b = self.device("a", start=True), self.device("b", start=True)

@@ -762,6 +762,28 @@ static void P6_value_far_beyond_the_limit_survives_a_fill_until_it_is_refused(vo
 	assert_proof(f);
 }
 
+/* ---- P10 ---- */
+
+static void P10_a_stamp_of_a_clock_that_was_ahead_is_corrected_with_the_first_contact(void **state)
+{
+	static const char *const scopes[] = {SCOPE};
+	struct fixture *f = *state;
+	struct message_push push;
+	int64_t now = f->wall, made;
+
+	app(f, "UPDATE units SET floor = 3 WHERE id = '%s'", unit(1));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	made = push.sets[0].at;
+	now = made - INT64_C(3600000000); /* the hub: it is an hour earlier */
+	f->cursor = (struct push_cursor){0};
+	assert_ok(replica_store_ops.welcome(f->r, &(struct message_welcome){.tenant = key_of(1), .device = key_of(2),
+							 .epoch = key_of(3), .mode = WELCOME_DELTA, .scopes = scopes,
+							 .scope_count = 1, .clock = now}, &fixture_why));
+	assert_true(next_push(f, 65536, &push));
+	assert_true(push.sets[0].at <= now);
+}
+
 /* ---- R17, R18: the hub went back in time ---- */
 
 static void R18_bookmarks_of_the_past_reach_far_back_in_few(void **state)
@@ -931,6 +953,7 @@ int main(void)
 		replica_test(R16_replace_keeps_old_values),
 		replica_test(R16_upsert_and_ignore_are_captured_once),
 		replica_test(R16_key_update_aborts),
+		replica_test(P10_a_stamp_of_a_clock_that_was_ahead_is_corrected_with_the_first_contact),
 		cmocka_unit_test(R18_bookmarks_of_the_past_reach_far_back_in_few),
 		replica_test(R18_what_was_confirmed_is_offered_again_when_the_hub_has_lost_it),
 		replica_test(R18_numbers_that_fell_out_of_the_history_go_out_empty_and_refused),
