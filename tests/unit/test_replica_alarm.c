@@ -112,8 +112,13 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
+#define WITHOUT_MERGE \
+	"ALTER TABLE ferry_rejected DROP COLUMN other; DROP TABLE ferry_repair; " \
+	"CREATE TABLE ferry_repair(id INTEGER PRIMARY KEY, action TEXT NOT NULL, conflict INTEGER, rejected INTEGER, " \
+	"asked_at TEXT NOT NULL DEFAULT '', done_at TEXT, error TEXT, kept TEXT, CHECK(action IN ('retry', 'discard'))) STRICT; " \
+	"CREATE INDEX ferry_repair_due ON ferry_repair(id) WHERE done_at IS NULL; "
 #define WITHOUT_HISTORY \
-	"DROP VIEW ferry_status; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; " \
+	WITHOUT_MERGE "DROP VIEW ferry_status; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; " \
 	"DROP TABLE ferry_kept; DROP TABLE ferry_kept_part; DROP TABLE ferry_bookmark; DROP TABLE ferry_lost; DROP TABLE ferry_life; " \
 	"ALTER TABLE ferry_state DROP COLUMN life; ALTER TABLE ferry_state DROP COLUMN life_mark; " \
 	"ALTER TABLE ferry_state DROP COLUMN kept_bytes; ALTER TABLE ferry_state DROP COLUMN forgotten; " \
@@ -165,6 +170,20 @@ static void a_replica_of_the_fourth_layout_is_brought_up_to_date(void **state)
 	fixture_open(f);
 	assert_says(f, "0", "SELECT count(*) FROM ferry_rejected_value");
 	assert_says(f, "0", "SELECT count(values_at_hub) FROM ferry_conflict");
+}
+
+static void a_replica_of_the_tenth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_MERGE "INSERT INTO ferry_repair(id, action, rejected, done_at, kept) "
+				"VALUES (7, 'discard', 3, 'then', '[]'); PRAGMA user_version = 10", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "7 discard 3 then []", "SELECT id || ' ' || action || ' ' || rejected || ' ' || done_at || ' ' || kept FROM ferry_repair");
+	app(f, "INSERT INTO ferry_repair(action, rejected) VALUES ('merge', 9)");
+	assert_says(f, "0", "SELECT count(other) FROM ferry_rejected");
 }
 
 static void a_replica_of_the_ninth_layout_is_brought_up_to_date(void **state)
@@ -244,6 +263,7 @@ int main(void)
 		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_eighth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_ninth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_tenth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fifth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),
 	};
