@@ -247,6 +247,8 @@ static void do_connect(void *ctx)
 		.certificate_pem = r->identity.certificate_pem,
 		.key_pem = r->identity.key_pem,
 		.connect_timeout_us = r->settings->connect_timeout_us,
+		.clock_is_unsure = true,
+		.reached_us = replica_hub_time(r->replica),
 		.limits = {.queue_bytes_max = QUEUE_BYTES_MAX, .heartbeat_us = r->settings->ping_interval_us},
 	};
 	static const struct link_calls calls = {

@@ -91,6 +91,8 @@ static void link_free(struct link *link)
 	loop_reap_vhost(link->loop, link->vhost);
 	queue_clear(link);
 	free(link->in);
+	free(link->ca_pem);
+	free(link->host);
 	free(link);
 }
 

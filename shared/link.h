@@ -115,6 +115,11 @@ struct link_client_config {
 	const char *certificate_pem; /* NULL: none is shown */
 	const char *key_pem;
 	int64_t connect_timeout_us; /* until on_open; 0: default */
+	/* This machine's clock may be years off (P10): the dates of the server's
+	 * certificate are not judged by it. One that ended before `reached_us`
+	 * (since 1970), a time that is surely past, is refused all the same. */
+	bool clock_is_unsure;
+	int64_t reached_us;
 	struct link_limits limits;
 };
 

@@ -17,6 +17,9 @@ struct link_out {
 };
 
 struct link {
+	/* The connecting end, where its clock is unsure: what the server's certificate is held against. */
+	char *ca_pem, *host;
+	int64_t reached_us;
 	struct loop *loop;
 	struct lws *wsi; /* NULL while a connection attempt has failed and on_close is to come */
 	struct link_server *server; /* NULL in a client */

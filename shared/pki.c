@@ -681,3 +681,28 @@ enum ferry_error pki_ca_issued(const struct pki_ca *ca, const char *certificate_
 	mbedtls_x509_crt_free(&crt);
 	return rc;
 }
+
+enum ferry_error pki_server_good(const uint8_t *der, size_t bytes, const char *ca_pem, const char *host, int64_t reached_s,
+				 struct ferry_why *why)
+{
+	mbedtls_x509_crt crt, ca;
+	uint32_t flags = 0;
+	enum ferry_error rc = FERRY_OK;
+
+	mbedtls_x509_crt_init(&crt);
+	mbedtls_x509_crt_init(&ca);
+	if (mbedtls_x509_crt_parse_der(&crt, der, bytes) != 0 ||
+	    mbedtls_x509_crt_parse(&ca, (const unsigned char *)ca_pem, strlen(ca_pem) + 1) != 0)
+		rc = ferry_fail(why, FERRY_NO_CERTIFICATE, "the server's certificate cannot be read");
+	if (rc == FERRY_OK)
+		(void)mbedtls_x509_crt_verify(&crt, &ca, NULL, host, &flags, NULL, NULL);
+	flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
+	if (rc == FERRY_OK && (flags != 0 || mbedtls_x509_crt_check_extended_key_usage(&crt, MBEDTLS_OID_SERVER_AUTH,
+								MBEDTLS_OID_SIZE(MBEDTLS_OID_SERVER_AUTH)) != 0))
+		rc = ferry_fail(why, FERRY_NO_CERTIFICATE, "the server's certificate is not one of this hub");
+	if (rc == FERRY_OK && seconds_of(&crt.valid_to) < reached_s)
+		rc = ferry_fail(why, FERRY_NO_CERTIFICATE, "the server's certificate has expired");
+	mbedtls_x509_crt_free(&crt);
+	mbedtls_x509_crt_free(&ca);
+	return rc;
+}

@@ -101,6 +101,12 @@ FERRY_CHECK enum ferry_error pki_verify(const char *certificate_pem, const void 
  * client? FERRY_NO_CERTIFICATE if not. */
 FERRY_CHECK enum ferry_error pki_ca_issued(const struct pki_ca *ca, const char *certificate_pem, struct ferry_why *why);
 
+/* Is this the certificate (DER) of a server at `host`, issued by one of these CAs (PEM)? By its
+ * dates it has to last until `reached_s` (since 1970), and may begin any time: for a machine
+ * whose own clock may be years off. FERRY_NO_CERTIFICATE if not. */
+FERRY_CHECK enum ferry_error pki_server_good(const uint8_t *der, size_t bytes, const char *ca_pem, const char *host,
+					     int64_t reached_s, struct ferry_why *why);
+
 /* The DER of a certificate that is given as PEM, and its length. */
 FERRY_CHECK enum ferry_error pki_pem_to_der(const char *pem, uint8_t out_der[PKI_DER_MAX], size_t *out_bytes,
 					    struct ferry_why *why);

@@ -585,6 +585,49 @@ static void server_name_must_match(void **state)
 	assert_int_equal(asked, 0);
 }
 
+/* P10: dates are left out of it, and nothing else. */
+static void refused_without_a_clock(const char *cas, int64_t reached_us)
+{
+	struct link_server_config config = {0};
+	struct link_client_config client;
+
+	listen_with(&config);
+	client = client_config();
+	client.clock_is_unsure = true;
+	client.ca_pem = cas;
+	client.reached_us = reached_us;
+	connect_with(&client);
+	wait_for(client_closed, NULL);
+	assert_int_equal(client_side.opened, 0);
+	assert_int_equal((int)client_side.end.code, FERRY_NO_CERTIFICATE);
+}
+
+static void P10_server_of_another_ca_is_refused_without_a_clock(void **state)
+{
+	(void)state;
+	refused_without_a_clock(other_ca.certificate, 0);
+}
+
+static void P10_server_whose_certificate_ended_before_a_known_time_is_refused(void **state)
+{
+	(void)state;
+	refused_without_a_clock(ca.certificate, loop_wall_us() + 2 * DAY * INT64_C(1000000));
+}
+
+static void P10_server_is_taken_without_a_clock(void **state)
+{
+	struct link_server_config config = {0};
+	struct link_client_config client;
+
+	(void)state;
+	listen_with(&config);
+	client = client_config();
+	client.clock_is_unsure = true;
+	client.reached_us = loop_wall_us();
+	connect_with(&client);
+	wait_for(both_open, NULL);
+}
+
 static void verdict_of_the_hub_reaches_the_client(void **state)
 {
 	static const enum ferry_error verdicts[] = {FERRY_REVOKED, FERRY_UNKNOWN_DEVICE, FERRY_TENANT_SUSPENDED,
@@ -885,6 +928,9 @@ int main(void)
 		TEST(server_certificate_is_no_client_certificate),
 		TEST(optional_certificate_may_be_absent_but_not_bad),
 		TEST(server_of_another_ca_is_refused),
+		TEST(P10_server_of_another_ca_is_refused_without_a_clock),
+		TEST(P10_server_whose_certificate_ended_before_a_known_time_is_refused),
+		TEST(P10_server_is_taken_without_a_clock),
 		TEST(server_name_must_match),
 		TEST(verdict_of_the_hub_reaches_the_client),
 		TEST(connections_have_a_limit),

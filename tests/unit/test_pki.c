@@ -164,6 +164,33 @@ static void only_a_ca_s_own_device_certificates_in_force_count_as_issued(void **
 	pki_ca_free(foreign);
 }
 
+static enum ferry_error server_good(const char *pem, const char *cas, const char *host, int64_t reached)
+{
+	uint8_t der[PKI_DER_MAX];
+	size_t n = 0;
+
+	must(pki_pem_to_der(pem, der, &n, &why));
+	return pki_server_good(der, n, cas, host, reached, &why);
+}
+
+/* None of these certificates is in force by this machine's clock. */
+static void P10_a_server_s_certificate_is_judged_by_the_time_that_is_known_to_be_past(void **state)
+{
+	char pem[PKI_PEM_MAX], device[PKI_PEM_MAX], other_key[PKI_PEM_MAX], other[PKI_PEM_MAX];
+	const char *const names[] = {"hub.example.com", "10.1.2.3"};
+
+	(void)state;
+	must(pki_issue_server(ca, device_key, names, 2, T0 + 3000 * (int64_t)DAY, T0 + 3001 * (int64_t)DAY, pem, &why));
+	must(server_good(pem, ca_pem, "hub.example.com", 0));
+	must(server_good(pem, ca_pem, "10.1.2.3", T0 + 3000 * (int64_t)DAY));
+	assert_int_equal(server_good(pem, ca_pem, "hub.example.com", T0 + 3002 * (int64_t)DAY), FERRY_NO_CERTIFICATE);
+	assert_int_equal(server_good(pem, ca_pem, "other.example.com", 0), FERRY_NO_CERTIFICATE);
+	must(pki_ca_create("Ferry CA of a test", T0, T0 + 3650 * (int64_t)DAY, other_key, other, &why));
+	assert_int_equal(server_good(pem, other, "hub.example.com", 0), FERRY_NO_CERTIFICATE);
+	must(pki_issue_device(ca, request, "hub.example.com", T0, T0 + DAY, device, &why));
+	assert_int_equal(server_good(device, ca_pem, "hub.example.com", 0), FERRY_NO_CERTIFICATE);
+}
+
 static void a_certificate_ends_where_its_der_ends(void **state)
 {
 	char pem[PKI_PEM_MAX];
@@ -314,6 +341,7 @@ int main(void)
 		cmocka_unit_test(server_certificate_is_for_servers_only),
 		cmocka_unit_test(a_signature_is_of_one_key_and_one_text),
 		cmocka_unit_test(only_a_ca_s_own_device_certificates_in_force_count_as_issued),
+		cmocka_unit_test(P10_a_server_s_certificate_is_judged_by_the_time_that_is_known_to_be_past),
 		cmocka_unit_test(a_certificate_ends_where_its_der_ends),
 		cmocka_unit_test(request_signature_is_checked),
 		cmocka_unit_test(bad_requests_are_refused_with_a_sentence),
