@@ -56,6 +56,7 @@ PLAN = {
     "contract_versions": ("tenant", False, "contracts.view", False),
     "invoices": ("tenant", False, "billing.view", True),
     "invoice_lines": ("tenant", False, "billing.view", False),
+    "approval_requests": ("row:scope", True, None, False),
     "approvals": ("tenant", True, "approvals.view", False),
     "approval_history": ("tenant", False, "approvals.view", False),
     "media_assets": ("tenant", True, "media.view", False),

@@ -48,13 +48,15 @@ struct edit {
 	struct change_set set;
 };
 
-static struct merge_outcome push(struct merge *m, struct edit *e, uint8_t device, enum row_op op, uint16_t num, int64_t base, int64_t mine)
+static struct merge_outcome push(struct merge *m, struct edit *e, uint8_t device, enum row_op op, uint16_t num, int64_t base,
+				 int64_t mine)
 {
 	struct uuid author = id(device);
 	struct merge_outcome out;
 
 	*e = (struct edit){.key = id(1), .num = num, .old = was[num - FLOOR], .mine = value_int(mine)};
-	e->block = (struct block){.table = STOCK, .op = op, .row_count = 1, .column_count = op != ROW_DELETE, .nums = &e->num, .keys = &e->key,
+	e->block = (struct block){.table = STOCK, .op = op, .row_count = 1, .column_count = op != ROW_DELETE, .nums = &e->num,
+				  .keys = &e->key,
 				  .cells = &e->mine, .old_nums = &e->num, .olds = &e->old, .old_count = op != ROW_DELETE};
 	e->set = (struct change_set){.number = 9, .base_position = base, .at = 500, .blocks = &e->block, .block_count = 1};
 	assert_int_equal(merge_apply(m, &author, &e->set, NOW, &out), FERRY_OK);
