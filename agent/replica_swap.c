@@ -171,7 +171,7 @@ static void rename_staged(struct replica *r)
 			 "UPDATE sqlite_schema SET name = 'ferry_member', tbl_name = 'ferry_member', "
 			 "sql = 'CREATE TABLE ferry_member" MEMBER_COLUMNS "' "
 			 "WHERE name = 'ferry_fill_member' AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'ferry_member')");
-	gate_execf(&r->g, "PRAGMA schema_version = %lld", (long long)(schema_number(r) + 1));
+	gate_execf(&r->g, "PRAGMA schema_version = %lld", (long long)schema_number(r) + 1);
 	/* In any case: the statement before may have failed. */
 	if (sqlite3_exec(r->g.db, "PRAGMA writable_schema = RESET", NULL, NULL, NULL) != SQLITE_OK)
 		gate_fail_sqlite(&r->g);
