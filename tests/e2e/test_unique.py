@@ -117,7 +117,8 @@ class UniqueValues(SiteCase):
         self.settle()
         self.assertEqual([s for s, in a.sql("SELECT sentence FROM ferry_rejected ORDER BY id")], [
             'another row of companies has this value already (rule companies_name_uq): "Acme", %s' % company,
-            'another row of contacts has this value already (rule contacts_email_per_tenant_uq): "Omar", %s' % person])
+            'another row of contacts has this value already (rule contacts_email_per_tenant_uq): "Omar", %s'
+            '; it can be merged into that one' % person])
         self.assertEqual(self.site.sql("SELECT other, said FROM ferry.clash(%s, %s, 'companies_name_uq', (SELECT jsonb_build_array("
                                        "jsonb_build_object('t', t.tbl, 'k', gen_random_uuid(), 'c', jsonb_build_object(c.num, 'acme'))) "
                                        "FROM ferry.tracked t JOIN ferry.tracked_column c ON c.tbl = t.tbl AND c.name = 'name' "
