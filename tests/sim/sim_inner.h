@@ -94,11 +94,11 @@ void net_notice_hub_later(struct world *w, struct conn *c);
 void net_free(struct world *w);
 
 /* sim_hubs.c */
-void hub_start(void *hub, void *unused); /* an event */
+void hub_start(void *ctx, void *arg); /* an event */
 void hub_crash(struct world *w, struct hub *h);
 
 /* sim_agents.c */
-void agent_start(void *agent, void *unused); /* an event */
+void agent_start(void *ctx, void *arg); /* an event */
 void agent_crash(struct world *w, struct agent *a);
 void agent_look(struct agent *a, int64_t position, bool quiet); /* the checker compares */
 
