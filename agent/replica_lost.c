@@ -78,7 +78,7 @@ void lost_keep(struct replica *r)
 		keep_deletions(r, old, fresh, now);
 	}
 	gate_exec(&r->g, "DELETE FROM temp.ferry_lost_key");
-	gate_run(&r->g, q(r, Q_LOST_CHAFF), "tti", NULL, NULL, (int64_t)KIND_TIMESTAMPTZ);
+	gate_run(&r->g, q(r, Q_LOST_CHAFF), "tti", (const char *)NULL, (const char *)NULL, (int64_t)KIND_TIMESTAMPTZ);
 	r->lost_any = 1;
 	r->st.rewound = false;
 }

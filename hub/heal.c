@@ -138,7 +138,7 @@ void heal_sort(struct tenant *t)
 	t->replays_came = false;
 	if (replays == NULL)
 		return;
-	TAILQ_FOREACH(item, &t->queue, link) {
+	for (item = TAILQ_FIRST(&t->queue); item != NULL; item = TAILQ_NEXT(item, link)) {
 		if (item->old_position > 0)
 			replays[n++] = item;
 	}

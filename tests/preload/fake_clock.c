@@ -22,6 +22,9 @@ static long long offset_s(void)
 	return strtoll(text, NULL, 10);
 }
 
+/* The system's headers name parameters with reserved words. */
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
+
 int clock_gettime(clockid_t id, struct timespec *t)
 {
 	static int (*real)(clockid_t id, struct timespec *t);
@@ -57,3 +60,5 @@ time_t time(time_t *out)
 		*out = now.tv_sec;
 	return now.tv_sec;
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
