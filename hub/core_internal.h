@@ -193,6 +193,7 @@ struct hub_session {
 	uint32_t parked_count, parked_capacity;
 	bool rewound;       /* its bookmark is of a history that the database has lost */
 	int64_t healed_at;  /* monotonic: the heal window ends */
+	bool replays;          /* it has offered some (R18) */
 	int64_t settled; /* watermark, and the numbers above it, ascending */
 	int64_t *settled_above;
 	uint32_t settled_above_count, settled_above_capacity;

@@ -111,8 +111,10 @@ static struct item *item_new(struct hub_session *s, struct hold *h, const struct
 	if (set->old_position > 0) {
 		item->old_code = set->old_verdict == VERDICT_REJECTED ? set->old_code : FERRY_OK;
 		item->old_sentence = set->old_sentence;
-		item->not_before = s->healed_at;
+		s->replays = true;
 	}
+	if (s->replays) /* what is new may build on them without naming them: they were settled when it was made */
+		item->not_before = s->healed_at;
 	return item;
 }
 

@@ -83,9 +83,29 @@ void checker_edit(struct checker *c, int device, int key, const struct sim_row *
 			   .group = c->group, .previous = c->last_of[device + 1]};
 	c->last_of[device + 1] = c->edit_count - 1;
 	c->counts.edits++;
+	sim_log(c->sim, "edit %d of device %d: row %d was %s %lld %lld %lld %lld, is %s %lld %lld %lld %lld", c->edit_count - 1, device, key,
+		before->exists ? "there" : "gone", (long long)before->cells[0], (long long)before->cells[1],
+		(long long)before->cells[2], (long long)before->cells[3], after->exists ? "there" : "gone",
+		(long long)after->cells[0], (long long)after->cells[1], (long long)after->cells[2], (long long)after->cells[3]);
 	for (int i = 0; after->exists && i < sim_columns(after->table); i++)
 		if (is_token(after->cells[i]) && !c->token_edit[after->cells[i]])
 			c->token_edit[after->cells[i]] = c->edit_count;
+}
+
+/* Is `value` what `shown` is, or what whoever wrote that had before his eyes,
+ * and so on? After a rewind only: the hub shows values again that the device
+ * saw overwritten by others. */
+static bool stands_behind(const struct checker *c, int64_t shown, int column, int64_t value)
+{
+	for (int steps = 0; shown != value; steps++) {
+		if (!c->rewound || steps > EDITS_MAX || !is_token(shown) || !c->token_edit[shown])
+			return false;
+		const struct edit *e = &c->edits[c->token_edit[shown] - 1];
+		if (!e->before.exists)
+			return false;
+		shown = e->before.cells[column];
+	}
+	return true;
 }
 
 /* Was the value on the device's screen, at this edit of the row or an
@@ -96,8 +116,8 @@ static bool seen(const struct checker *c, const struct offered_cell *by, int col
 		const struct edit *e = &c->edits[i];
 		if (e->key != by->key)
 			continue;
-		if ((e->before.exists && e->before.cells[column] == value) ||
-		    (e->after.exists && e->after.cells[column] == value))
+		if ((e->before.exists && stands_behind(c, e->before.cells[column], column, value)) ||
+		    (e->after.exists && stands_behind(c, e->after.cells[column], column, value)))
 			return true;
 	}
 	return false;
@@ -258,6 +278,8 @@ static bool conflict_names(const struct settled *s, int key, uint32_t table, int
  * deleted the row) must have seen it, or a conflict keeps it. */
 static bool loss_accounted(const struct checker *c, const struct commit *t, int key, int column, int64_t value)
 {
+	if (c->rewound && is_token(value) && c->kept[value])
+		return true; /* it lost once already, and its device was told */
 	uint32_t table = t->before->rows[key].table ? t->before->rows[key].table : t->after->rows[key].table;
 	for (int i = 0; i < c->cell_count; i++) {
 		const struct offered_cell *cell = &c->cells[i];
@@ -335,6 +357,20 @@ static void check_cell(struct checker *c, const struct commit *t, const struct o
 		 cell->device, (long long)cell->number, cell->key, cell->column, (long long)t->position);
 }
 
+static void keep_conflicts(struct checker *c, const struct settled *s)
+{
+	for (uint32_t i = 0; i < s->conflict_count; i++) {
+		const struct conflict *f = &s->conflicts[i];
+		int64_t v;
+		if (f->num < 2)
+			continue;
+		if (sim_cell(f->table, f->num - 2, &f->device_value, &v) && is_token(v))
+			c->kept[v] = true;
+		if (sim_cell(f->table, f->num - 2, &f->hub_value, &v) && is_token(v))
+			c->kept[v] = true;
+	}
+}
+
 static void keep_verdicts(struct checker *c, const struct commit *t)
 {
 	for (uint32_t i = 0; i < t->count; i++) {
@@ -347,7 +383,9 @@ static void keep_verdicts(struct checker *c, const struct commit *t)
 			sim_fail(c->sim, "P2: change-set %lld of device %d is settled but was never sent",
 				 (long long)s->number, t->devices[i]);
 		v->position = t->position;
+		v->lost = v->parked = false;
 		v->verdict = s->verdict;
+		keep_conflicts(c, s);
 		c->counts.settled++;
 		c->counts.rejected += s->verdict == VERDICT_REJECTED;
 		c->counts.conflicts += (int)s->conflict_count;
@@ -421,11 +459,30 @@ void checker_commit(struct checker *c, int64_t position, const struct sim_state 
 
 void checker_acked(struct checker *c, int device, const struct settled *s)
 {
-	const struct verdict_seen *v = s->number < NUMBERS_MAX ? &c->numbers[device][s->number] : NULL;
+	struct verdict_seen *v = s->number < NUMBERS_MAX ? &c->numbers[device][s->number] : NULL;
+	if (v && s->verdict == VERDICT_PARKED) {
+		v->parked = true;
+		return;
+	}
 	if (!v || !v->position)
 		sim_fail(c->sim, "change-set %lld of device %d is acknowledged but not committed", (long long)s->number, device);
 	else if (v->verdict != s->verdict || v->position != s->position)
 		sim_fail(c->sim, "change-set %lld of device %d is acknowledged as %d at %lld but settled as %d at %lld",
 			 (long long)s->number, device, (int)s->verdict, (long long)s->position, (int)v->verdict,
 			 (long long)v->position);
+}
+
+void checker_rewind(struct checker *c, int64_t position)
+{
+	c->rewound = true;
+	while (c->history_count && c->history[c->history_count - 1]->position > position)
+		free(c->history[--c->history_count]);
+	for (int device = 0; device < c->devices; device++)
+		for (int64_t n = 0; n < NUMBERS_MAX; n++) {
+			struct verdict_seen *v = &c->numbers[device][n];
+			if (v->position <= position)
+				continue;
+			v->position = 0;
+			v->lost = v->replayed = true;
+		}
 }

@@ -12,6 +12,8 @@
  *   P10 of concurrent edits the truly later stands, whatever the clocks say, once
  *       their authors have measured how wrong they are
  *   R6  no change-set is settled before an earlier one that it builds on
+ *   P8  what was settled before the hub went back in time is settled anew, or parked
+ *       because what it builds on is gone for good
  *   --  nothing is acknowledged that is not committed; nothing stays behind */
 #ifndef FERRY_TESTS_SIM_CHECKER_H
 #define FERRY_TESTS_SIM_CHECKER_H
@@ -32,6 +34,8 @@ void checker_group(struct checker *c, bool timely);
 /* The device has measured its clock against the hub's; it was killed, and has not any more. */
 void checker_clock_known(struct checker *c, int device);
 void checker_clock_unknown(struct checker *c, int device);
+/* The hub's database is what it was at position: later commits never were. */
+void checker_rewind(struct checker *c, int64_t position);
 /* All can reach the hub since minutes, where only these rows are locked. */
 void checker_no_jam(struct checker *c, const bool locked[KEYS_MAX]);
 
@@ -49,7 +53,7 @@ void checker_replica(struct checker *c, int device, int64_t position, const stru
 void checker_quiet(struct checker *c, int device, int64_t position, const struct sim_state *visible);
 
 struct checker_counts {
-	int edits, commits, settled, rejected, conflicts, states_compared, clocks_compared;
+	int edits, commits, settled, rejected, conflicts, states_compared, clocks_compared, regained;
 };
 struct checker_counts checker_counts(const struct checker *c);
 

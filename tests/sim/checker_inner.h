@@ -22,6 +22,9 @@ struct edit {
 struct verdict_seen {
 	int64_t position; /* 0: none */
 	enum verdict verdict;
+	bool replayed;       /* the same at any time */
+	bool lost;           /* it was settled; then the hub went back before that */
+	bool parked;         /* the hub said that it lacks what it builds on */
 	bool joined;         /* R5: when refused it is offered again, split */
 	uint64_t content[4]; /* by part; 0: not offered yet */
 };
@@ -51,10 +54,11 @@ struct checker {
 	struct watched *device;
 	int *last_of; /* device + 1 -> its last edit; -1: none. 0: the hub's */
 	int group;
-	bool timely;
+	bool timely, rewound;
 	struct edit *edits;
 	int edit_count;
 	int token_edit[TOKENS_MAX]; /* 1 + index */
+	bool kept[TOKENS_MAX];      /* by a conflict, also of a history that the hub lost */
 	struct verdict_seen (*numbers)[NUMBERS_MAX];
 	struct offered_cell *cells;
 	int cell_count, cell_capacity;

@@ -65,7 +65,9 @@ static void gather_pending(const struct checker *c, int device, int64_t position
 		order[n++] = i;
 	while (n > 0) {
 		const struct edit *e = &c->edits[order[--n]];
-		if (!checker_settled_by(c, device, e->number, position))
+		if (e->number > 0 && (c->numbers[device][e->number].lost || c->numbers[device][e->number].parked))
+			pending[e->key].split = true; /* being brought back */
+		else if (!checker_settled_by(c, device, e->number, position))
 			add_pending(&pending[e->key], e);
 		else if (c->numbers[device][e->number].joined && c->numbers[device][e->number].verdict == VERDICT_REJECTED)
 			pending[e->key].split = true;
@@ -112,9 +114,12 @@ static void compare(struct checker *c, int device, int64_t position, const struc
 	c->counts.states_compared++;
 }
 
+/* While a lost history is brought back, replicas show some of it already; then
+ * only the end is judged. */
 void checker_replica(struct checker *c, int device, int64_t position, const struct sim_state *visible)
 {
-	compare(c, device, position, visible, false);
+	if (!c->rewound)
+		compare(c, device, position, visible, false);
 }
 
 /* The last word on each row was said to the hub, or came to nothing before. */
@@ -124,10 +129,23 @@ static void check_nothing_left(struct checker *c, int device)
 		int i = checker_last_edit(c, device, key, false);
 		if (i < 0 || checker_settled_by(c, device, c->edits[i].number, INT64_MAX))
 			continue;
+		if (c->edits[i].number > 0 && c->numbers[device][c->edits[i].number].parked)
+			continue;
 		bool net_nothing = c->edits[i].deletes && c->edits[i].number == 0;
 		if (!net_nothing)
 			sim_fail(c->sim, "the last edit of row %d on device %d (change-set %lld) was never settled", key, device,
 				 (long long)c->edits[i].number);
+	}
+}
+
+static void check_healed(struct checker *c, int device)
+{
+	for (int64_t n = 0; n < NUMBERS_MAX; n++) {
+		const struct verdict_seen *v = &c->numbers[device][n];
+		c->counts.regained += v->replayed && !v->lost;
+		if (v->lost && !v->parked)
+			sim_fail(c->sim, "P8: change-set %lld of device %d is missing since the hub was restored", (long long)n,
+				 device);
 	}
 }
 
@@ -136,6 +154,7 @@ void checker_quiet(struct checker *c, int device, int64_t position, const struct
 	if (c->history_count && position < c->history[c->history_count - 1]->position)
 		sim_fail(c->sim, "all is quiet, but device %d stands at %lld of %lld", device, (long long)position,
 			 (long long)c->history[c->history_count - 1]->position);
+	check_healed(c, device);
 	check_nothing_left(c, device);
 	compare(c, device, position, visible, true);
 }

@@ -15,22 +15,38 @@ struct model_db *model_db_new(struct sim *sim, struct checker *checker, int devi
 	return db;
 }
 
+static void drop_commit(struct model_db *db)
+{
+	struct past_commit *p = db->head->previous;
+	free(db->head);
+	db->head = p;
+}
+
+static void drop_verdict(struct model_db *db)
+{
+	struct verdict_row *v = db->verdicts->next;
+	free((void *)(uintptr_t)db->verdicts->settled.conflicts);
+	free(db->verdicts);
+	db->verdicts = v;
+}
+
+static void drop_staged(struct model_db *db)
+{
+	for (int i = 0; i < STAGED_MAX; i++)
+		if (db->staged[i].number) {
+			buffer_deinit(&db->staged[i].body);
+			db->staged[i].number = 0;
+		}
+}
+
 void model_db_free(struct model_db *db)
 {
-	while (db->head) {
-		struct past_commit *p = db->head->previous;
-		free(db->head);
-		db->head = p;
-	}
-	while (db->verdicts) {
-		struct verdict_row *v = db->verdicts->next;
-		free((void *)(uintptr_t)db->verdicts->settled.conflicts);
-		free(db->verdicts);
-		db->verdicts = v;
-	}
-	for (int i = 0; i < STAGED_MAX; i++)
-		if (db->staged[i].number)
-			buffer_deinit(&db->staged[i].body);
+	while (db->head)
+		drop_commit(db);
+	while (db->verdicts)
+		drop_verdict(db);
+	drop_staged(db);
+	free(db->backup);
 	free(db);
 }
 
@@ -73,6 +89,34 @@ void model_db_locked(const struct model_db *db, bool out[KEYS_MAX])
 {
 	for (int key = 0; key < KEYS_MAX; key++)
 		out[key] = db->locked_until[key] > db->sim->now;
+}
+
+void model_db_backup(struct model_db *db)
+{
+	if (!db->backup)
+		db->backup = sim_alloc(sizeof *db->backup);
+	db->backup->position = db->head->position;
+	db->backup->database = db->now;
+	sim_log(db->sim, "a backup at %lld", (long long)db->head->position);
+}
+
+int64_t model_db_restore(struct model_db *db)
+{
+	if (!db->backup)
+		return -1;
+	int64_t position = db->backup->position;
+	db->now = db->backup->database;
+	while (db->head->position > position)
+		drop_commit(db);
+	while (!db->faults.hide_loss && db->verdicts && db->verdicts->settled.position > position)
+		drop_verdict(db);
+	drop_staged(db);
+	if (db->pruned > position)
+		db->pruned = position;
+	db->epoch++;
+	db->restored_at = SIM_EPOCH_US + db->sim->now;
+	sim_log(db->sim, "the database is back at %lld", (long long)position);
+	return position;
 }
 
 void model_db_prune(struct model_db *db)
@@ -120,6 +164,7 @@ void model_write_row(struct database *d, int key, const struct sim_row *to, cons
 			meta->columns[i] = *v;
 	if (begins) {
 		meta->born = v->position;
+		meta->born_old_position = v->old_position;
 		meta->born_author = v->author;
 		meta->born_number = v->number;
 	}

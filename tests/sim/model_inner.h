@@ -12,7 +12,7 @@
 struct row_meta { /* beside state.rows */
 	bool known;
 	struct version row, columns[CELLS_MAX];
-	int64_t born;
+	int64_t born, born_old_position;
 	struct uuid born_author;
 	int64_t born_number;
 };
@@ -47,6 +47,11 @@ struct device_row {
 	int64_t rights; /* the database's count when it got them */
 };
 
+struct backup {
+	int64_t position;
+	struct database database;
+};
+
 struct model_db {
 	struct sim *sim;
 	struct checker *checker;
@@ -58,6 +63,9 @@ struct model_db {
 	struct staged staged[STAGED_MAX];
 	int64_t locked_until[KEYS_MAX];
 	int64_t rights;               /* how often a device got other scopes */
+	struct backup *backup;        /* the last one; NULL: none */
+	uint8_t epoch;                /* how often it was restored */
+	int64_t restored_at;
 	int64_t pruned;               /* bookmarks below are too old */
 	struct model_faults faults;
 };
@@ -96,6 +104,7 @@ struct call {
 	int device;
 	int64_t number, position, mark; /* of hello, feed, fill */
 	struct uuid incarnation;
+	const struct message_hello *hello; /* stays until the answer */
 	bool all_scopes;
 	bool scopes[SCOPES];
 	const struct merge_item *items; /* merge: the core's, valid until the answer */

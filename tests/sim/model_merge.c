@@ -17,7 +17,7 @@ static void load_row(struct work *w, uint32_t table, int key)
 	const struct row_meta *meta = &w->d->meta[key];
 	struct merge_row out = {.table = table, .key = *sim_key(key), .exists = row->exists, .known = meta->known,
 				.version = meta->row, .born = meta->born, .born_author = meta->born_author,
-				.born_number = meta->born_number};
+				.born_number = meta->born_number, .born_old_position = meta->born_old_position};
 	if (row->exists) {
 		struct value *cells = arena_array(&w->arena, CELLS_MAX, sizeof *cells);
 		for (int i = 0; i < sim_columns(table); i++)
@@ -40,7 +40,8 @@ static void load_wanted(void *ctx, uint32_t table, const struct uuid *keys, uint
 static void apply_write(struct work *w, const struct merge_write *m, uint32_t r, const struct merge_stamp *stamps)
 {
 	const struct merge_stamp *stamp = &stamps[m->stamps ? m->stamps[r] : 0];
-	struct version v = {.position = w->position, .at = stamp->at, .author = stamp->author, .number = stamp->number};
+	struct version v = {.position = w->position, .at = stamp->at, .author = stamp->author, .number = stamp->number,
+			    .old_position = stamp->old_position};
 	int key = sim_key_number(&m->keys[r]);
 	struct sim_row to = w->d->state.rows[key];
 	if (m->op == ROW_DELETE)
@@ -148,7 +149,10 @@ static bool merge_together(struct work *w, const struct merge_item *items, const
 		struct merge_outcome o;
 		if (!take[i])
 			continue;
-		apply_item(w, &items[i], &o);
+		if (items[i].refused)
+			o = (struct merge_outcome){.verdict = VERDICT_REJECTED, .code = items[i].refused};
+		else
+			apply_item(w, &items[i], &o);
 		out[i] = new_verdict(w, &items[i], &o);
 	}
 	apply_writes(w);
@@ -238,6 +242,36 @@ static bool depends_wait(const struct call *c, uint32_t i, const bool *take)
 	return false;
 }
 
+static bool made_before(const struct call *c, uint32_t i, const bool *take, int key)
+{
+	if (c->store->db->now.meta[key].known)
+		return true;
+	for (uint32_t k = 0; k < i; k++)
+		for (uint32_t b = 0; take[k] && c->items[k].set && b < c->items[k].set->block_count; b++)
+			for (uint32_t r = 0; r < c->items[k].set->blocks[b].row_count; r++)
+				if (c->items[k].set->blocks[b].op == ROW_INSERT &&
+				    sim_key_number(&c->items[k].set->blocks[b].keys[r]) == key)
+					return true;
+	return false;
+}
+
+/* R18: a replay whose row, or whose row's parent, another one has still to bring back. */
+static bool lacks_predecessor(const struct call *c, uint32_t i, const bool *take)
+{
+	const struct change_set *set = c->items[i].set;
+	for (uint32_t b = 0; c->items[i].park && set && b < set->block_count; b++)
+		for (uint32_t r = 0; r < set->blocks[b].row_count; r++) {
+			const struct block *block = &set->blocks[b];
+			int64_t parent;
+			if (block->op != ROW_INSERT && !made_before(c, i, take, sim_key_number(&block->keys[r])))
+				return true;
+			if (block->table == NOTE && block->op == ROW_INSERT &&
+			    sim_cell(NOTE, 0, &block->cells[r], &parent) && !made_before(c, i, take, (int)parent))
+				return true;
+		}
+	return false;
+}
+
 /* Locked the device's row, this sees what any hub settled before. */
 static bool take_item(struct call *c, uint32_t i, const bool *take)
 {
@@ -249,6 +283,14 @@ static bool take_item(struct call *c, uint32_t i, const bool *take)
 	if (known && !db->faults.forget_settled) {
 		r->settled = known->settled;
 		r->repeated = true;
+		return false;
+	}
+	if (lacks_predecessor(c, i, take)) {
+		sim_log(db->sim, "parked device %d number %lld", device, (long long)c->items[i].number);
+		r->parked = true;
+		r->settled.verdict = VERDICT_PARKED;
+		r->settled.code = FERRY_NOT_FOUND;
+		r->settled.sentence = "it lacks what it builds on";
 		return false;
 	}
 	r->retry = rows_locked(db, c->items[i].set) || depends_wait(c, i, take) ||

@@ -18,6 +18,19 @@ static uint64_t scopes_hash(const bool scopes[SCOPES])
 	return h << 32;
 }
 
+/* The newest of its past bookmarks that is of this history, too. */
+static void other_history(const struct model_db *db, const struct message_hello *hello, struct hub_device *d)
+{
+	d->bookmark_code = FERRY_OTHER_HISTORY;
+	for (uint32_t i = 0; i < hello->past_count; i++) {
+		const struct past_commit *p = model_commit_at(db, hello->past[i]);
+		if (p->position == hello->past[i] && p->mark == hello->past_marks[i] && p->position > d->common) {
+			d->common = p->position;
+			d->common_mark = p->mark;
+		}
+	}
+}
+
 static void answer_device(void *unused, void *arg)
 {
 	struct call *c = arg;
@@ -31,7 +44,7 @@ static void answer_device(void *unused, void *arg)
 	int64_t *above = sim_alloc(10000 * sizeof *above);
 	struct hub_device d = {.id = sim_device_id(c->device), .tenant = sim_tenant,
 			       .incarnation = db->device[c->device].incarnation, .scopes = scopes,
-			       .settled_above = above, .epoch = {.b = {0xee}}, .head = db->head->position, .rights = db->device[c->device].rights,
+			       .settled_above = above, .epoch = {.b = {0xee, db->epoch}}, .epoch_at = db->restored_at, .head = db->head->position, .rights = db->device[c->device].rights,
 			       .scopes_hash = scopes_hash(db->device[c->device].scopes)};
 	if (uuid_is_zero(&d.incarnation))
 		db->device[c->device].incarnation = c->incarnation;
@@ -48,7 +61,7 @@ static void answer_device(void *unused, void *arg)
 	if (c->position >= 0 && c->position < db->pruned)
 		d.bookmark_code = FERRY_PRUNED;
 	else if (c->position >= 0 && (p->position != c->position || p->mark != c->mark))
-		d.bookmark_code = FERRY_OTHER_HISTORY;
+		other_history(db, c->hello, &d);
 	c->cb.device(c->ctx, FERRY_OK, &d);
 	free(above);
 }
@@ -57,7 +70,7 @@ static void store_device(void *store, const uint8_t fingerprint[32], const struc
 			 void *ctx)
 {
 	struct call c = {.store = store, .ctx = ctx, .cb.device = cb, .device = fingerprint[0] << 8 | fingerprint[1],
-			 .position = hello->position, .mark = hello->mark, .incarnation = hello->incarnation};
+			 .position = hello->position, .mark = hello->mark, .incarnation = hello->incarnation, .hello = hello};
 	model_later(&c, answer_device);
 }
 

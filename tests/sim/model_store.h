@@ -18,6 +18,7 @@ struct model_faults {
 	bool see_everything;         /* a merge takes what an edit met as seen */
 	bool half_transactions;      /* a commit takes only a part of a change-set's rows */
 	bool lock_all;               /* a locked row holds up its whole batch */
+	bool hide_loss;              /* restored, it says that it still has what it has lost */
 	bool forget_depends;         /* a change-set goes though one that it builds on waits */
 };
 
@@ -37,6 +38,10 @@ void model_db_fingerprint(int device, uint8_t out[32]);
 bool model_db_write(struct model_db *db, int key, const struct sim_row *row);
 const struct sim_state *model_db_state(const struct model_db *db);
 int64_t model_db_head(const struct model_db *db);
+/* A copy of the database as it is; and back to the last one: all that was committed since is
+ * lost, and so is its position, which is told. -1: there is none. Every hub has to be down. */
+void model_db_backup(struct model_db *db);
+int64_t model_db_restore(struct model_db *db);
 void model_db_prune(struct model_db *db); /* bookmarks below the head are too old from now on */
 
 /* generation: changes when the hub crashes; late answers are dropped then. */

@@ -91,6 +91,7 @@ void net_send(struct world *w, struct conn *c, bool down, const uint8_t *bytes, 
 void net_close(struct world *w, struct conn *c, bool down); /* after what is under way */
 void net_drop_hub(struct world *w, struct hub *h);          /* its machine's kernel closes its sockets */
 void net_notice_hub_later(struct world *w, struct conn *c);
+void net_forget(struct world *w); /* what is under way from hubs to agents never arrives */
 void net_free(struct world *w);
 
 /* sim_hubs.c */

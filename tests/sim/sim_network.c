@@ -159,6 +159,9 @@ static void tap(struct world *w, const struct conn *c, bool down, const uint8_t 
 			c->hub->number, c->is_twin ? " (doubled)" : "", message_type_name((int)m.type), n,
 			m.type == MESSAGE_ERROR ? " " : "",
 			m.type == MESSAGE_ERROR && m.error.sentence ? m.error.sentence : "");
+		if (m.type == MESSAGE_DELTA)
+			sim_log(&w->sim, "  %s from %lld to %lld, %u blocks", m.delta.scope, (long long)m.delta.from,
+				(long long)m.delta.to, m.delta.block_count);
 		for (uint32_t i = 0; down && m.type == MESSAGE_ACK && i < m.ack.settled_count; i++)
 			checker_acked(w->checker, c->agent->number, &m.ack.settled[i]);
 		for (uint32_t i = 0; !down && m.type == MESSAGE_PUSH && i < m.push.set_count; i++)
@@ -193,6 +196,15 @@ void net_drop_hub(struct world *w, struct hub *h)
 			c->hub_open = false;
 			put(w, c, true, NULL, 0, true);
 		}
+}
+
+void net_forget(struct world *w)
+{
+	for (struct conn *c = w->conns; c; c = c->next) {
+		if (c->agent_open && !c->down.cut)
+			notice_later(w, c, notice_agent_side);
+		c->up.cut = c->down.cut = true;
+	}
 }
 
 static struct conn *conn_open(struct agent *a, struct hub *h)

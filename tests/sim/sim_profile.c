@@ -29,3 +29,11 @@ const struct sim_profile profile_fleet = {
 		    [TROUBLE_CLOCK] = 15, [TROUBLE_OUTAGE] = 1, [TROUBLE_AWAY] = 25, [TROUBLE_PRUNE] = 1, [TROUBLE_LOCK] = 4,
 		    [TROUBLE_RESCOPE] = 3},
 };
+
+const struct sim_profile profile_restores = {
+	.name = "restores", .agents_min = 1, .agents_max = 4, .hubs_max = 2, .busy_us = 120 * (int64_t)SIM_S,
+	.pause_us = 2 * SIM_S, .keys = KEYS_MAX, .insert_percent = 20, .delete_percent = 5, .trouble_per_mille = 200,
+	.twin_per_mille = 20,
+	.weights = {[TROUBLE_CUT] = 20, [TROUBLE_LINGER] = 5, [TROUBLE_AGENT_CRASH] = 15, [TROUBLE_HUB_CRASH] = 10,
+		    [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 10, [TROUBLE_BACKUP] = 12, [TROUBLE_RESTORE] = 12},
+};

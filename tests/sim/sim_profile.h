@@ -15,6 +15,8 @@ enum trouble {
 	TROUBLE_AWAY,         /* one device has no network for minutes */
 	TROUBLE_PRUNE,        /* the hub forgets what it needs for old bookmarks */
 	TROUBLE_LOCK,         /* somebody's open transaction holds rows at the hub */
+	TROUBLE_BACKUP,       /* of the hub's database */
+	TROUBLE_RESTORE,      /* ... is put back, and all that was committed since is lost */
 	TROUBLE_RESCOPE,      /* a device gets other scopes */
 	TROUBLES
 };
@@ -34,6 +36,7 @@ struct sim_profile {
 
 extern const struct sim_profile profile_busy;  /* 40 s in which much happens at once */
 extern const struct sim_profile profile_hour;  /* an hour with long absences */
+extern const struct sim_profile profile_restores; /* the hub goes back in time */
 extern const struct sim_profile profile_fleet; /* hundreds of devices */
 
 #endif

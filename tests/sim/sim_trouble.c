@@ -65,6 +65,18 @@ static void rescope(struct world *w, struct agent *a)
 	sim_log(&w->sim, "agent %d gets other scopes", a->number);
 }
 
+/* Nothing of the lost history is under way any more when the hubs come back. */
+static void restore(struct world *w)
+{
+	for (int i = 0; i < w->hub_count; i++)
+		if (w->hubs[i].running)
+			hub_crash(w, &w->hubs[i]);
+	net_forget(w);
+	int64_t position = model_db_restore(w->db);
+	if (position >= 0)
+		checker_rewind(w->checker, position);
+}
+
 static enum trouble choose(struct world *w)
 {
 	int sum = 0, what = 0;
@@ -116,6 +128,12 @@ void trouble_strike(struct world *w)
 		break;
 	case TROUBLE_LOCK:
 		lock_rows(w, w->sim.now + sim_range(&w->sim, SIM_S, w->profile->busy_us / 10));
+		break;
+	case TROUBLE_BACKUP:
+		model_db_backup(w->db);
+		break;
+	case TROUBLE_RESTORE:
+		restore(w);
 		break;
 	case TROUBLE_RESCOPE:
 		rescope(w, a);

@@ -1141,6 +1141,31 @@ static void R6_dependant_of_an_earlier_settled_number_goes_at_once(void **state)
 	assert_int_equal(w.verdict_count, 4);
 }
 
+/* What was settled when it was made is not among what it names. */
+static void R18_what_is_new_waits_for_the_replays_of_its_device(void **state)
+{
+	struct change_set replay = set_of(1);
+	const struct message *m;
+
+	(void)state;
+	w.devices[1].epoch_at = fx_wall(NULL);
+	connect_at(1, 100);
+	connect_at(2, 100);
+	replay.old_position = 90;
+	push_set(1, &replay);
+	push(1, 2);
+	push(2, 1);
+	run();
+	assert_int_equal(count_of(1, MESSAGE_ACK), 0); /* replays of many devices are gathered */
+	assert_int_equal(count_of(2, MESSAGE_ACK), 1);
+	pass(hub_limits_default.heal_window_us);
+	m = next(1, MESSAGE_ACK);
+	assert_non_null(m);
+	assert_int_equal(m->ack.settled_count, 2);
+	assert_int_equal(m->ack.settled[0].number, 1);
+	assert_int_equal(m->ack.settled[1].number, 2);
+}
+
 static void R12_locked_rows_hold_nobody_up_and_end_the_session_at_last(void **state)
 {
 	(void)state;
@@ -1762,6 +1787,7 @@ int main(void)
 		T(change_sets_that_come_during_a_merge_are_one_batch),
 		T(R6_dependant_waits_and_others_overtake_it),
 		T(R6_dependant_of_an_earlier_settled_number_goes_at_once),
+		T(R18_what_is_new_waits_for_the_replays_of_its_device),
 		T(R12_locked_rows_hold_nobody_up_and_end_the_session_at_last),
 		T(R11_device_that_failed_merges_alone_for_a_while),
 		T(P2_number_settled_before_is_acked_again_with_its_verdict),
