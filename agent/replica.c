@@ -469,9 +469,11 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->incarnation = st->incarnation;
 	out->epoch = st->epoch;
 	/* A fill that was begun but got no rows yet has no place to go on from:
-	 * it begins anew, and what is shown is of the schema before it. */
+	 * it begins anew, and what is shown is of the schema before it. Without a
+	 * fill, the schema that waits is in force with the next state. */
 	bool place = st->fill_active && st->fill_position >= 0;
-	out->schema_hash = place && r->next.schema.table_count > 0 ? r->next.schema.hash : st->schema_hash;
+	bool waits = r->next.schema.table_count > 0 && (place || !st->fill_active);
+	out->schema_hash = waits ? r->next.schema.hash : st->schema_hash;
 	out->step = r->now.schema.step;
 	if (out->step == 0 && r->next.schema.table_count > 0 && !st->fill_active)
 		out->schema_hash = 0; /* it could not take what waits: a fill can */
