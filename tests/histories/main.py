@@ -125,6 +125,7 @@ def play(nemeses, seeds, lane_count, folder, quiet=False):
     """Plays every nemesis with every seed; a Tally."""
     context = multiprocessing.get_context("fork")
     jobs, results = context.Queue(), context.Queue()
+    jobs.cancel_join_thread()  # when ended early, nobody reads the rest
     tally = Tally(len(nemeses) * len(seeds), quiet)
     for seed in seeds:
         for nemesis in nemeses:
