@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 11
+#define LAYOUT_VERSION 12
 #define AGENT_CACHE_KIB 2000
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
@@ -231,7 +231,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_9);
 	if (version < 10)
 		gate_exec(&r->g, replica_upgrade_10);
-	gate_exec(&r->g, replica_upgrade_11);
+	if (version < 11)
+		gate_exec(&r->g, replica_upgrade_11);
+	gate_exec(&r->g, replica_upgrade_12);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 
@@ -474,7 +476,7 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	bool place = st->fill_active && st->fill_position >= 0;
 	bool waits = r->next.schema.table_count > 0 && (place || !st->fill_active);
 	out->schema_hash = waits ? r->next.schema.hash : st->schema_hash;
-	out->step = r->now.schema.step;
+	out->step = r->hello_step = r->now.schema.step;
 	if (out->step == 0 && r->next.schema.table_count > 0 && !st->fill_active)
 		out->schema_hash = 0; /* it could not take what waits: a fill can */
 	out->position = st->position;
@@ -614,6 +616,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	r->in_place = w->mode == WELCOME_DELTA;
 	if (e == FERRY_OK && w->life != 0)
 		r->next_mark = 0;
+	r->welcome_hash = w->schema_hash;
 	if (e == FERRY_OK && w->mode == WELCOME_FILL)
 		e = fill_start(r, why);
 	return e;

@@ -106,6 +106,7 @@ enum query {
 	Q_KEPT_ADD, Q_KEPT_PART_ADD, Q_KEPT_PART_DELETE, Q_KEPT_DELETE, Q_KEPT_BACKED_UP, Q_KEPT_OLDEST, Q_KEPT_AGED,
 	Q_KEPT_BODY, Q_KEPT_PART, Q_KEPT_GET, Q_KEPT_SETTLE, Q_KEPT_GAP, Q_KEPT_DUE, Q_KEPT_NOT_DUE, Q_KEPT_ABOVE, Q_KEPT_NEXT,
 	Q_KEPT_REPLAY, Q_KEPT_LOST, Q_SETS_ABOVE, Q_LIFE_MARKS, Q_LIFE_PROPOSE, Q_LIFE_FORGET, Q_LOST_CHAFF, Q_LOST_ANY, Q_LOST_ROW, Q_LOST_DELETE,
+	Q_FORMER_ADD, Q_FORMER_GET, Q_FORMER_DUE, Q_FORMER_DELETE, Q_FORMER_VALUE_ADD, Q_FORMER_VALUE_GET, Q_FORMER_VALUE_DELETE,
 	Q_SEEN_GET, Q_SEEN_ADD, Q_SEEN_DELETE,
 	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE, Q_MISMATCH_TRY, Q_MISMATCH_AGAIN, Q_MISMATCH_HEAL,
 	Q_REPAIRED_ADD, Q_REPAIRED_TRIM, Q_SCOPE_HELD, Q_SCOPE_IS_HELD,
@@ -141,6 +142,9 @@ struct replica {
 	int64_t data_version;
 	int64_t commits; /* our own, counted */
 	uint32_t triggers_restored; /* tables whose capture was made anew when the file was opened */
+	uint64_t welcome_hash; /* of the hub's schema in this session; 0: none */
+	int64_t hello_step; /* that it said at its beginning */
+	size_t push_budget; /* of the last push */
 	bool in_place; /* deltas follow: a schema that waits takes force with the first commit */
 	int64_t past[FERRY_PAST_MAX], past_marks[FERRY_PAST_MAX]; /* for hello */
 	int64_t tried[FERRY_LIFE_MARKS_MAX];   /* for hello: the last life's mark, and those proposed since */
@@ -196,7 +200,8 @@ void state_load(struct replica *r);
 int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
-	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[], replica_upgrade_11[];
+	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[], replica_upgrade_11[],
+	replica_upgrade_12[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -330,6 +335,8 @@ bool number_list_has(const struct number_list *l, int64_t number);
 /* replica_push.c */
 enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size_t budget_bytes, struct arena *arena,
 				   struct message_push *out, struct ferry_why *why);
+/* Gives the parts of a change-set as they stand, if they can be sent. */
+void push_each(struct replica *r, int64_t number, void (*take)(struct replica *r, const struct change_set *set));
 
 /* A change-set as it was pushed, part by part; false: it cannot be read back,
  * or `take` refused. */
@@ -394,6 +401,13 @@ struct app_objects {
 void app_objects_note(struct replica *r, const char *table, struct app_objects *o); /* adds those of a table */
 void app_objects_make(struct replica *r, struct app_objects *o);
 void fill_swap_tables(struct replica *r); /* staged tables become the live ones, with the schema that waits */
+
+/* replica_former.c */
+void former_note(struct replica *r, struct table *t, uint64_t lost); /* what pending edits say of these columns */
+void former_make(struct replica *r); /* the messages of their change-sets */
+/* The part of a change-set that was kept, in the arena. False: none was. */
+bool former_body(struct replica *r, int64_t number, uint32_t part, struct arena *a, struct change_set *out);
+void former_forget(struct replica *r, int64_t number); /* it is settled */
 
 /* replica_migrate.c */
 bool migration_waits(const struct replica *r);

@@ -35,6 +35,11 @@ static bool text_like(enum column_kind kind)
 	       kind == KIND_NUMERIC || kind == KIND_CITEXT;
 }
 
+static bool converts(enum column_kind was, enum column_kind now)
+{
+	return was != now && !(text_like(was) && text_like(now));
+}
+
 static bool same_text(const char *a, const char *b)
 {
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
@@ -62,9 +67,7 @@ static bool default_fills(struct replica *r, const struct schema_column *c)
  * defaults in force: so a changed default copies, too. */
 static bool copies_column(const struct schema_column *was, const struct schema_column *now)
 {
-	bool text = text_like(was->kind) && text_like(now->kind);
-
-	return (was->kind != now->kind && !text) || !same_text(was->default_sql, now->default_sql) ||
+	return converts(was->kind, now->kind) || !same_text(was->default_sql, now->default_sql) ||
 	       (was->kind == KIND_CITEXT) != (now->kind == KIND_CITEXT);
 }
 
@@ -86,7 +89,7 @@ static void plan_table(struct replica *r, struct table_move *m)
 		}
 		found++;
 		m->copies |= copies_column(&old->columns[from], c);
-		if (old->columns[from].kind != c->kind && !(text_like(old->columns[from].kind) && text_like(c->kind)))
+		if (converts(old->columns[from].kind, c->kind))
 			m->converts |= UINT64_C(1) << i;
 	}
 	m->copies |= found < old->column_count;
@@ -481,6 +484,32 @@ static void take_force(struct replica *r)
 	model_load(r, &r->next, 1);
 }
 
+/* Columns of which pending edits would lose what they say. */
+static uint64_t lost_columns(const struct table *old, const struct table *fresh)
+{
+	uint64_t lost = 0;
+
+	for (int i = 0; i < old->t->column_count; i++) {
+		int to = fresh == NULL ? -1 : table_column(fresh, old->t->columns[i].num);
+
+		if (to < 0 || converts(old->t->columns[i].kind, fresh->t->columns[to].kind))
+			lost |= UINT64_C(1) << i;
+	}
+	return lost;
+}
+
+static void keep_lost(struct replica *r)
+{
+	for (uint32_t i = 0; i < r->now.schema.table_count; i++) {
+		struct table *old = &r->now.tables[i];
+		uint64_t lost = lost_columns(old, model_table(&r->next, old->t->table));
+
+		if (lost != 0)
+			former_note(r, old, lost);
+	}
+	former_make(r);
+}
+
 static bool keys_stay(const struct replica *r)
 {
 	for (uint32_t i = 0; i < r->now.schema.table_count; i++) {
@@ -508,6 +537,7 @@ void replica_migrate(struct replica *r)
 	else if (!keys_stay(r))
 		gate_fail(&r->g, FERRY_SCHEMA, "A table has another key now.");
 	if (r->g.error == FERRY_OK) {
+		keep_lost(r);
 		model_finalize(&r->now);
 		model_finalize(&r->next);
 		begin_tables(r, &m);

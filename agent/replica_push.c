@@ -14,6 +14,7 @@
 #define PUSH_SETS_MAX 1024
 #define KEPT_PART_BYTES (256u << 10) /* of a change-set in the kept history, about */
 #define KEPT_ARENA_BYTES ((size_t)24 * FERRY_MESSAGE_BYTES_MAX)
+#define PUSH_BUDGET_BYTES 131072u /* of parts that are made before the first push */
 
 struct push_row {
 	struct table *t;
@@ -401,7 +402,12 @@ static bool make_blocks(struct push *p, const struct set *set, int64_t first_ms,
 	uint32_t n = 0;
 
 	*out = (struct change_set){.number = set->number, .base_position = set->base < 0 ? 0 : set->base, .at = set->at,
-				   .lost_from = set->lost_from, .joined = set->joined, .depends_count = set->depends_count};
+				   .lost_from = set->lost_from, .joined = set->joined, .depends_count = set->depends_count,
+				   .step = p->r->now.schema.step};
+
+	/* Left out where the hub knows it from hello. */
+	if (p->r->st.schema_hash == p->r->welcome_hash && out->step == p->r->hello_step)
+		out->step = 0;
 	out->depends = arena_copy(p->arena, set->depends, set->depends_count * sizeof(*set->depends));
 	if (p->count == 0)
 		return true;
@@ -525,6 +531,7 @@ bool push_parts(struct replica *r, const struct set *set, bool (*take)(void *ctx
 		ok = take_part(&p, set, c.inside ? c.after_seq : 0, start, &more) && make_blocks(&p, set, start, &part);
 		if (ok) {
 			advance(&c, &p, &part, more);
+			part.step = r->now.schema.step; /* it may be offered again under another */
 			ok = take(ctx, &part);
 		}
 	}
@@ -589,6 +596,23 @@ static enum ferry_error add_replay(struct push *p, struct push_cursor *cursor, s
 	return FERRY_OK;
 }
 
+/* A change-set that was kept as it was written goes alone, part by part. */
+static bool add_former(struct push *p, struct push_cursor *cursor, const struct set *set, struct message_push *out,
+		     struct change_set *sets)
+{
+	uint32_t part = cursor->inside ? cursor->part : 0;
+	struct change_set kept;
+
+	if (!former_body(p->r, set->number, part, p->arena, &kept))
+		return false;
+	if (out->set_count > 0)
+		return true;
+	sets[0] = kept;
+	out->set_count = 1;
+	*cursor = (struct push_cursor){.number = set->number, .inside = kept.more, .part = kept.more ? part + 1 : 0};
+	return true;
+}
+
 /* One more change-set, or part, into sets[]. *out_done: the message is full
  * or the outbox is. */
 static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size_t budget, size_t *used,
@@ -607,6 +631,8 @@ static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size
 		cursor->inside = false;
 		return r->g.error == FERRY_OK ? FERRY_OK : ferry_fail(why, r->g.error, "%s", r->g.why.text);
 	}
+	if (add_former(p, cursor, &set, out, sets))
+		return FERRY_OK;
 	set.depends = arena_copy(p->arena, set.depends, set.depends_count * sizeof(*set.depends));
 	start = first_ms(r, &set);
 	p->cutter = (struct row_cutter){.column = cursor->column, .offset = cursor->offset, .begun = cursor->begun};
@@ -640,6 +666,7 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 
 	*out = (struct message_push){.sets = sets};
 	r->g.error = FERRY_OK;
+	r->push_budget = budget_bytes;
 	if (sets == NULL)
 		return ferry_fail(why, FERRY_LIMIT, "No memory for a message.");
 	while (!done && e == FERRY_OK) {
@@ -649,4 +676,36 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 	free(p.rows);
 	/* What was made is sent; a failure comes again with the next call. */
 	return out->set_count > 0 ? FERRY_OK : e;
+}
+
+/* What cannot be sent (a value without a wire form) is not given: it is refused
+ * when its turn comes. */
+void push_each(struct replica *r, int64_t number, void (*take)(struct replica *r, const struct change_set *set))
+{
+	struct push p = {.r = r, .budget = r->push_budget != 0 ? r->push_budget : PUSH_BUDGET_BYTES};
+	struct push_cursor cursor = {0};
+	struct arena arena;
+	struct set set;
+
+	arena_init(&arena, REPLICA_WORK_BYTES_MAX);
+	p.arena = &arena;
+	for (bool more = true; more && r->g.error == FERRY_OK;) {
+		struct change_set part;
+		int64_t start;
+
+		arena_reset(&r->work);
+		arena_reset(&arena);
+		if (!next_set(r, number - 1, &set) || set.number != number)
+			break;
+		set.depends = arena_copy(&arena, set.depends, set.depends_count * sizeof(*set.depends));
+		start = first_ms(r, &set);
+		p.cutter = (struct row_cutter){.column = cursor.column, .offset = cursor.offset, .begun = cursor.begun};
+		if (!take_part(&p, &set, cursor.inside ? cursor.after_seq : 0, start, &more) || !make_blocks(&p, &set, start, &part))
+			break;
+		advance(&cursor, &p, &part, more);
+		part.step = r->now.schema.step;
+		take(r, &part);
+	}
+	free(p.rows);
+	arena_deinit(&arena);
 }

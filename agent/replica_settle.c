@@ -116,11 +116,53 @@ char *row_json(const struct table *t, const struct cell *cells, uint64_t mask)
 	return sqlite3_str_finish(s);
 }
 
+/* What it said of columns that went with a schema joins the others. */
+static char *with_former_values(struct replica *r, int64_t seq, char *json)
+{
+	sqlite3_stmt *s = q(r, Q_FORMER_VALUE_GET);
+	sqlite3_str *out;
+	bool more = json != NULL && gate_step(&r->g, s, "i", seq);
+
+	if (!more)
+		return json;
+	out = sqlite3_str_new(NULL);
+	sqlite3_str_append(out, json, (int)strlen(json) - 1);
+	for (; more; more = gate_next(&r->g, s)) {
+		struct cell value = cell_column(s, 1);
+
+		sqlite3_str_appendall(out, sqlite3_str_length(out) > 1 ? "," : "");
+		append_json_text(out, sqlite3_column_text(s, 0), (size_t)sqlite3_column_bytes(s, 0));
+		sqlite3_str_appendchar(out, 1, ':');
+		append_json(out, &value);
+	}
+	sqlite3_str_appendchar(out, 1, '}');
+	sqlite3_free(json);
+	return sqlite3_str_finish(out);
+}
+
+/* Those columns of the present schema whose value was kept from the former one. */
+static uint64_t former_columns(struct replica *r, const struct table *t, int64_t seq)
+{
+	sqlite3_stmt *s = q(r, Q_FORMER_VALUE_GET);
+	uint64_t mask = 0;
+
+	for (bool more = gate_step(&r->g, s, "i", seq); more; more = gate_next(&r->g, s)) {
+		for (int i = 0; i < t->t->column_count; i++) {
+			if (strcmp(t->t->columns[i].name, (const char *)sqlite3_column_text(s, 0)) == 0)
+				mask |= UINT64_C(1) << i;
+		}
+	}
+	return mask;
+}
+
 void reject_row(struct replica *r, const struct set *set, int code, const char *sentence, struct table *t,
 		const char *key, const struct entry *e, uint64_t mask)
 {
 	static const char *const ops[] = {"", "insert", "update", "delete"};
-	char now[TIME_TEXT_MAX], *json = row_json(t, e->fresh, (e->op & OP_MASK) == OP_DELETE ? 0 : mask);
+	char now[TIME_TEXT_MAX], *json;
+
+	mask &= ~former_columns(r, t, e->seq);
+	json = with_former_values(r, e->seq, row_json(t, e->fresh, (e->op & OP_MASK) == OP_DELETE ? 0 : mask));
 
 	time_now(r, now);
 	if (json == NULL)
@@ -145,7 +187,18 @@ static void note_other(struct replica *r, const struct settled *v)
 	gate_run(&r->g, q(r, Q_REJECT_OTHER), "itt", v->number, mine, other);
 }
 
-static void reject_rows(struct replica *r, const struct set *set, int code, const char *sentence)
+static bool keeps_values(struct replica *r, int64_t seq)
+{
+	sqlite3_stmt *s = q(r, Q_FORMER_VALUE_GET);
+	bool any = gate_step(&r->g, s, "i", seq);
+
+	if (s != NULL)
+		sqlite3_reset(s);
+	return any;
+}
+
+/* lost: only what they said of columns that went with a schema. */
+static void reject_rows(struct replica *r, const struct set *set, int code, const char *sentence, bool lost)
 {
 	sqlite3_stmt *s = set_entries(r, set, 0);
 	struct arena keep = r->work; /* set's texts live there: rows get an arena of their own */
@@ -165,9 +218,10 @@ static void reject_rows(struct replica *r, const struct set *set, int code, cons
 		for (uint32_t i = 0; i < stack.count; i++) {
 			struct entry *e = &stack.entries[i];
 
-			if (e->seq == seq)
-				reject_row(r, set, code, sentence, t, key, e,
-					   (e->op & OP_MASK) == OP_INSERT ? t->all : e->mask);
+			uint64_t said = (e->op & OP_MASK) == OP_INSERT ? t->all : e->mask;
+
+			if (e->seq == seq && (!lost || keeps_values(r, seq)))
+				reject_row(r, set, code, sentence, t, key, e, lost ? 0 : said);
 		}
 	}
 	arena_deinit(&r->work);
@@ -276,6 +330,8 @@ static void remember_split(struct replica *r, const struct set *old)
 {
 	struct set set = *old;
 
+	reject_rows(r, old, FERRY_UNKNOWN_COLUMN, "The hub's tables have changed: these values have no place there.", true);
+	former_forget(r, old->number);
 	set.state = SET_SPLIT;
 	set.last = r->st.last_number;
 	gate_run(&r->g, q(r, Q_SPLIT_DELETE), "i", old->number);
@@ -361,7 +417,7 @@ static void refuse(struct replica *r, const struct settled *v, const struct set 
 	if (set->origin != 0)
 		whole = sqlite3_mprintf("%s (Part of change-set %lld, which was refused whole and offered again in parts.)",
 					sentence, (long long)set->origin);
-	reject_rows(r, set, v->code, whole != NULL ? whole : sentence);
+	reject_rows(r, set, v->code, whole != NULL ? whole : sentence, false);
 	note_other(r, v);
 	sqlite3_free(whole);
 	if (!number_list_add(&r->removed, set->number))
@@ -494,6 +550,7 @@ static void sweep_set(struct replica *r, const struct set *set)
 		if (t != NULL)
 			row_rebase(r, t, key);
 	}
+	former_forget(r, set->number);
 	gate_run(&r->g, q(r, Q_SPLIT_DELETE), "i", set->number);
 	gate_run(&r->g, q(r, Q_DEPEND_DELETE), "i", set->number);
 	gate_run(&r->g, q(r, Q_SET_DELETE), "i", set->number);
@@ -544,7 +601,7 @@ void settle_adopted(struct replica *r, const struct message_welcome *w)
 			break;
 		if (!is_settled(w, set.number))
 			continue;
-		reject_rows(r, &set, FERRY_CLONE, sentence);
+		reject_rows(r, &set, FERRY_CLONE, sentence, false);
 		if (!number_list_add(&r->removed, set.number))
 			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for change-sets.");
 	}

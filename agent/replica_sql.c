@@ -69,6 +69,12 @@
 	"\"column\" TEXT, value ANY, at TEXT NOT NULL) STRICT;" \
 	"CREATE INDEX ferry_lost_row ON ferry_lost(\"table\", key);"
 #define REPLAYS "(SELECT count(*) FROM ferry_kept WHERE due = 1)"
+/* Change-sets as they were written, under a former schema, and what they say of columns that went. */
+#define FORMER_DDL \
+	"CREATE TABLE ferry_former(number INTEGER NOT NULL, part INTEGER NOT NULL, body BLOB NOT NULL, " \
+	"PRIMARY KEY(number, part)) STRICT, WITHOUT ROWID;" \
+	"CREATE TABLE ferry_former_value(seq INTEGER NOT NULL, num INTEGER NOT NULL, number INTEGER NOT NULL, " \
+	"name TEXT NOT NULL, value ANY, PRIMARY KEY(seq, num)) STRICT;"
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
 	"mismatches, parked, replays, kept_sets, kept_bytes, forgotten, lost) AS " \
@@ -130,7 +136,7 @@ const char replica_ddl[] =
 	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
 	"VALUES (0, NEW.note, 5, NEW.base, total_changes(), " AT_NOW "); END;"
 	"CREATE VIEW ferry_uuid(id) AS WITH made(id) AS MATERIALIZED (SELECT " UUID_SQL ") SELECT id FROM made;"
-	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL KEPT_DDL OUTBOX_VIEW STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL KEPT_DDL FORMER_DDL OUTBOX_VIEW STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
@@ -180,6 +186,10 @@ const char replica_upgrade_11[] =
 	"DROP INDEX ferry_repair_due; ALTER TABLE ferry_repair RENAME TO ferry_repair_before;"
 	REPAIR_DDL
 	"INSERT INTO ferry_repair SELECT * FROM ferry_repair_before; DROP TABLE ferry_repair_before;";
+
+/* From layout 11: change-sets under a former schema. */
+const char replica_upgrade_12[] = FORMER_DDL;
+
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
 
@@ -274,6 +284,14 @@ const char *const replica_sql[Q_COUNT] = {
 		     "(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) "
 		     "FROM ferry_log WHERE op & 7 IN (1, 2, 3)",
 	[Q_PENDING_FROM] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq >= ?3 ORDER BY seq LIMIT 2",
+	[Q_FORMER_ADD] = "REPLACE INTO ferry_former(number, part, body) VALUES (?1, ?2, ?3)",
+	[Q_FORMER_GET] = "SELECT body FROM ferry_former WHERE number = ?1 AND part = ?2",
+	[Q_FORMER_DUE] = "SELECT v.number FROM ferry_former_value v WHERE v.number > ?1 "
+		       "AND NOT EXISTS(SELECT 1 FROM ferry_former k WHERE k.number = v.number) ORDER BY 1 LIMIT 1",
+	[Q_FORMER_DELETE] = "DELETE FROM ferry_former WHERE number = ?1",
+	[Q_FORMER_VALUE_ADD] = "INSERT OR IGNORE INTO ferry_former_value(seq, num, number, name, value) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[Q_FORMER_VALUE_GET] = "SELECT name, value FROM ferry_former_value WHERE seq = ?1 AND num > 0 ORDER BY num",
+	[Q_FORMER_VALUE_DELETE] = "DELETE FROM ferry_former_value WHERE number = ?1",
 	[Q_SEEN_GET] = "SELECT old, new FROM ferry_seen WHERE seq = ?1 AND num = ?2",
 	[Q_SEEN_ADD] = "INSERT INTO ferry_seen(seq, num, old, new) VALUES (?1, ?2, ?3, ?4)",
 	[Q_SEEN_DELETE] = "DELETE FROM ferry_seen WHERE seq = ?1",

@@ -172,6 +172,7 @@ struct hub_session {
 	struct message_hello hello;
 	/* What the lookup found, until the welcome. */
 	struct hub_device found;
+	int64_t step; /* of the schema of change-sets that state none */
 
 	uint32_t leasing; /* store calls for numbers under way */
 

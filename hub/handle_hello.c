@@ -233,6 +233,7 @@ static void welcome(struct hub_session *s, const struct hub_schema *hub)
 		s->mark = s->cursor_mark = s->hello.mark;
 		s->applied_position = s->hello.position;
 	}
+	s->step = s->hello.step > 0 && s->hello.schema_hash == device_hash(s, schema) ? s->hello.step : schema->step;
 	rights_note(s);
 	heal_greet(s, code);
 	s->backed_up = s->found.backed_up;

@@ -253,6 +253,17 @@ static void take_whole(struct hub_session *s, struct hold *h, const struct chang
 	enqueue(s, item);
 }
 
+/* From here on each says which schema it was made under, wherever it is kept. */
+static void state_steps(struct hub_session *s, const struct message_push *push)
+{
+	struct change_set *sets = (struct change_set *)(uintptr_t)push->sets; /* in the hold's arena */
+
+	for (uint32_t i = 0; i < push->set_count; i++) {
+		if (sets[i].step == 0)
+			sets[i].step = s->step;
+	}
+}
+
 static void take_sets(struct hub_session *s, struct hold *h, const struct message_push *push, size_t bytes)
 {
 	for (uint32_t i = 0; i < push->set_count && s->state != CLOSED; i++) {
@@ -289,10 +300,12 @@ static void decode_push(struct hub_session *s, size_t n, const uint8_t *message,
 	copy = arena_copy(&h->arena, message, message_n);
 	if (copy != NULL)
 		e = message_decode(&h->arena, copy, message_n, &m, &why);
-	if (e == FERRY_OK)
+	if (e == FERRY_OK) {
+		state_steps(s, &m.push);
 		take_sets(s, h, &m.push, message_n);
-	else
+	} else {
 		session_fail(s, (int)e, -1, "%s", why.text[0] == '\0' ? ferry_error_text((int)e) : why.text);
+	}
 	if (h->session != NULL) {
 		s->held_bytes += h->arena.used_bytes - before;
 		h->counted += h->arena.used_bytes - before;

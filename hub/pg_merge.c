@@ -132,6 +132,22 @@ static void run_forget(struct merge_op *m)
 
 static void run_loaded(struct pg_op *op);
 
+/* In the present schema, whatever the device knew. */
+static bool entry_translate(struct merge_op *m, struct merge_entry *e)
+{
+	struct translation t;
+
+	if (!e->item->set)
+		return true;
+	if (translate_set(&m->op.catalog->hub.schema, &m->op.catalog->past, e->item->set, &m->arena, &t) != FERRY_OK)
+		return false;
+	e->set = t.set;
+	e->misfit = t.code;
+	if (t.code)
+		e->misfit_sentence = arena_text(&m->arena, t.why.text, strlen(t.why.text));
+	return true;
+}
+
 static void run_begin(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
@@ -153,7 +169,7 @@ static void run_begin(struct pg_op *op)
 	if (ok && m->staged)
 		pg_stage_ask(m, 0);
 	for (uint32_t i = 0; ok && !m->staged && i < m->entry_count; i++)
-		ok = m->entries[i].forced || pg_load_wants(m, m->entries[i].item->set);
+		ok = entry_translate(m, &m->entries[i]) && (m->entries[i].forced || pg_load_wants(m, m->entries[i].set));
 	if (ok && (m->staged || m->row_wish > PG_PLAN_FOR_SIZE_ROWS))
 		pg_op_plan_for_size(op);
 	if (ok && !m->staged)

@@ -66,6 +66,9 @@ struct park_waits { /* what a parked change-set waits for */
 
 struct merge_entry { /* an item of the run */
 	const struct merge_item *item;
+	const struct change_set *set; /* the item's in the present schema; NULL: staged */
+	int misfit;                   /* why it has no place there, or OK */
+	const char *misfit_sentence;
 	struct merge_device *device;
 	enum item_state state;
 	bool forced; /* its rejection is certain from an earlier attempt */

@@ -118,6 +118,10 @@ static void admit_replay(struct merge_op *m, struct merge_entry *e, const struct
 
 void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s)
 {
+	if (e->misfit) {
+		pg_run_reject(m, e, e->misfit, e->misfit_sentence);
+		return;
+	}
 	admit_depends(m, e, s);
 	for (uint32_t i = 0; i < s->block_count && e->item->park && e->state == ITEM_WAITING; i++)
 		admit_replay(m, e, &s->blocks[i]);
@@ -159,7 +163,7 @@ static enum ferry_error apply_entry(struct merge_op *m, struct merge_entry *e)
 {
 	int64_t now = m->op.store->io->wall(m->op.store->io->ctx);
 	struct merge_outcome *o = &m->outcomes[e - m->entries];
-	enum ferry_error error = merge_apply(m->merge, &e->item->device, e->item->set, now, o);
+	enum ferry_error error = merge_apply(m->merge, &e->item->device, e->set, now, o);
 
 	if (error != FERRY_OK)
 		return error;
@@ -213,7 +217,7 @@ static enum ferry_error apply_group(struct merge_op *m, uint32_t *out_applied)
 		enum ferry_error error;
 
 		if (e->state == ITEM_WAITING)
-			pg_run_admit(m, e, e->item->set);
+			pg_run_admit(m, e, e->set);
 		if (e->state != ITEM_WAITING)
 			continue;
 		error = apply_entry(m, e);

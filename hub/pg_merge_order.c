@@ -17,7 +17,7 @@ static bool deletes(const struct change_set *s)
 /* A staged one's parts delete where they stand; it has no set at hand. */
 static enum write_order order_after(const struct merge_entry *e)
 {
-	if (e->order == WRITE_PLAIN && e->item->set && deletes(e->item->set))
+	if (e->order == WRITE_PLAIN && e->set && deletes(e->set))
 		return WRITE_DELETES_FIRST;
 	return WRITE_POSTPONED;
 }

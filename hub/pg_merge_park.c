@@ -52,10 +52,10 @@ bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_
 {
 	struct park_waits w = {0};
 
-	if (pg_code_of_failure(f) != FERRY_FOREIGN_KEY || !e->item->set || e->item->set->joined)
+	if (pg_code_of_failure(f) != FERRY_FOREIGN_KEY || !e->set || e->set->joined)
 		return false; /* a joined one comes again in parts, and then only what lacks its parent waits */
-	for (uint32_t i = 0; i < e->item->set->block_count; i++) {
-		if (!waits_of_block(m, &w, &e->item->set->blocks[i]))
+	for (uint32_t i = 0; i < e->set->block_count; i++) {
+		if (!waits_of_block(m, &w, &e->set->blocks[i]))
 			return false;
 	}
 	if (w.count == 0)

@@ -172,6 +172,20 @@ static bool more_parts(const struct merge_op *m)
 	return m->part_count == 0 || m->parts[m->part_count - 1].more;
 }
 
+static bool translate_part(struct merge_op *m, struct change_set *part)
+{
+	struct translation t;
+
+	if (translate_set(&m->op.catalog->hub.schema, &m->op.catalog->past, part, &m->part_arena, &t) != FERRY_OK) {
+		pg_run_reject(m, entry(m), FERRY_CHANGE_SET_TOO_LARGE, "the change-set is larger than the hub can translate");
+		return false;
+	}
+	*part = *t.set;
+	if (t.code)
+		pg_run_reject(m, entry(m), t.code, t.why.text);
+	return t.code == FERRY_OK;
+}
+
 /* Takes the portion out of the answer `from`; false: the entry has its fate. */
 static bool stage_take(struct merge_op *m, const struct pg_batch *from)
 {
@@ -182,7 +196,9 @@ static bool stage_take(struct merge_op *m, const struct pg_batch *from)
 	if (rows == 0)
 		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
 	while (m->part_count < rows && m->part_count < MERGE_PARTS_MAX && more_parts(m)) {
-		if (!take_part(m, from, m->part_count) || !join_rows(m, &m->parts[m->part_count]))
+		struct change_set *part = &m->parts[m->part_count];
+
+		if (!take_part(m, from, m->part_count) || !join_rows(m, part) || !translate_part(m, part))
 			return false;
 		m->part_count++;
 	}

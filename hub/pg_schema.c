@@ -30,6 +30,10 @@ static const char columns_sql[] =
 enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_LABELS, C_REF, C_WIRE, C_IN, C_HASH,
        C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER, C_FILLED, C_LEASE };
 
+static const char past_sql[] =
+	"SELECT p.tbl, p.num, p.n, p.name, p.kind, p.to_num, p.discarded FROM ferry.past_column p ORDER BY p.tbl, p.num, p.n";
+enum { P_TBL, P_NUM, P_STEP, P_NAME, P_KIND, P_TO, P_DISCARDED };
+
 struct reader {
 	const struct pg_batch *b;
 	uint32_t tables, columns; /* calls */
@@ -341,6 +345,28 @@ static void read_table(struct reader *r, uint32_t row, uint32_t *column_row, str
 	read_rights(r, row, t);
 }
 
+static void read_past(struct reader *r, uint32_t call, struct past *out)
+{
+	uint32_t count = pg_rows(r->b, call);
+	struct past_column *columns = arena_array(r->arena, count + 1u, sizeof(*columns));
+
+	if (!columns) {
+		r->failed = true;
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		int kind = pg_is_null(r->b, call, i, P_KIND) ? PAST_NO_KIND : column_kind_from_name(cell(r, call, i, P_KIND));
+
+		columns[i] = (struct past_column){.table = (uint32_t)pg_int(r->b, call, i, P_TBL),
+						  .num = (uint16_t)pg_int(r->b, call, i, P_NUM),
+						  .step = pg_int(r->b, call, i, P_STEP), .kind = kind,
+						  .name = keep(r, cell(r, call, i, P_NAME)),
+						  .to = (uint16_t)pg_int(r->b, call, i, P_TO),
+						  .discarded = pg_bool(r->b, call, i, P_DISCARDED)};
+	}
+	*out = (struct past){.columns = columns, .count = count};
+}
+
 uint32_t pg_schema_hash_ask(struct pg_batch *b, const struct uuid *tenant)
 {
 	uint32_t call = pg_call(b, "SELECT ferry.schema_hash($1)");
@@ -362,6 +388,7 @@ uint32_t pg_catalog_ask(struct pg_batch *b, const struct uuid *tenant, const str
 	pg_arg_uuid(b, set);
 	pg_call(b, columns_sql);
 	pg_arg_uuid(b, set);
+	pg_call(b, past_sql);
 	return first;
 }
 
@@ -384,6 +411,7 @@ enum ferry_error pg_catalog_read(const struct pg_batch *b, uint32_t first, struc
 	r.failed = !c->tables || !device;
 	for (uint32_t i = 0; i < c->table_count && !r.failed; i++)
 		read_table(&r, i, &column_row, &device[i], &c->tables[i]);
+	read_past(&r, first + 3, &c->past);
 	pg_sql_deinit(&r.sql);
 	if (r.failed) {
 		pg_catalog_free(c);

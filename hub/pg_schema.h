@@ -9,6 +9,7 @@
 
 #include "hub/pg_batch.h"
 #include "hub/store.h"
+#include "hub/translate.h"
 
 struct pg_column {
 	uint16_t num;
@@ -62,6 +63,7 @@ struct pg_catalog {
 	struct hub_schema hub; /* first: a hub_schema is a catalogue's */
 	struct pg_table *tables; /* by tbl ascending, as hub.schema.tables */
 	uint32_t table_count;
+	struct past past; /* what became of columns that devices may still know */
 	uint32_t refs;
 	struct arena arena;
 	struct pg_catalog *next; /* the store's list */

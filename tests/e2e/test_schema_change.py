@@ -3,6 +3,7 @@
 """The hub's tables change while devices with unsent work are away, or connected: replicas go along in place."""
 
 import contextlib
+import json
 import sqlite3
 import unittest
 import uuid
@@ -172,6 +173,58 @@ class SchemaChange(SiteCase):
             self.hub_sql("SELECT ferry.policy('crm.{t}', 'qty', 'counter'); SELECT ferry.policy('crm.{t}', 'note', 'hub')")
         with self.assertRaises(sqlite3.IntegrityError):
             self.here("UPDATE {t} SET note = 'no'")
+        self.assert_same()
+
+    def test_P5_edit_of_a_dropped_column_is_refused_and_kept_with_its_values_on_both_sides(self):
+        with self.away():
+            self.here("UPDATE {t} SET note = 'kept', name = 'also' WHERE id = ?", self.keys[0])
+            self.here("UPDATE {t} SET name = 'fine' WHERE id = ?", self.keys[1])
+            self.hub_sql("ALTER TABLE crm.{t} DROP COLUMN note")
+        self.assert_same()
+        self.assertNotIn("note", self.columns())
+        self.assertEqual(self.there("SELECT name FROM {t} WHERE id = ANY (%s::uuid[]) ORDER BY qty", self.keys[:2]), [("n1",), ("fine",)])
+        (name, values), = self.a.sql('SELECT name, "values" FROM ferry_rejected')
+        self.assertEqual((name, json.loads(values)), ("UNKNOWN_COLUMN", {"name": "also", "note": "kept"}))
+        (body,), = self.site.sql("SELECT body FROM ferry.rejected WHERE device_id = %s", self.a.id)
+        self.assertIn(b"kept", bytes(body))
+        self.assertEqual(self.a.value("SELECT count(*) FROM ferry_former") + self.a.value("SELECT count(*) FROM ferry_former_value"), 0)
+
+    def test_P5_late_edit_of_a_column_that_another_took_the_place_of_goes_there(self):
+        new = str(uuid.uuid4())
+        with self.away():
+            self.here("UPDATE {t} SET note = 'mine', qty = 77 WHERE id = ?", self.keys[0])
+            self.here("INSERT INTO {t} (id, name, note) VALUES (?, 'new', 'its note')", new)
+            self.hub_sql("ALTER TABLE crm.{t} ADD COLUMN remark text; UPDATE crm.{t} SET remark = note; "
+                         "SELECT ferry.renamed('crm.{t}', 'note', 'remark'); ALTER TABLE crm.{t} DROP COLUMN note")
+        self.assertEqual(self.a.sql("SELECT * FROM ferry_rejected"), [])
+        self.assertEqual(self.there("SELECT remark, qty FROM {t} WHERE id = %s", self.keys[0]), [("mine", 77)])
+        self.assertEqual(self.there("SELECT remark FROM {t} WHERE id = %s", new), [("its note",)])
+        self.assert_same()
+
+    def test_late_edit_of_a_column_that_nobody_wants_loses_it_and_nothing_else(self):
+        new = str(uuid.uuid4())
+        with self.away():
+            self.here("UPDATE {t} SET note = 'gone' WHERE id = ?", self.keys[0])
+            self.here("INSERT INTO {t} (id, name, note) VALUES (?, 'new', 'gone')", new)
+            self.hub_sql("ALTER TABLE crm.{t} DROP COLUMN note; SELECT ferry.discard('crm.{t}', 'note')")
+        self.assertEqual(self.a.sql("SELECT * FROM ferry_rejected"), [])
+        self.assertEqual(self.there("SELECT name FROM {t} WHERE id = %s", new), [("new",)])
+        self.assert_same()
+
+    def test_P5_late_value_of_another_type_is_cast_and_meets_the_change_or_is_refused_and_kept(self):
+        with self.away():
+            self.here("UPDATE {t} SET qty = 77 WHERE id = ?", self.keys[0])
+            self.here("UPDATE {t} SET name = 'seven' WHERE id = ?", self.keys[1])
+            self.here("UPDATE {t} SET name = '8', note = 'stays' WHERE id = ?", self.keys[2])
+            self.hub_sql("ALTER TABLE crm.{t} ALTER COLUMN qty DROP DEFAULT; ALTER TABLE crm.{t} ALTER COLUMN qty TYPE text; "
+                         "ALTER TABLE crm.{t} ALTER COLUMN name TYPE int USING substr(name, 2)::int")
+        self.assertEqual(self.a.sql('SELECT "column", device_value, hub_value FROM ferry_conflict ORDER BY 1'),
+                         [("name", 8, 3), ("qty", "77", "1")])
+        self.assertEqual(self.there("SELECT note FROM {t} WHERE id = %s", self.keys[2]), [("stays",)])
+        (name, values), = self.a.sql('SELECT name, "values" FROM ferry_rejected')
+        self.assertEqual((name, json.loads(values)), ("BAD_VALUE", {"name": "seven"}))
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.rejected WHERE device_id = %s", self.a.id), 1)
+        self.assertEqual(self.here("SELECT DISTINCT typeof(qty), typeof(name) FROM {t}"), [("text", "integer")])
         self.assert_same()
 
     def test_cut_link_between_the_schema_and_its_first_state_is_made_good(self):

@@ -63,6 +63,7 @@ static void waiting_schema_shows_nothing_until_the_first_state_and_outlives_a_cr
 	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
 	assert_int_equal(hello.schema_hash, 12);
 	fixture_welcome(f, WELCOME_DELTA);
+	assert_ok(replica_store_ops.schema(f->r, &to.schema, &fixture_why));
 	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
 	assert_string_equal(columns_of(f, "units"), "id project_id code floor status created_at serial area extra");
 	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
@@ -125,6 +126,102 @@ static void dropped_column_leaves_the_others_and_their_pending_edits(void **stat
 	assert_int_equal(push.sets[0].blocks[0].column_count, 2);
 	assert_int_equal(push.sets[0].blocks[0].nums[1], 9);
 	assert_memory_equal(push.sets[0].blocks[0].cells[0].p, "mine", 4);
+}
+
+/* The hub's verdict on everything. */
+static enum ferry_error refuse_all(struct fixture *f, int64_t last)
+{
+	struct settled settled[8];
+	struct message_commit c = {.position = ++f->position, .mark = 1, .settled = settled};
+
+	for (int64_t n = 1; n <= last; n++)
+		settled[c.settled_count++] = (struct settled){.number = n, .verdict = VERDICT_REJECTED, .code = FERRY_UNKNOWN_COLUMN,
+							      .sentence = "no", .position = f->position};
+	return replica_store_ops.commit(f->r, &c, &f->report, &fixture_why);
+}
+
+static void P5_edits_of_a_dropped_column_are_sent_as_they_were_written_and_kept_when_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	struct changed to;
+
+	changed_init(&to);
+	changed_drop(&to, 2); /* floor */
+	app(f, "UPDATE units SET code = 'mine', floor = 12 WHERE id = '%s'", unit(1));
+	cut(f);
+	app(f, "INSERT INTO units(id, code, floor) VALUES ('%s', 'new', 3)", unit(20));
+	cut(f);
+	app(f, "UPDATE units SET code = 'other' WHERE id = '%s'", unit(2));
+	assert_ok(take(f, &to.schema));
+	assert_says(f, "mine", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	for (int again = 0; again < 2; again++) { /* the same after a restart */
+		f->cursor = (struct push_cursor){0};
+		assert_true(next_push(f, 65536, &push));
+		assert_int_equal(push.set_count, 1);
+		assert_int_equal(push.sets[0].step, 1);
+		assert_int_equal(push.sets[0].blocks[0].column_count, 2);
+		assert_int_equal(push.sets[0].blocks[0].nums[1], 4);
+		assert_int_equal(push.sets[0].blocks[0].cells[1].i, 12);
+		assert_true(next_push(f, 65536, &push));
+		assert_int_equal(push.sets[0].number, 2);
+		assert_int_equal(push.sets[0].blocks[0].op, ROW_INSERT);
+		assert_true(next_push(f, 65536, &push));
+		assert_int_equal(push.sets[0].number, 3); /* touches nothing that went */
+		assert_int_equal(push.sets[0].blocks[0].column_count, 1);
+		assert_false(next_push(f, 65536, &push));
+		replica_close(f->r);
+		fixture_open(f);
+	}
+	assert_ok(refuse_all(f, 2));
+	assert_says(f, "{\"code\":\"mine\",\"floor\":12}", "SELECT \"values\" FROM ferry_rejected WHERE number = 1");
+	assert_says(f, "3", "SELECT json_extract(\"values\", '$.floor') FROM ferry_rejected WHERE number = 2");
+	assert_says(f, "A", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_says(f, "0", "SELECT (SELECT count(*) FROM ferry_former) + (SELECT count(*) FROM ferry_former_value)");
+	assert_proof(f);
+}
+
+static void P5_joined_edits_are_taken_apart_and_what_a_dropped_column_held_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	struct changed to;
+
+	changed_init(&to);
+	changed_drop(&to, 2); /* floor */
+	app(f, "UPDATE units SET floor = 12 WHERE id = '%s'; UPDATE units SET code = 'mine', floor = 13 WHERE id = '%s'", unit(1),
+	    unit(2));
+	assert_ok(take(f, &to.schema));
+	assert_true(next_push(f, 65536, &push));
+	assert_true(push.sets[0].joined);
+	assert_int_equal(push.sets[0].step, 1);
+	assert_ok(refuse_all(f, 1));
+	assert_says(f, "12 13", "SELECT group_concat(json_extract(\"values\", '$.floor'), ' ') FROM ferry_rejected");
+	assert_says(f, "mine", "SELECT code FROM units WHERE id = '%s'", unit(2)); /* is offered again */
+	cut(f);
+	f->cursor = (struct push_cursor){0};
+	assert_true(next_push(f, 65536, &push));
+	for (uint32_t i = 0; i < push.set_count; i++)
+		assert_true(push.sets[i].block_count == 0 || push.sets[i].blocks[0].nums[0] == 3);
+	assert_proof(f);
+}
+
+static void P5_value_of_another_kind_is_sent_as_it_was_written(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	struct changed to;
+
+	changed_init(&to);
+	to.columns[1].kind = KIND_INT; /* code */
+	app(f, "UPDATE units SET code = 'mine' WHERE id = '%s'", unit(1));
+	assert_ok(take(f, &to.schema));
+	assert_says(f, "NULL", "SELECT code FROM units WHERE id = '%s'", unit(1));
+	assert_true(next_push(f, 65536, &push));
+	assert_memory_equal(push.sets[0].blocks[0].cells[0].p, "mine", 4);
+	assert_ok(refuse_all(f, 1));
+	assert_says(f, "{\"code\":\"mine\"}", "SELECT \"values\" FROM ferry_rejected");
+	assert_proof(f);
 }
 
 static void names_of_columns_and_tables_may_change_places(void **state)
@@ -253,6 +350,9 @@ int main(void)
 		replica_test(new_column_has_its_value_in_rows_and_beneath_pending_edits),
 		replica_test(column_that_got_another_value_than_its_default_is_copied),
 		replica_test(dropped_column_leaves_the_others_and_their_pending_edits),
+		replica_test(P5_edits_of_a_dropped_column_are_sent_as_they_were_written_and_kept_when_refused),
+		replica_test(P5_joined_edits_are_taken_apart_and_what_a_dropped_column_held_is_kept),
+		replica_test(P5_value_of_another_kind_is_sent_as_it_was_written),
 		replica_test(names_of_columns_and_tables_may_change_places),
 		replica_test(changed_checks_rewrite_no_row),
 		replica_test(converted_column_holds_what_sqlite_can_say_until_the_hub_says_more),

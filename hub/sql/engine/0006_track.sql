@@ -392,6 +392,7 @@ BEGIN
     WHERE o.tbl = h.tbl AND split_part(o.scope, ':', 2) <> h.path;
     PERFORM ferry.read_columns(of_tbl);
     PERFORM ferry.read_filled(of_tbl, was);
+    PERFORM ferry.note_past(of_tbl, was);
     SELECT array_agg(c ORDER BY c.num) INTO now FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
     IF was IS NOT DISTINCT FROM now AND t IS NOT DISTINCT FROM (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl) THEN
         RETURN;

@@ -1,0 +1,127 @@
+/* Change-sets that a new schema has no place for are sent as they were written.
+ *
+ * A column that goes, or that holds another kind of value from now on, would
+ * take what pending edits said of it along. So, before the tables change, the
+ * messages of such change-sets are kept as bytes, under the step of the schema
+ * that they were made under: the hub translates them, or refuses them and
+ * keeps them whole. And what the edits said of those columns is kept by name,
+ * for ferry_rejected. Both go when the change-set is settled. */
+#include <string.h>
+
+#include "agent/replica_internal.h"
+
+/* What an entry says of the columns that go. Deletions say something of a
+ * whole table only (no column: num 0). */
+static uint64_t said(const struct table *t, const struct entry *e, uint64_t lost)
+{
+	uint64_t mask = 0;
+
+	if ((e->op & OP_MASK) == OP_UPDATE)
+		return e->mask & lost;
+	for (int i = 0; (e->op & OP_MASK) == OP_INSERT && i < t->t->column_count; i++) {
+		if (e->fresh[i].type != SQLITE_NULL)
+			mask |= UINT64_C(1) << i;
+	}
+	return mask & lost;
+}
+
+static void keep_value(struct replica *r, const struct entry *e, uint16_t num, const char *name, const struct cell *value)
+{
+	sqlite3_stmt *s = q(r, Q_FORMER_VALUE_ADD);
+
+	gate_run(&r->g, s, "iiitc", e->seq, (int64_t)num, e->number, name, value);
+	if (s != NULL)
+		sqlite3_clear_bindings(s);
+}
+
+static void keep_row(struct replica *r, struct table *t, const char *key, uint64_t lost)
+{
+	const struct cell nothing = cell_null();
+	struct stack s;
+
+	stack_load(r, t, key, &s);
+	for (uint32_t k = 0; k < s.count && r->g.error == FERRY_OK; k++) {
+		const struct entry *e = &s.entries[k];
+		uint64_t mask;
+
+		if (e->number <= 0 || number_list_has(&r->removed, e->number))
+			continue;
+		mask = said(t, e, lost);
+		for (int i = 0; i < t->t->column_count; i++) {
+			if (mask >> i & 1)
+				keep_value(r, e, t->t->columns[i].num, t->t->columns[i].name, &e->fresh[i]);
+		}
+		if (lost == t->all && mask == 0)
+			keep_value(r, e, 0, "", &nothing);
+	}
+}
+
+void former_note(struct replica *r, struct table *t, uint64_t lost)
+{
+	char key[UUID_TEXT] = "";
+
+	for (;;) {
+		sqlite3_stmt *s = q(r, Q_PENDING_ROWS);
+
+		if (!gate_step(&r->g, s, "it", (int64_t)t->t->table, key))
+			return;
+		if (sqlite3_column_int64(s, 0) != (int64_t)t->t->table) {
+			sqlite3_reset(s);
+			return;
+		}
+		memcpy(key, sqlite3_column_text(s, 1), UUID_TEXT - 1);
+		sqlite3_reset(s);
+		arena_reset(&r->work);
+		keep_row(r, t, key, lost);
+	}
+}
+
+static void keep_body(struct replica *r, const struct change_set *set)
+{
+	struct buffer body;
+
+	buffer_init(&body, REPLICA_WORK_BYTES_MAX);
+	if (change_set_encode(set, &body) != FERRY_OK)
+		gate_fail(&r->g, FERRY_LIMIT, "Change-set %lld does not fit into the memory to keep it.", (long long)set->number);
+	else
+		gate_run(&r->g, q(r, Q_FORMER_ADD), "iib", set->number, (int64_t)set->part, body.p, (int)body.n);
+	buffer_deinit(&body);
+}
+
+void former_make(struct replica *r)
+{
+	int64_t number = 0;
+
+	for (;;) {
+		sqlite3_stmt *s = q(r, Q_FORMER_DUE);
+
+		if (!gate_step(&r->g, s, "i", number))
+			return;
+		number = sqlite3_column_int64(s, 0);
+		sqlite3_reset(s);
+		push_each(r, number, keep_body);
+	}
+}
+
+bool former_body(struct replica *r, int64_t number, uint32_t part, struct arena *a, struct change_set *out)
+{
+	sqlite3_stmt *s = q(r, Q_FORMER_GET);
+	struct ferry_why why = {{0}};
+	const uint8_t *body;
+	size_t n;
+
+	if (!gate_step(&r->g, s, "ii", number, (int64_t)part))
+		return false;
+	n = (size_t)sqlite3_column_bytes(s, 0);
+	body = arena_copy(a, sqlite3_column_blob(s, 0), n);
+	sqlite3_reset(s);
+	if (body == NULL || change_set_decode(a, body, n, out, &why) != FERRY_OK)
+		gate_fail(&r->g, FERRY_CORRUPT, "The kept change-set %lld cannot be read: %.200s", (long long)number, why.text);
+	return r->g.error == FERRY_OK;
+}
+
+void former_forget(struct replica *r, int64_t number)
+{
+	gate_run(&r->g, q(r, Q_FORMER_DELETE), "i", number);
+	gate_run(&r->g, q(r, Q_FORMER_VALUE_DELETE), "i", number);
+}
