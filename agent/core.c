@@ -55,7 +55,7 @@ static void forget_link(struct agent_core *core)
 	agent_clear_inbox(core);
 	core->cursor = (struct push_cursor){0};
 	core->held = false;
-	core->hello_sent = core->welcomed = core->caught_up = false;
+	core->hello_sent = core->welcomed = core->caught_up = core->adding = false;
 	core->compares = core->comparing = false;
 	core->not_taking = 0;
 	core->credit = 0;
@@ -498,7 +498,7 @@ bool agent_core_idle(const struct agent_core *core)
 {
 	struct store_status status = {0};
 	struct ferry_why why = {0};
-	if (core->state != AGENT_LIVE || !core->caught_up || core->look || core->held || core->inbox || core->comparing ||
+	if (core->state != AGENT_LIVE || !core->caught_up || core->adding || core->look || core->held || core->inbox || core->comparing ||
 	    core->look_for_alarm)
 		return false;
 	return core->ops->status(core->store, &status, &why) == FERRY_OK && status.outbox_sets == 0;

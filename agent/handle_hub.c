@@ -101,6 +101,10 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 	if (w->message_bytes_max > 0 && w->message_bytes_max < core->hub_message_max)
 		core->hub_message_max = w->message_bytes_max;
 	core->look = true;
+	core->adding = w->mode == WELCOME_DELTA && w->adding_count > 0;
+	if (core->adding)
+		agent_log(core, LEVEL_INFO, "%u scopes are filled beside the others%s", w->adding_count,
+			 w->adding_goes_on ? ", from where that stopped" : "");
 	if (w->mode != WELCOME_DELTA)
 		agent_log(core, w->code == FERRY_OTHER_HISTORY ? LEVEL_WARNING : LEVEL_INFO, "the replica is filled %s: %s",
 			 w->mode == WELCOME_RESUME ? "from where it stopped" : "anew", ferry_error_text(w->code));
@@ -124,8 +128,10 @@ static void report_commit(struct agent_core *core, const struct message_commit *
 			  r->forgotten);
 	agent_log(core, LEVEL_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
 		 (long long)c->position, r->rows_applied, r->settled, r->rejected, r->conflicts);
-	if (c->fill_done)
+	if (c->fill_done) {
+		core->adding = false;
 		agent_enter(core, AGENT_LIVE);
+	}
 	core->fx.changed(core->shell);
 }
 
@@ -195,9 +201,9 @@ static bool expected(const struct agent_core *core, const struct message *m)
 	case MESSAGE_DELTA:
 		return core->welcomed;
 	case MESSAGE_COMMIT:
-		return core->state == AGENT_FILLING || (core->state == AGENT_LIVE && !m->commit.fill_done);
+		return core->state == AGENT_FILLING || (core->state == AGENT_LIVE && (!m->commit.fill_done || core->adding));
 	case MESSAGE_FILL:
-		return core->state == AGENT_FILLING;
+		return core->state == AGENT_FILLING || (core->state == AGENT_LIVE && core->adding);
 	case MESSAGE_RANGES:
 		return core->comparing;
 	case MESSAGE_LEASE:

@@ -9,8 +9,9 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 12
+#define LAYOUT_VERSION 13
 #define AGENT_CACHE_KIB 2000
+#define HELLO_BYTES_MAX ((size_t)1 << 20) /* names of scopes */
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
 /* Pages that the file suggests to every program that opens it: 8 MiB. With
  * SQLite's 2 MiB a large transaction's statement journal goes to disk as soon
@@ -58,7 +59,7 @@ void state_load(struct replica *r)
 	st->ingested = sqlite3_column_int64(s, 8);
 	st->clock_offset = sqlite3_column_int64(s, 9);
 	st->commit_clock = sqlite3_column_int64(s, 10);
-	st->fill_active = sqlite3_column_int(s, 11) != 0;
+	st->fill = (enum fill_kind)sqlite3_column_int(s, 11);
 	st->fill_position = sqlite3_column_int64(s, 12);
 	st->fill_table = (uint32_t)sqlite3_column_int64(s, 13);
 	st->fill_after = uuid_column(s, 14);
@@ -77,7 +78,7 @@ static void state_save(struct replica *r)
 
 	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbbiiiiii", &st->epoch, 16, st->position, st->mark,
 		 (int64_t)st->schema_hash, st->last_number, st->ingested, st->clock_offset, st->commit_clock,
-		 (int64_t)st->fill_active, st->fill_position, (int64_t)st->fill_table, &st->fill_after, 16, &st->device,
+		 (int64_t)st->fill, st->fill_position, (int64_t)st->fill_table, &st->fill_after, 16, &st->device,
 		 16, &st->tenant, 16, st->fill_scope, st->kept_bytes, st->forgotten, (int64_t)st->rewound, st->life,
 		 st->life_mark);
 }
@@ -233,7 +234,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_10);
 	if (version < 11)
 		gate_exec(&r->g, replica_upgrade_11);
-	gate_exec(&r->g, replica_upgrade_12);
+	if (version < 12)
+		gate_exec(&r->g, replica_upgrade_12);
+	gate_exec(&r->g, replica_upgrade_13);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 
@@ -292,6 +295,7 @@ enum ferry_error replica_open(const char *path, const struct replica_options *op
 		r->options.history_age_us = REPLICA_HISTORY_AGE_US;
 	r->lost_any = -1;
 	arena_init(&r->work, REPLICA_WORK_BYTES_MAX);
+	arena_init(&r->hello, HELLO_BYTES_MAX);
 	arena_init(&r->frame_arena, r->options.frames_bytes_max);
 	row_joiner_init(&r->frame_row);
 	row_joiner_init(&r->fill_row);
@@ -327,6 +331,7 @@ void replica_close(struct replica *r)
 	model_close(&r->next);
 	gate_close(&r->g);
 	arena_deinit(&r->work);
+	arena_deinit(&r->hello);
 	arena_deinit(&r->frame_arena);
 	row_joiner_deinit(&r->frame_row);
 	row_joiner_deinit(&r->fill_row);
@@ -473,11 +478,11 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	/* A fill that was begun but got no rows yet has no place to go on from:
 	 * it begins anew, and what is shown is of the schema before it. Without a
 	 * fill, the schema that waits is in force with the next state. */
-	bool place = st->fill_active && st->fill_position >= 0;
-	bool waits = r->next.schema.table_count > 0 && (place || !st->fill_active);
+	bool place = st->fill != FILL_NONE && st->fill_position >= 0;
+	bool waits = r->next.schema.table_count > 0 && (place || st->fill != FILL_ALL);
 	out->schema_hash = waits ? r->next.schema.hash : st->schema_hash;
 	out->step = r->hello_step = r->now.schema.step;
-	if (out->step == 0 && r->next.schema.table_count > 0 && !st->fill_active)
+	if (out->step == 0 && r->next.schema.table_count > 0 && st->fill != FILL_ALL)
 		out->schema_hash = 0; /* it could not take what waits: a fill can */
 	out->position = st->position;
 	out->mark = st->mark;
@@ -490,14 +495,7 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->past_count = out->past_mark_count = bookmarks_list(r);
 	out->past = r->past + FERRY_PAST_MAX - out->past_count;
 	out->past_marks = r->past_marks + FERRY_PAST_MAX - out->past_count;
-	return FERRY_OK;
-}
-
-static void take_scopes(struct replica *r, const struct message_welcome *w)
-{
-	gate_exec(&r->g, "UPDATE ferry_scope SET held = 0");
-	for (uint32_t i = 0; i < w->scope_count; i++)
-		gate_run(&r->g, q(r, Q_SCOPE_ADD), "t", w->scopes[i]);
+	return scopes_hello(r, out);
 }
 
 static void take_numbers(struct replica *r, const struct message_welcome *w)
@@ -532,31 +530,6 @@ static void replica_clock(void *store, int64_t offset_us)
 	r->st.clock_offset = offset_us;
 }
 
-static int64_t scopes_held(struct replica *r, const struct message_welcome *w)
-{
-	int64_t held = 0;
-
-	for (uint32_t i = 0; i < w->scope_count; i++) {
-		sqlite3_stmt *s = q(r, Q_SCOPE_NAMED);
-
-		held += gate_step(&r->g, s, "t", w->scopes[i]);
-		if (s != NULL)
-			sqlite3_reset(s);
-	}
-	return held;
-}
-
-/* The schema may change in place, the scopes may not: the hash covers both. */
-static bool scopes_stay(struct replica *r, const struct message_welcome *w)
-{
-	uint64_t known = r->next.schema.table_count > 0 ? r->next.schema.hash : r->st.schema_hash;
-
-	r->g.error = FERRY_OK;
-	return w->mode != WELCOME_DELTA || w->schema_hash == known ||
-	       (scopes_held(r, w) == w->scope_count &&
-		pragma_number(r, "SELECT count(*) FROM ferry_scope WHERE held") == (int64_t)w->scope_count);
-}
-
 static void begin_life(struct replica *r, const struct message_welcome *w)
 {
 	if (w->life == 0)
@@ -582,14 +555,14 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 {
 	struct replica *r = store;
 	enum ferry_error e = FERRY_OK;
+	bool go;
 
-	if (!scopes_stay(r, w)) {
-		schema_stays(r, FERRY_SCHEMA);
-		return ferry_fail(why, FERRY_SCHEMA, "The scopes of this device have changed: its replica is filled anew.");
-	}
 	frames_drop(r);
+	go = scopes_go(r, w) && w->code != FERRY_OTHER_HISTORY && !r->st.rewound; /* then what they held is compared first */
 	if (w->adopted)
 		e = number_apart(r, w, why);
+	if (e == FERRY_OK && go)
+		e = cut_all(r, why);
 	if (e == FERRY_OK)
 		e = replica_begin(r, why);
 	if (e != FERRY_OK)
@@ -599,8 +572,13 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	r->st.device = w->device;
 	r->st.tenant = w->tenant;
 	guess_clock(r, w->clock);
-	take_scopes(r, w);
 	take_numbers(r, w);
+	if (go) {
+		cut_rest(r);
+		scopes_evict(r, w);
+	}
+	if (w->mode == WELCOME_DELTA && w->adding_count == 0 && r->st.fill != FILL_NONE)
+		fill_forget(r);
 	gate_exec(&r->g, "DELETE FROM ferry_frame");
 	if (w->mode == WELCOME_FILL)
 		alarms_tried(r);
@@ -618,7 +596,9 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 		r->next_mark = 0;
 	r->welcome_hash = w->schema_hash;
 	if (e == FERRY_OK && w->mode == WELCOME_FILL)
-		e = fill_start(r, why);
+		e = fill_start(r, FILL_ALL, w->scopes, w->scope_count, why);
+	if (e == FERRY_OK && w->mode == WELCOME_DELTA && w->adding_count > 0 && !w->adding_goes_on)
+		e = fill_start(r, FILL_BESIDE, w->adding, w->adding_count, why);
 	return e;
 }
 

@@ -6,6 +6,8 @@
 
 #include "agent/replica_internal.h"
 
+#define SPILLED_FRAME_BYTES_MAX ((size_t)64 << 20)
+
 /* ---- Frames ---- */
 
 void frames_drop(struct replica *r)
@@ -82,7 +84,7 @@ static enum ferry_error spill(struct replica *r, const struct message_delta *del
 	struct buffer b;
 	enum ferry_error e;
 
-	buffer_init(&b, 64u << 20);
+	buffer_init(&b, SPILLED_FRAME_BYTES_MAX);
 	e = message_encode(&m, &b);
 	if (e == FERRY_OK)
 		e = replica_begin(r, why);
@@ -410,7 +412,9 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	bool migrates = migration_waits(r) && !c->fill_done;
 
 	r->stray = false;
-	if (e == FERRY_OK && c->fill_done)
+	bool swap = c->fill_done && r->st.fill != FILL_BESIDE;
+
+	if (e == FERRY_OK && swap)
 		e = fill_fold(r, &out, why);
 	if (e == FERRY_OK)
 		e = replica_begin(r, why);
@@ -421,14 +425,17 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	settle_take(r, c->settled, c->settled_count, &out);
 	if (c->fill_done && r->st.rewound)
 		lost_keep(r);
-	if (c->fill_done)
+	if (swap) {
 		fill_swap(r);
-	else if (migrates)
-		replica_migrate(r);
-	if (!c->fill_done)
+	} else {
+		if (migrates)
+			replica_migrate(r);
+		if (c->fill_done)
+			scopes_join(r);
 		frames_apply(r, TARGET_LIVE, &out);
+	}
 	settle_sweep(r);
-	if (c->fill_done)
+	if (swap)
 		alarms_healed(r);
 	sums_compare(r, c, &out);
 	move_bookmark(r, c);

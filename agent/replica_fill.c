@@ -24,7 +24,7 @@ static char *names_like(struct replica *r, const char *glob, const char *format)
 	return sql;
 }
 
-static void drop_staging(struct replica *r)
+void staging_drop(struct replica *r)
 {
 	char *sql = names_like(r, FILL_PREFIX "*", "DROP TABLE \"%w\";");
 
@@ -34,22 +34,55 @@ static void drop_staging(struct replica *r)
 	sqlite3_free(sql);
 }
 
-/* A new fill: what an older one had staged goes. A schema that waits for it
- * stays; the hub sends the schema after its welcome when it has to. */
-enum ferry_error fill_start(struct replica *r, struct ferry_why *why)
+bool staging_exists(struct replica *r, const char *table)
+{
+	sqlite3_stmt *s = NULL;
+	char *name = sqlite3_mprintf(FILL_PREFIX "%s", table);
+	bool found;
+
+	gate_statement(&r->g, &s, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1");
+	found = name != NULL && gate_step(&r->g, s, "t", name);
+	gate_finalize(&s);
+	sqlite3_free(name);
+	return found;
+}
+
+static void forget_staged(struct replica *r, enum fill_kind next)
+{
+	staging_drop(r);
+	gate_exec(&r->g, "DELETE FROM ferry_fill_member; DELETE FROM ferry_sum WHERE fill = 1; "
+			 "UPDATE ferry_table SET fill_scope = 0");
+	r->st.fill = next;
+	r->st.fill_position = -1;
+	r->st.fill_table = 0;
+	r->st.fill_scope = 0;
+	r->st.fill_after = (struct uuid){{0}};
+}
+
+void fill_forget(struct replica *r)
+{
+	forget_staged(r, FILL_NONE);
+	scopes_filling(r, NULL, 0);
+	for (uint32_t i = r->sum_count; i-- > 0;) {
+		if (r->sums[i].target == TARGET_FILL)
+			r->sums[i] = r->sums[--r->sum_count];
+	}
+}
+
+/* A new fill: what an older one had staged goes. A schema that waits for a
+ * fill of all stays; the hub sends the schema after its welcome when it has to. */
+enum ferry_error fill_start(struct replica *r, enum fill_kind kind, const char *const *scopes, uint32_t scope_count,
+			    struct ferry_why *why)
 {
 	enum ferry_error e = replica_begin(r, why);
 
 	if (e != FERRY_OK)
 		return e;
-	drop_staging(r);
-	gate_exec(&r->g, "DELETE FROM ferry_fill_member; DELETE FROM ferry_sum WHERE fill = 1; "
-			 "UPDATE ferry_table SET fill_scope = 0");
-	r->st.fill_active = true;
-	r->st.fill_position = -1;
-	r->st.fill_table = 0;
-	r->st.fill_scope = 0;
-	r->st.fill_after = (struct uuid){{0}};
+	forget_staged(r, kind);
+	scopes_filling(r, scopes, scope_count);
+	/* Rows in the same main scope need not be listed when they are joined. */
+	if (kind == FILL_BESIDE)
+		gate_exec(&r->g, "UPDATE ferry_table SET fill_scope = scope WHERE gen = 0");
 	e = replica_end(r, why);
 	if (e != FERRY_OK)
 		return e;
@@ -141,6 +174,19 @@ static bool stage_new(struct filling *f, sqlite3_stmt *s, uint32_t row)
 	return true;
 }
 
+/* The first scope of a table, also when it is still filling, becomes the main
+ * one of its live rows: so the staged ones need not be listed. */
+static void share_main_scope(struct replica *r, struct table *t)
+{
+	struct side *live = &t->side[TARGET_LIVE];
+
+	if (r->st.fill != FILL_BESIDE || live->main_scope != 0)
+		return;
+	live->main_scope = t->side[TARGET_FILL].main_scope;
+	gate_execf(&r->g, "UPDATE ferry_table SET scope = %lld WHERE gen = 0 AND tbl = %u", (long long)live->main_scope,
+		   t->t->table);
+}
+
 static void stage_block(struct filling *f, struct store_commit_report *report)
 {
 	struct replica *r = f->r;
@@ -151,6 +197,7 @@ static void stage_block(struct filling *f, struct store_commit_report *report)
 		return;
 	if (side->main_scope == 0)
 		scopes_set(r, TARGET_FILL, f->t, &f->b->keys[0], &(struct scopes){.ids = {f->scope}, .count = 1});
+	share_main_scope(r, f->t);
 	for (uint32_t i = 0; i < f->b->row_count && r->g.error == FERRY_OK; i++) {
 		struct block one;
 		struct value cells[FERRY_COLUMNS_MAX];
@@ -224,7 +271,7 @@ enum ferry_error replica_fill(void *store, const struct message_fill *fill, stru
 	struct filling f = {.r = r, .b = &fill->block};
 	enum ferry_error e = FERRY_OK;
 
-	if (!r->st.fill_active)
+	if (r->st.fill == FILL_NONE)
 		return ferry_fail(why, FERRY_UNEXPECTED_MESSAGE, "The hub sent rows of a fill that was not begun.");
 	if (fill->block.goes_on || r->fill_row.open || r->fill_row_whole) {
 		e = join_fill(r, &fill->block, why);
@@ -257,7 +304,7 @@ enum ferry_error fill_fold(struct replica *r, struct store_commit_report *report
 
 	if (e != FERRY_OK)
 		return e;
-	if (!r->st.fill_active)
+	if (r->st.fill != FILL_ALL)
 		gate_fail(&r->g, FERRY_UNEXPECTED_MESSAGE, "The hub ended a fill that was not begun.");
 	frames_apply(r, TARGET_FILL, report);
 	return replica_end(r, why);
@@ -421,7 +468,8 @@ void fill_swap(struct replica *r)
 	move_pending(r);
 	fill_swap_tables(r);
 	sums_swap(r);
-	r->st.fill_active = false;
+	scopes_filled(r, false);
+	r->st.fill = FILL_NONE;
 	r->st.fill_position = -1;
 	r->st.fill_table = 0;
 	model_load(r, &r->now, 0);

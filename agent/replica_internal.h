@@ -72,6 +72,12 @@ struct model { /* a schema in memory */
 	struct table *tables; /* as schema.tables */
 };
 
+enum fill_kind { /* ferry_state.fill_active */
+	FILL_NONE = 0,
+	FILL_ALL = 1,    /* of the whole replica: its tables are swapped at the end */
+	FILL_BESIDE = 2, /* of scopes that a replica in force lacks: their rows are joined to it */
+};
+
 struct state { /* ferry_state, its only row */
 	struct uuid incarnation, device, tenant, epoch, fill_after;
 	int64_t position, mark, last_number, ingested, clock_offset, commit_clock;
@@ -79,7 +85,7 @@ struct state { /* ferry_state, its only row */
 	int64_t life, life_mark;       /* copies of one device are told apart by them; 0: none yet */
 	int64_t kept_bytes, forgotten; /* of the kept history; change-sets that fell out of it */
 	uint32_t fill_table;
-	bool fill_active;
+	enum fill_kind fill;
 	bool rewound; /* R17: the rows are those of a history that the hub has lost */
 	uint64_t schema_hash;
 };
@@ -100,7 +106,7 @@ enum query {
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_LOG_KEEP, Q_LOG_MASK, Q_LOG_MERGE, Q_LOG_MERGED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_AT, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
-	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPE_NAMED, Q_REJECT_ADD, Q_REJECT_OTHER, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
+	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPES_HELD, Q_SCOPES_FILLING, Q_REJECT_ADD, Q_REJECT_OTHER, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
 	Q_BOOKMARKS, Q_BOOKMARK_ADD, Q_BOOKMARK_DELETE, Q_BOOKMARKS_CUT,
 	Q_KEPT_ADD, Q_KEPT_PART_ADD, Q_KEPT_PART_DELETE, Q_KEPT_DELETE, Q_KEPT_BACKED_UP, Q_KEPT_OLDEST, Q_KEPT_AGED,
@@ -131,6 +137,7 @@ struct replica {
 	struct sum *sums;
 	uint32_t sum_count, sum_capacity;
 	struct arena work;                     /* one row's, or one frame's */
+	struct arena hello;                    /* the names in the last hello */
 	struct arena frame_arena;
 	struct message_delta *frames;
 	uint32_t frame_count, frame_capacity;
@@ -201,7 +208,7 @@ int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
 	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[], replica_upgrade_11[],
-	replica_upgrade_12[];
+	replica_upgrade_12[], replica_upgrade_13[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -383,7 +390,9 @@ void frames_apply(struct replica *r, enum target target, struct store_commit_rep
 void fill_again(struct replica *r, int64_t scope, const struct block *b, struct store_commit_report *report);
 
 /* replica_fill.c */
-enum ferry_error fill_start(struct replica *r, struct ferry_why *why);
+enum ferry_error fill_start(struct replica *r, enum fill_kind kind, const char *const *scopes, uint32_t scope_count,
+			    struct ferry_why *why);
+void fill_forget(struct replica *r); /* within a transaction: the hub wants no fill that was begun */
 enum ferry_error replica_fill(void *store, const struct message_fill *fill, struct ferry_why *why);
 enum ferry_error fill_fold(struct replica *r, struct store_commit_report *report, struct ferry_why *why);
 void fill_swap(struct replica *r);
@@ -412,5 +421,16 @@ void former_forget(struct replica *r, int64_t number); /* it is settled */
 /* replica_migrate.c */
 bool migration_waits(const struct replica *r);
 void replica_migrate(struct replica *r); /* in the transaction of a commit, before its frames */
+bool staging_exists(struct replica *r, const char *table);
+void staging_drop(struct replica *r);
+
+/* replica_scope.c */
+/* The scopes that the replica holds, and those of its unfinished fill. */
+enum ferry_error scopes_hello(struct replica *r, struct message_hello *out);
+bool scopes_go(struct replica *r, const struct message_welcome *w); /* does one that is held not come back? */
+void scopes_evict(struct replica *r, const struct message_welcome *w);
+void scopes_filling(struct replica *r, const char *const *names, uint32_t count);
+void scopes_filled(struct replica *r, bool beside);
+void scopes_join(struct replica *r);
 
 #endif

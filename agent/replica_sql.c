@@ -118,7 +118,8 @@ const char replica_ddl[] =
 	"origin INTEGER NOT NULL, inserts INTEGER NOT NULL, note TEXT, depends BLOB, " LOST_FROM ") STRICT;"
 	"CREATE TABLE ferry_split(number INTEGER NOT NULL, place INTEGER NOT NULL, seq INTEGER NOT NULL, "
 	"PRIMARY KEY(number, place)) STRICT, WITHOUT ROWID;"
-	"CREATE TABLE ferry_scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, held INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE ferry_scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, held INTEGER NOT NULL, "
+	"filling INTEGER NOT NULL DEFAULT 0) STRICT;"
 	"CREATE TABLE ferry_member" MEMBER_COLUMNS ";"
 	"CREATE TABLE ferry_fill_member" MEMBER_COLUMNS ";"
 	"CREATE TABLE ferry_sum(scope INTEGER NOT NULL, tbl INTEGER NOT NULL, fill INTEGER NOT NULL, "
@@ -190,6 +191,9 @@ const char replica_upgrade_11[] =
 /* From layout 11: change-sets under a former schema. */
 const char replica_upgrade_12[] = FORMER_DDL;
 
+/* From layout 12: scopes come and go by themselves. */
+const char replica_upgrade_13[] = "ALTER TABLE ferry_scope ADD COLUMN filling INTEGER NOT NULL DEFAULT 0;";
+
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
 
@@ -259,8 +263,9 @@ const char *const replica_sql[Q_COUNT] = {
 		     "WHERE p.tbl = ?1 AND p.key = ?2 AND l.op & 7 = 1",
 	[Q_SCOPE_NAME] = "SELECT name FROM ferry_scope WHERE id = ?1",
 	[Q_SCOPE_ID] = "SELECT id FROM ferry_scope WHERE name = ?1",
-	[Q_SCOPE_NAMED] = "SELECT 1 FROM ferry_scope WHERE name = ?1 AND held",
-	[Q_SCOPE_ADD] = "INSERT INTO ferry_scope(name, held) VALUES (?1, 1) ON CONFLICT(name) DO UPDATE SET held = 1",
+	[Q_SCOPE_ADD] = "INSERT INTO ferry_scope(name, held) VALUES (?1, 0)",
+	[Q_SCOPES_HELD] = "SELECT name, id FROM ferry_scope WHERE held = 1 ORDER BY name",
+	[Q_SCOPES_FILLING] = "SELECT name, id FROM ferry_scope WHERE filling ORDER BY name",
 	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\", "
 			 "pushed, blocked_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, nullif(?12, 0))",
 	[Q_REJECT_OTHER] = "UPDATE ferry_rejected SET other = ?3 WHERE pushed = ?1 AND key = ?2 AND op = 'insert'",

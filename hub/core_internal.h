@@ -13,6 +13,7 @@
  *   rights.c        scopes that change while devices are connected
  *   parked.c        change-sets that wait at the hub for what they lack
  *   heal.c          replays, after the database went back in time
+ *   scope_list.c    sorted lists of scopes
  *
  * A store call outlives the session that asked for it: it holds a reference,
  * and what is gone or CLOSED is skipped when the answer comes. Sessions and
@@ -138,7 +139,15 @@ struct staging { /* R7: a change-set that comes in parts */
 	struct item *item;  /* its last part came: enqueued when all are stored */
 };
 
+struct scope_list { /* sorted; in the session's arena */
+	const char **names;
+	uint32_t count;
+};
+
 struct filling {
+	struct scope_list scopes; /* whose rows it brings */
+	bool beside;            /* the session is LIVE in the others meanwhile */
+	bool closing;           /* beside: the catch-up that brings them up to the present is under way */
 	const uint32_t *tables; /* by rank */
 	uint32_t table_count;
 	uint32_t table, scope;  /* where it stands: indexes */
@@ -167,9 +176,12 @@ struct hub_session {
 	struct tenant *tenant;
 	struct uuid device;
 	struct arena arena; /* scopes, tables */
-	const char **scopes; /* sorted */
-	uint32_t scope_count;
-	struct message_hello hello;
+	struct scope_list owned;  /* scopes that the device holds */
+	struct scope_list scopes; /* of these, those that it is fed */
+	struct scope_list here;   /* hello: whose rows the replica holds */
+	bool scopes_wait;         /* new scopes come with the next session: a change of the schema goes first */
+	struct scope_list staged; /* hello: that its unfinished fill brings */
+	struct message_hello hello; /* without its lists */
 	/* What the lookup found, until the welcome. */
 	struct hub_device found;
 	int64_t step; /* of the schema of change-sets that state none */
@@ -317,6 +329,13 @@ bool core_schema_met(struct tenant *t, uint64_t hash, int64_t step);
 void core_note_too_far(struct hub_core *core, const struct uuid *device);
 bool core_take_too_far(struct hub_core *core, const struct uuid *device); /* true once for each note */
 
+/* scope_list.c */
+bool scope_list_copy(struct arena *a, const char *const *names, uint32_t count, struct scope_list *out);
+bool scope_list_has(const struct scope_list *l, const char *name);
+bool scope_list_equal(const struct scope_list *a, const struct scope_list *b);
+/* Those of a that are in b, or are not; out has room for all of a. */
+void scope_list_pick(const struct scope_list *a, const struct scope_list *b, bool in, struct scope_list *out);
+
 /* session.c */
 const char *session_state_name(enum session_state state);
 void session_enter(struct hub_session *s, enum session_state to);
@@ -324,7 +343,6 @@ void session_enter(struct hub_session *s, enum session_state to);
 void session_fail(struct hub_session *s, int code, int64_t retry_after_ms, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 void session_turn_away(struct hub_session *s, int code); /* the device or its tenant may not come in */
-bool session_has_scope(const struct hub_session *s, const char *scope);
 bool session_up(const struct hub_session *s); /* FILLING or LIVE, with its link */
 void session_send(struct hub_session *s, const struct message *m); /* takes no credit */
 /* False: the credit does not cover it. */
@@ -403,6 +421,7 @@ void rights_note(struct hub_session *s); /* a session begins with the rights tha
 /* send_fill.c */
 void fill_pump(struct hub_session *s);
 void handle_fill_ack(struct hub_session *s);
+void fill_end(struct hub_session *s); /* the commit that closes it is sent */
 
 /* handle_lease.c */
 void handle_lease_ask(struct hub_session *s, const struct message_lease_ask *ask);

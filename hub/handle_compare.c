@@ -45,7 +45,7 @@ void handle_compare(struct hub_session *s, const struct message_compare *m)
 		session_fail(s, FERRY_UNEXPECTED_MESSAGE, -1, "a message compare is not allowed now");
 		return;
 	}
-	if (!session_has_scope(s, m->scope)) {
+	if (!scope_list_has(&s->scopes, m->scope)) {
 		session_fail(s, FERRY_OUT_OF_SCOPE, RETRY_HINT_MS, "this device does not hold that scope");
 		return;
 	}
@@ -126,6 +126,6 @@ void compare_pump(struct hub_session *s)
 		return;
 	c->asked = true;
 	state_begin_own(s);
-	s->core->ops->compare(s->core->store, &s->tenant->id, s->position, (const char *const *)s->scopes, s->scope_count,
+	s->core->ops->compare(s->core->store, &s->tenant->id, s->position, (const char *const *)s->scopes.names, s->scopes.count,
 			      &s->device, &c->question, compared, s);
 }

@@ -6,27 +6,6 @@
 
 #include "hub/core_internal.h"
 
-static int compare_scopes(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static bool copy_scopes(struct hub_session *s, const struct hub_device *d)
-{
-	s->scopes = arena_array(&s->arena, d->scope_count + 1u, sizeof(*s->scopes));
-	if (s->scopes == NULL)
-		return false;
-	for (uint32_t i = 0; i < d->scope_count; i++) {
-		s->scopes[i] = arena_text(&s->arena, d->scopes[i], strlen(d->scopes[i]));
-		if (s->scopes[i] == NULL)
-			return false;
-	}
-	s->scope_count = d->scope_count;
-	if (s->scope_count > 1)
-		qsort(s->scopes, s->scope_count, sizeof(*s->scopes), compare_scopes);
-	return true;
-}
-
 static bool copy_settled(struct hub_session *s, const struct hub_device *d)
 {
 	s->settled = d->settled;
@@ -61,21 +40,15 @@ static int bookmark_code(const struct hub_session *s)
 	return s->hello.position > d->head ? FERRY_OTHER_HISTORY : FERRY_OK;
 }
 
-/* Of the schema and the scopes that the device gets: a replica that was filled
- * with others is filled anew. */
-static uint64_t device_hash(const struct hub_session *s, const struct schema *schema)
-{
-	return schema->hash ^ s->found.scopes_hash;
-}
-
 /* What was staged may be of another history unless the epoch is the same; a
- * replica that was never filled may have none. */
-static bool fill_can_go_on(const struct hub_session *s, const struct schema *schema)
+ * replica that was never filled may have none. And it has to be of these scopes,
+ * no more and no less. */
+static bool fill_can_go_on(const struct hub_session *s, const struct schema *schema, const struct scope_list *scopes)
 {
 	const struct message_hello *h = &s->hello;
 
-	return h->fill_table != 0 && h->schema_hash == device_hash(s, schema) && h->fill_position >= 0 &&
-	       h->fill_position <= s->found.head &&
+	return h->fill_table != 0 && h->schema_hash == schema->hash && h->fill_position >= 0 &&
+	       h->fill_position <= s->found.head && scope_list_equal(&s->staged, scopes) &&
 	       (uuid_is_zero(&h->epoch) || uuid_equal(&h->epoch, &s->found.epoch));
 }
 
@@ -94,14 +67,14 @@ static enum welcome_mode choose_mode(const struct hub_session *s, const struct h
 	bool too_far = core_take_too_far(s->core, &s->device);
 
 	if (code == FERRY_OK && s->hello.position >= 0 && !can_migrate(s, hub) &&
-	    (s->hello.schema_hash != device_hash(s, schema) || s->hello.step > 0))
+	    (s->hello.schema_hash != schema->hash || s->hello.step > 0))
 		code = FERRY_SCHEMA;
 	if (code == FERRY_OK && too_far)
 		code = FERRY_PRUNED;
 	if (code == FERRY_OK && s->hello.position >= 0 && s->hello.refill)
 		code = FERRY_MISMATCH;
 	*out_code = code;
-	if (!too_far && fill_can_go_on(s, schema))
+	if (!too_far && !s->hello.fill_beside && fill_can_go_on(s, schema, &s->owned))
 		return WELCOME_RESUME;
 	return code == FERRY_OK && s->hello.position >= 0 ? WELCOME_DELTA : WELCOME_FILL;
 }
@@ -133,15 +106,38 @@ static bool list_tables(struct hub_session *s, const struct schema *schema)
 	return true;
 }
 
+/* Has the replica this schema in force, or does it wait for its next state? */
+static bool schema_in_force(const struct hub_session *s, const struct schema *schema)
+{
+	return s->hello.schema_hash == schema->hash && (s->hello.step == 0 || s->hello.step == schema->step);
+}
+
+/* What is fed and what is filled. A replica that stays in force and lacks
+ * scopes gets these beside the others. False: no memory. */
+static bool share_scopes(struct hub_session *s, enum welcome_mode mode, const struct schema *schema)
+{
+	s->scopes = s->fill.scopes = s->owned;
+	if (mode != WELCOME_DELTA)
+		return true;
+	s->scopes.names = arena_array(&s->arena, s->owned.count + 1u, sizeof(*s->scopes.names));
+	s->fill.scopes.names = arena_array(&s->arena, s->owned.count + 1u, sizeof(*s->fill.scopes.names));
+	if (s->scopes.names == NULL || s->fill.scopes.names == NULL)
+		return false;
+	scope_list_pick(&s->owned, &s->here, true, &s->scopes);
+	scope_list_pick(&s->owned, &s->here, false, &s->fill.scopes);
+	s->scopes_wait = s->fill.scopes.count > 0 && !schema_in_force(s, schema);
+	s->fill.beside = s->fill.scopes.count > 0 && !s->scopes_wait;
+	return true;
+}
+
 /* A resumed fill goes on after the last key of the scope it stands at. Where
- * the device does not hold that scope any more the table is begun again,
- * which only sends some rows twice. */
-static void place_fill(struct hub_session *s, enum welcome_mode mode)
+ * that is not known the table is begun again, which only sends some rows twice. */
+static void place_fill(struct hub_session *s, bool goes_on)
 {
 	struct filling *f = &s->fill;
 
 	f->position = s->found.head;
-	if (mode != WELCOME_RESUME)
+	if (!goes_on)
 		return;
 	f->position = s->hello.fill_position;
 	while (f->table < f->table_count && f->tables[f->table] != s->hello.fill_table)
@@ -150,15 +146,15 @@ static void place_fill(struct hub_session *s, enum welcome_mode mode)
 		f->table = 0; /* that table is gone: from the start */
 		return;
 	}
-	for (uint32_t i = 0; s->hello.fill_scope != NULL && i < s->scope_count; i++) {
-		if (strcmp(s->scopes[i], s->hello.fill_scope) == 0) {
+	for (uint32_t i = 0; s->hello.fill_scope != NULL && i < f->scopes.count; i++) {
+		if (strcmp(f->scopes.names[i], s->hello.fill_scope) == 0) {
 			f->scope = i;
 			f->after = s->hello.fill_after;
 		}
 	}
 }
 
-static void send_welcome(struct hub_session *s, const struct schema *schema, enum welcome_mode mode, int code)
+static void send_welcome(struct hub_session *s, const struct schema *schema, enum welcome_mode mode, int code, bool goes_on)
 {
 	struct hub_core *core = s->core;
 	struct message m = {.type = MESSAGE_WELCOME};
@@ -169,15 +165,15 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.tenant = s->tenant->id,
 		.device = s->device,
 		.epoch = s->found.epoch,
-		.schema_hash = device_hash(s, schema),
+		.schema_hash = schema->hash,
 		.mode = mode,
 		.code = code,
 		.settled = s->settled,
 		.settled_above = s->settled_above,
 		.settled_above_count =
 			s->settled_above_count < FERRY_SETTLED_ABOVE_MAX ? s->settled_above_count : FERRY_SETTLED_ABOVE_MAX,
-		.scopes = s->scopes,
-		.scope_count = s->scope_count,
+		.scopes = s->owned.names,
+		.scope_count = s->owned.count,
 		.credit_bytes = s->credit_in,
 		.message_bytes_max = core->limits.message_bytes_max,
 		.clock = core->fx.wall(core->shell),
@@ -189,12 +185,16 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.life = s->found.life,
 		.adopted = s->found.adopted,
 	};
+	if (s->fill.beside) {
+		m.welcome.adding = s->fill.scopes.names;
+		m.welcome.adding_count = s->fill.scopes.count;
+		m.welcome.adding_goes_on = goes_on;
+	}
 	session_send(s, &m);
-	if (device_hash(s, schema) == s->hello.schema_hash)
+	if (schema->hash == s->hello.schema_hash)
 		return;
 	m.type = MESSAGE_SCHEMA;
 	m.schema = *schema;
-	m.schema.hash = device_hash(s, schema);
 	session_send(s, &m);
 }
 
@@ -218,12 +218,15 @@ static void welcome(struct hub_session *s, const struct hub_schema *hub)
 		session_fail(s, FERRY_SCHEMA, 0, "the hub's schema has changed");
 		return;
 	}
-	if (!list_tables(s, schema)) {
+	if (!list_tables(s, schema) || !share_scopes(s, mode, schema)) {
 		session_fail(s, FERRY_NO_MEMORY, RETRY_HINT_MS, "the hub has no memory for this session");
 		return;
 	}
+	bool goes_on = mode == WELCOME_RESUME ||
+		       (s->fill.beside && s->hello.fill_beside && fill_can_go_on(s, schema, &s->fill.scopes));
+
 	close_older(s);
-	place_fill(s, mode);
+	place_fill(s, goes_on);
 	/* Who has no credit cannot push, and keeps its outbox. */
 	s->credit_in = s->found.held == FERRY_OK ? core->limits.session_credit_bytes : 0;
 	s->credit_out = s->hello.credit_bytes;
@@ -233,16 +236,16 @@ static void welcome(struct hub_session *s, const struct hub_schema *hub)
 		s->mark = s->cursor_mark = s->hello.mark;
 		s->applied_position = s->hello.position;
 	}
-	s->step = s->hello.step > 0 && s->hello.schema_hash == device_hash(s, schema) ? s->hello.step : schema->step;
+	s->step = s->hello.step > 0 && s->hello.schema_hash == schema->hash ? s->hello.step : schema->step;
 	rights_note(s);
 	heal_greet(s, code);
 	s->backed_up = s->found.backed_up;
-	send_welcome(s, schema, mode, code);
+	send_welcome(s, schema, mode, code, goes_on);
 	join_ring(s);
 	session_enter(s, mode == WELCOME_DELTA ? LIVE : FILLING);
-	core_log(core, HUB_LOG_INFO, &s->tenant->id, &s->device, "event=welcome mode=%s code=%s position=%lld scopes=%u",
+	core_log(core, HUB_LOG_INFO, &s->tenant->id, &s->device, "event=welcome mode=%s code=%s position=%lld scopes=%u adding=%u",
 		 mode == WELCOME_DELTA ? "delta" : mode == WELCOME_FILL ? "fill" : "resume", ferry_error_name(code),
-		 (long long)s->position, s->scope_count);
+		 (long long)s->position, s->owned.count, s->fill.beside ? s->fill.scopes.count : 0);
 	core_wake(core, core_now(core) + core->limits.poll_interval_us);
 	tenant_work(s->tenant);
 	session_pump(s);
@@ -290,7 +293,7 @@ static void take_device(struct hub_session *s, const struct hub_device *d)
 	s->tenant = core_tenant(s->core, &d->tenant);
 	if (s->tenant != NULL)
 		s->tenant->refs++; /* given back by session_free() */
-	if (s->tenant == NULL || !copy_scopes(s, d) || !copy_settled(s, d)) {
+	if (s->tenant == NULL || !scope_list_copy(&s->arena, d->scopes, d->scope_count, &s->owned) || !copy_settled(s, d)) {
 		session_fail(s, FERRY_NO_MEMORY, RETRY_HINT_MS, "the hub has no memory for this session");
 		return;
 	}
@@ -337,6 +340,12 @@ void handle_hello(struct hub_session *s, const struct message_hello *hello)
 		s->hello.life_mark_count = 0;
 	if (hello->fill_scope != NULL)
 		s->hello.fill_scope = arena_text(&s->arena, hello->fill_scope, strlen(hello->fill_scope));
+	s->hello.scopes = s->hello.fill_scopes = NULL;
+	if (!scope_list_copy(&s->arena, hello->scopes, hello->scope_count, &s->here) ||
+	    !scope_list_copy(&s->arena, hello->fill_scopes, hello->fill_scope_count, &s->staged)) {
+		session_fail(s, FERRY_LIMIT, -1, "hello names more than the hub can hold");
+		return;
+	}
 	session_enter(s, LOOKUP);
 	session_hold(s);
 	s->core->ops->device(s->core->store, s->fingerprint, &s->hello, device_came, s);

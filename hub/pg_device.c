@@ -96,21 +96,6 @@ static const char **read_texts(struct arena *a, const struct pg_batch *b, uint32
 	return v;
 }
 
-/* FNV-1a over the names, each with its end; they come sorted. */
-static uint64_t hash_scopes(const char *const *scopes, uint32_t count)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (uint32_t i = 0; i < count; i++) {
-		const char *p = scopes[i];
-
-		do
-			h = (h ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
-		while (*p++);
-	}
-	return h;
-}
-
 /* Marks decide, whatever the epoch: a bookmark from before a restore is as
  * good as ever. Position 0 is before everything, so it needs no commit to
  * stand on. */
@@ -209,7 +194,6 @@ static void device_found(struct pg_op *op)
 	v->settled = pg_int(b, call, 0, D_SETTLED);
 	v->settled_above = read_ints(&d->arena, b, call, D_ABOVE, &v->settled_above_count);
 	v->scopes = read_texts(&d->arena, b, call, D_SCOPES, &v->scope_count);
-	v->scopes_hash = v->scopes ? hash_scopes(v->scopes, v->scope_count) : 0;
 	v->rights = pg_int(b, call, 0, D_RIGHTS);
 	v->epoch = pg_uuid(b, call, 0, D_EPOCH);
 	v->epoch_at = pg_time(b, call, 0, D_EPOCH_AT);

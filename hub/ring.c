@@ -203,7 +203,7 @@ bool ring_send_frames(struct hub_session *s, struct ring_entry *e)
 	for (; s->frame_index < e->frame_count; s->frame_index++) {
 		struct ring_frame *f = &e->frames[s->frame_index];
 
-		if (!session_has_scope(s, f->scope))
+		if (!scope_list_has(&s->scopes, f->scope))
 			continue;
 		if (!frame_pack(s->core, f)) {
 			session_fail(s, FERRY_NO_MEMORY, RETRY_HINT_MS, "the hub has no memory for a frame");

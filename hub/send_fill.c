@@ -2,7 +2,11 @@
  * order of rank, each table scope by scope; a few under way at a time. The
  * export takes a short snapshot for each chunk; what changed since the fill
  * began comes after it, as a catch-up from the position it began at, and the
- * commit that closes it makes all of it visible at once. */
+ * commit that closes it makes all of it visible at once.
+ *
+ * A device that gains scopes keeps what it has: the rows of the new ones come
+ * the same way beside the states of the others, and one last catch-up of all
+ * its scopes joins the two (send_state.c). */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +15,7 @@
 
 static bool rows_left(const struct hub_session *s)
 {
-	return s->fill.table < s->fill.table_count && s->scope_count > 0;
+	return s->fill.table < s->fill.table_count && s->fill.scopes.count > 0;
 }
 
 static void advance(struct hub_session *s, const struct fill_result *r)
@@ -22,7 +26,7 @@ static void advance(struct hub_session *s, const struct fill_result *r)
 	if (!r->table_done)
 		return;
 	f->after = (struct uuid){{0}};
-	if (++f->scope < s->scope_count)
+	if (++f->scope < f->scopes.count)
 		return;
 	f->scope = 0;
 	f->table++;
@@ -94,7 +98,7 @@ static void ask_chunk(struct hub_session *s)
 	struct filling *f = &s->fill;
 	struct fill_request request = {
 		.tenant = s->tenant->id,
-		.scope = s->scopes[f->scope],
+		.scope = f->scopes.names[f->scope],
 		.table = f->tables[f->table],
 		.after = f->after,
 		.position = f->position,
@@ -135,7 +139,7 @@ static bool fill_step(struct hub_session *s)
 		return false;
 	}
 	ask_chunk(s); /* read ahead by one */
-	return !f->asked && s->state == FILLING;
+	return !f->asked && session_up(s);
 }
 
 /* The store may answer within the call that asks it: that answer's pump is
@@ -144,8 +148,8 @@ void fill_pump(struct hub_session *s)
 {
 	struct filling *f = &s->fill;
 
-	assert(s->state == FILLING);
-	if (f->pumping || heal_waits(s))
+	assert(s->state == FILLING || f->beside);
+	if (f->pumping || f->done || heal_waits(s))
 		return;
 	f->pumping = true;
 	while (fill_step(s))
@@ -158,4 +162,11 @@ void handle_fill_ack(struct hub_session *s)
 	if (s->fill.unacked > 0)
 		s->fill.unacked--;
 	session_pump(s);
+}
+
+void fill_end(struct hub_session *s)
+{
+	s->fill.beside = s->fill.closing = false;
+	if (s->state == FILLING)
+		session_enter(s, LIVE);
 }

@@ -49,7 +49,7 @@ static bool gather_sums(struct hub_session *s, const struct ring_entry *e, uint3
 	uint32_t newer = *count;
 
 	for (uint32_t i = 0; i < e->sum_count && *count < FERRY_SUMS_MAX; i++) {
-		bool known = !session_has_scope(s, e->sums[i].scope);
+		bool known = !scope_list_has(&s->scopes, e->sums[i].scope);
 
 		for (uint32_t j = 0; j < newer && !known; j++)
 			known = same_sum(&core->sums[j], &e->sums[i]);
@@ -180,8 +180,8 @@ static void committed(struct hub_session *s)
 		s->applied_at_total = s->sent_total;
 		s->applied_position = s->position;
 	}
-	if (s->state == FILLING)
-		session_enter(s, LIVE);
+	if (s->state == FILLING || s->fill.closing)
+		fill_end(s);
 }
 
 /* verdicts: the first of those that the message points to. */
@@ -222,7 +222,7 @@ static bool send_commit(struct hub_session *s)
 			.sums = first ? core->sums : NULL,
 			.sum_count = first ? sums : 0,
 			.clock = core->fx.wall(core->shell),
-			.fill_done = first && s->state == FILLING,
+			.fill_done = first && (s->state == FILLING || s->fill.closing),
 			.backed_up = s->tenant->backed_up > s->backed_up ? s->tenant->backed_up : 0,
 		};
 		if (!pack_commit(s, &m, rest) || !session_send_packed(s, core->envelope.p, core->envelope.n))
@@ -255,7 +255,7 @@ static void take_catch_up(struct hub_session *s, const struct feed_result *r)
 {
 	s->tenant->backed_up = r->backed_up;
 	note_head(s->tenant, r->to);
-	if (r->to == r->from && s->state == LIVE) {
+	if (r->to == r->from && s->state == LIVE && !s->fill.closing) {
 		s->in_state = false;
 		if (!ring_covers(s->tenant, s->position))
 			session_fail(s, FERRY_INTERNAL, RETRY_HINT_MS, "the feed does not reach the present");
@@ -293,17 +293,19 @@ void state_begin_own(struct hub_session *s)
 	s->catching = true;
 	s->frame_index = 0;
 	s->verdicts_sent = 0;
-	s->cursor = s->position;
+	/* What the scopes that were fed already hear twice does no harm. */
+	s->cursor = s->fill.closing && s->fill.position < s->position ? s->fill.position : s->position;
 	s->cursor_mark = s->mark;
 	session_hold(s);
 }
 
 void state_catch_up(struct hub_session *s)
 {
-	int64_t from = s->state == FILLING ? s->fill.position : s->position;
+	bool closes = s->state == FILLING || s->fill.closing;
+	int64_t from = closes ? s->fill.position : s->position;
 
 	state_begin_own(s);
-	s->core->ops->feed(s->core->store, &s->tenant->id, from, (const char *const *)s->scopes, s->scope_count,
+	s->core->ops->feed(s->core->store, &s->tenant->id, from, (const char *const *)s->scopes.names, s->scopes.count,
 			   &s->device, caught_up, s);
 }
 
@@ -335,7 +337,7 @@ static void ask_old_verdicts(struct hub_session *s)
 {
 	s->catching = true;
 	session_hold(s);
-	s->core->ops->feed(s->core->store, &s->tenant->id, s->hello.position, (const char *const *)s->scopes, 0,
+	s->core->ops->feed(s->core->store, &s->tenant->id, s->hello.position, (const char *const *)s->scopes.names, 0,
 			   &s->device, old_verdicts_came, s);
 }
 
@@ -394,6 +396,18 @@ static void pump_ring(struct hub_session *s)
 	s->mark = s->cursor_mark;
 }
 
+/* All rows of the new scopes are sent: one catch-up of everything since their
+ * fill began joins them with what the session was fed. */
+static bool begin_closing(struct hub_session *s)
+{
+	if (!s->fill.beside || !s->fill.done || s->fill.closing || s->own != NULL || s->in_state)
+		return false;
+	s->fill.closing = true;
+	s->scopes = s->owned;
+	state_catch_up(s);
+	return true;
+}
+
 void state_pump(struct hub_session *s)
 {
 	struct hub_core *core = s->core;
@@ -406,6 +420,8 @@ void state_pump(struct hub_session *s)
 		ask_old_verdicts(s);
 		return;
 	}
+	if (begin_closing(s))
+		return;
 	if (s->own == NULL && (s->state == FILLING || !ring_covers(s->tenant, s->position))) {
 		state_catch_up(s);
 		return;

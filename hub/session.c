@@ -80,24 +80,6 @@ bool session_up(const struct hub_session *s)
 	return s->link != NULL && (s->state == FILLING || s->state == LIVE);
 }
 
-bool session_has_scope(const struct hub_session *s, const char *scope)
-{
-	uint32_t low = 0, high = s->scope_count;
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		int order = strcmp(s->scopes[middle], scope);
-
-		if (order == 0)
-			return true;
-		if (order < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return false;
-}
-
 static void transmit(struct hub_session *s, const uint8_t *bytes, size_t n)
 {
 	s->core->fx.send(s->core->shell, s->link, bytes, n);
@@ -180,10 +162,12 @@ void session_pump(struct hub_session *s)
 {
 	if (!session_up(s))
 		return;
-	if (s->state == FILLING)
+	if (s->state == FILLING || s->fill.beside)
 		fill_pump(s);
 	if (session_up(s))
 		state_pump(s);
+	if (session_up(s) && s->scopes_wait && s->greeted && !s->in_state)
+		session_fail(s, FERRY_RIGHTS, 0, "the schema has changed, and new scopes come next");
 }
 
 void session_hold(struct hub_session *s)

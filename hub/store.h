@@ -29,7 +29,6 @@ struct hub_device { /* a row of ferry.device, with what a session needs */
 	uint32_t settled_above_count;
 	const char *const *scopes;
 	uint32_t scope_count;
-	uint64_t scopes_hash;        /* changes with the scopes; 0: they never do */
 	int64_t rights;              /* the tenant's count of changed rights that the scopes belong to */
 	struct uuid epoch;           /* ferry.history */
 	int64_t epoch_at;            /* since when it holds, microseconds since 1970 */

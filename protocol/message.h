@@ -235,6 +235,11 @@ struct message_hello {
 	struct uuid fill_after;
 	const char *fill_scope;
 	bool refill; /* the checksums differ: the replica asks to be filled anew */
+	const char *const *scopes; /* whose rows the replica holds, at its bookmark */
+	uint32_t scope_count;
+	const char *const *fill_scopes; /* that the unfinished fill brings */
+	uint32_t fill_scope_count;
+	bool fill_beside; /* it adds them to a replica in force, instead of filling it anew */
 	int64_t step; /* of the schema in force; 0: none, or the replica cannot go from there to another in place */
 	/* Bookmarks of the past, ascending and spaced: a hub that was restored to
 	 * an earlier state finds the last one among them that it has, too. */
@@ -279,6 +284,11 @@ struct message_welcome {
 	int64_t backed_up;       /* a backup of the hub surely holds all up to here; 0: not known */
 	int64_t life;            /* lives of this device, this one included */
 	bool adopted;            /* this copy was turned away and is released: others have used its numbers */
+	/* With deltas: scopes that the replica lacks. Their rows come by a fill
+	 * beside the deltas of the others, until a commit with fill_done. */
+	const char *const *adding;
+	uint32_t adding_count;
+	bool adding_goes_on;     /* where the unfinished fill of the same scopes stopped */
 };
 
 struct message_push {

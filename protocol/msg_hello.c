@@ -19,7 +19,10 @@
  *            ? 19: life          how many lives (contacts) it had,
  *            ? 20: step          of the schema in force
  *            ? 21: [mark ...]    the mark of the last one, and those proposed since,
- *            ? 22: next mark     and that of this one }
+ *            ? 22: next mark     and that of this one
+ *            ? 23: [scope ...]   whose rows the replica holds
+ *            ? 24: [scope ...]   that the unfinished fill brings
+ *            ? 25: beside        bool, it adds them to a replica in force }
  *
  *   welcome {   0: 2
  *               1: version       that both will speak
@@ -40,7 +43,9 @@
  *            ? 18: common mark   and its mark
  *            ? 19: backed up     position that a backup of the hub surely holds
  *            ? 20: life          lives of this device, this one included
- *            ? 21: adopted       bool, this copy was turned away and is released }
+ *            ? 21: adopted       bool, this copy was turned away and is released
+ *            ? 22: [scope ...]   that come by a fill beside the deltas
+ *            ? 23: goes on       bool, that fill does where it stopped }
  */
 #include "protocol/fields.h"
 
@@ -78,6 +83,9 @@ static const struct field hello_fields[] = {
 	OPTIONAL(20, I64, message_hello, step, .max = INT64_MAX),
 	OPTIONAL(21, I64S, message_hello, life_marks, COUNT(message_hello, life_mark_count), .max = FERRY_LIFE_MARKS_MAX),
 	OPTIONAL(22, I64, message_hello, next_mark),
+	OPTIONAL(23, TEXTS, message_hello, scopes, COUNT(message_hello, scope_count), .max = FERRY_SCOPES_MAX),
+	OPTIONAL(24, TEXTS, message_hello, fill_scopes, COUNT(message_hello, fill_scope_count), .max = FERRY_SCOPES_MAX),
+	OPTIONAL(25, BOOL, message_hello, fill_beside),
 };
 
 const struct shape hello_shape = {
@@ -116,6 +124,8 @@ static const struct field welcome_fields[] = {
 	OPTIONAL(19, I64, message_welcome, backed_up, .max = INT64_MAX),
 	OPTIONAL(20, I64, message_welcome, life, .max = INT64_MAX),
 	OPTIONAL(21, BOOL, message_welcome, adopted),
+	OPTIONAL(22, TEXTS, message_welcome, adding, COUNT(message_welcome, adding_count), .max = FERRY_SCOPES_MAX),
+	OPTIONAL(23, BOOL, message_welcome, adding_goes_on),
 };
 
 const struct shape welcome_shape = {

@@ -351,6 +351,11 @@ static inline void rng_hello(struct rng *r, struct arena *a, struct message_hell
 	m->fill_after = rng_uuid(r);
 	m->fill_scope = rng_bool(r) ? rng_text(r, a) : NULL;
 	m->refill = rng_bool(r);
+	m->scope_count = rng_below(r, 4);
+	m->scopes = rng_texts(r, a, m->scope_count);
+	m->fill_scope_count = rng_below(r, 4);
+	m->fill_scopes = rng_texts(r, a, m->fill_scope_count);
+	m->fill_beside = rng_bool(r);
 	m->step = rng_bool(r) ? rng_number(r) : 0;
 	m->past_count = m->past_mark_count = rng_below(r, 5);
 	m->past = rng_ascending(r, a, m->past_count, 0);
@@ -386,6 +391,9 @@ static inline void rng_welcome(struct rng *r, struct arena *a, struct message_we
 	m->backed_up = rng_number(r);
 	m->life = rng_number(r);
 	m->adopted = rng_bool(r);
+	m->adding_count = rng_below(r, 4);
+	m->adding = rng_texts(r, a, m->adding_count);
+	m->adding_goes_on = rng_bool(r);
 }
 
 static inline struct key_range *rng_ranges(struct rng *r, struct arena *a, uint32_t count, bool answer)

@@ -75,6 +75,26 @@ static void gather_pending(const struct checker *c, int device, int64_t position
 	free(order);
 }
 
+/* On the way to set i: what it held all the time is there, of the rest of the
+ * set some, each scope whole; what is not in the set is gone. */
+static bool on_the_way(const struct watched *w, int i, const struct sim_state *hub, const struct pending *pending,
+		       const struct sim_state *visible)
+{
+	for (unsigned some = 0; some < 1u << SCOPES; some++) {
+		bool scopes[SCOPES], possible = true;
+		for (int s = 0; s < SCOPES; s++) {
+			bool always = true;
+			for (int k = w->first; k <= i; k++)
+				always &= w->scopes[k][s];
+			scopes[s] = some >> s & 1;
+			possible &= scopes[s] ? w->scopes[i][s] : !always;
+		}
+		if (possible && wrong_row(hub, pending, scopes, visible) < 0)
+			return true;
+	}
+	return false;
+}
+
 /* A replica has the scopes that it was last told, and follows the hub's. */
 static int follow_scopes(struct watched *w, const struct sim_state *hub, const struct pending *pending,
 			 const struct sim_state *visible, bool quiet)
@@ -88,6 +108,9 @@ static int follow_scopes(struct watched *w, const struct sim_state *hub, const s
 		}
 		wrong = i == first ? key : wrong;
 	}
+	for (int i = first + 1; i < w->count; i++)
+		if (on_the_way(w, i, hub, pending, visible))
+			return -1;
 	return wrong;
 }
 

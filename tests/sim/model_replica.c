@@ -60,7 +60,9 @@ struct model_replica {
 	uint64_t fill_hash;   /* of what is being filled */
 	int64_t clock_offset; /* hub minus device */
 	int64_t commit_clock; /* the hub's, of the state that is shown */
-	bool filling;
+	const char *scopes[SCOPES], *fill_scopes[SCOPES]; /* static names */
+	uint32_t scope_count, fill_scope_count;
+	bool filling, beside; /* beside: the staged scopes come into a replica in force */
 	struct pending_set *sets;
 	int set_count;
 	struct raw_edit *raw;
@@ -420,25 +422,73 @@ static void check_sum(const struct model_replica *m, const struct scope_sum *sum
 			 m->device, (long long)rows, sum->table, sum->scope, (long long)m->position, (long long)sum->rows);
 }
 
+static bool named(const char *const *names, uint32_t count, const char *name)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+static void end_fill(struct model_replica *m)
+{
+	if (m->filling) {
+		m->confirmed = m->staging;
+		m->schema_hash = m->fill_hash;
+		m->scope_count = 0;
+	}
+	for (uint32_t i = 0; i < m->fill_scope_count; i++)
+		m->scopes[m->scope_count++] = m->fill_scopes[i];
+	m->filling = m->beside = false;
+	m->fill_scope_count = 0;
+	m->fill_table = 0;
+}
+
+/* Scopes that it does not hold any more: their rows go, and nothing else. */
+static void evict(struct model_replica *m, const struct message_welcome *w)
+{
+	bool goes[KEYS_MAX] = {false};
+	uint32_t kept = 0;
+	for (int key = 0; key < KEYS_MAX; key++)
+		goes[key] = m->confirmed.rows[key].exists &&
+			    !named(w->scopes, w->scope_count, sim_scope_name(sim_scope_of(&m->confirmed, key)));
+	for (int key = 0; key < KEYS_MAX; key++)
+		if (goes[key])
+			m->confirmed.rows[key].exists = false;
+	for (uint32_t i = 0; i < m->scope_count; i++)
+		if (named(w->scopes, w->scope_count, m->scopes[i]))
+			m->scopes[kept++] = m->scopes[i];
+	m->scope_count = kept;
+}
+
+static void begin_fill(struct model_replica *m, const char *const *scopes, uint32_t count)
+{
+	memset(&m->staging, 0, sizeof m->staging);
+	m->fill_table = 0;
+	m->fill_position = 0;
+	m->fill_scope_count = count;
+	for (uint32_t i = 0; i < count; i++)
+		m->fill_scopes[i] = sim_scope_name(sim_scope_number(scopes[i]));
+}
+
 static enum ferry_error model_commit(void *store, const struct message_commit *c, struct store_commit_report *report,
 				     struct ferry_why *why)
 {
 	struct model_replica *m = store;
 	(void)why;
-	if (m->filling != c->fill_done)
+	if (c->fill_done ? !m->filling && !m->beside : m->filling)
 		sim_fail(m->sim, "device %d: a commit that %s the fill", m->device, c->fill_done ? "ends no" : "ignores");
 	if (c->position < m->position && !c->fill_done)
 		sim_fail(m->sim, "device %d goes back from %lld to %lld", m->device, (long long)m->position,
 			 (long long)c->position);
 	if (m->faults.bookmark_first && sim_chance(m->sim, 20))
 		m->frame_count = 0;
+	for (int key = 0; c->fill_done && m->beside && key < KEYS_MAX; key++)
+		if (m->staging.rows[key].exists)
+			m->confirmed.rows[key] = m->staging.rows[key];
 	apply_frames(m, m->filling ? &m->staging : &m->confirmed);
-	if (c->fill_done) {
-		m->confirmed = m->staging;
-		m->schema_hash = m->fill_hash;
-		m->filling = false;
-		m->fill_table = 0;
-	}
+	if (c->fill_done)
+		end_fill(m);
 	for (uint32_t i = 0; i < c->settled_count; i++)
 		settle(m, c->settled[i].number);
 	m->position = c->position;
@@ -455,8 +505,11 @@ static enum ferry_error model_fill(void *store, const struct message_fill *fill,
 	struct model_replica *m = store;
 	const struct block *b = &fill->block;
 	(void)why;
+	int first = m->frame_count; /* before it are frames that wait for their commit */
 	keep_block(m, b, 0);
-	apply_frames(m, &m->staging);
+	for (int i = first; i < m->frame_count; i++)
+		apply_frame_row(m, &m->staging, &m->frames[i]);
+	m->frame_count = first;
 	m->fill_position = fill->position;
 	m->fill_table = b->table;
 	m->fill_after = b->row_count ? b->keys[b->row_count - 1] : (struct uuid){{0}};
@@ -472,10 +525,17 @@ static enum ferry_error model_hello(void *store, struct message_hello *out, stru
 	(void)why;
 	*out = (struct message_hello){.incarnation = {.b = {1, [14] = (uint8_t)(m->device >> 8), [15] = (uint8_t)m->device}},
 				      .epoch = m->epoch,
-				      .schema_hash = m->fill_table || m->faults.fill_hash_early ? m->fill_hash : m->schema_hash, .position = m->position,
+				      .schema_hash = m->fill_table && m->filling ? m->fill_hash : m->schema_hash, .position = m->position,
 				      .mark = m->mark, .last_number = m->last_number, .fill_position = m->fill_position,
 				      .fill_table = m->fill_table, .fill_after = m->fill_after,
-				      .fill_scope = m->fill_table ? m->fill_scope : NULL};
+				      .fill_scope = m->fill_table ? m->fill_scope : NULL, .scopes = m->scopes,
+				      .scope_count = m->scope_count, .fill_scopes = m->fill_scopes,
+				      .fill_scope_count = m->fill_scope_count, .fill_beside = m->beside};
+	if (m->faults.scopes_early && m->beside) {
+		for (uint32_t i = 0; i < m->fill_scope_count; i++)
+			m->scopes[m->scope_count++] = m->fill_scopes[i];
+		out->scope_count = m->scope_count;
+	}
 	return FERRY_OK;
 }
 
@@ -484,12 +544,13 @@ static enum ferry_error model_welcome(void *store, const struct message_welcome 
 	struct model_replica *m = store;
 	(void)why;
 	m->epoch = w->epoch;
-	if (w->mode == WELCOME_FILL) {
-		memset(&m->staging, 0, sizeof m->staging);
-		m->fill_table = 0;
-		m->fill_position = 0;
-	}
+	evict(m, w);
+	m->beside = w->mode == WELCOME_DELTA && w->adding_count > 0;
 	m->filling = w->mode != WELCOME_DELTA;
+	if (w->mode == WELCOME_FILL)
+		begin_fill(m, w->scopes, w->scope_count);
+	else if (!m->filling && !(m->beside && w->adding_goes_on))
+		begin_fill(m, w->adding, w->adding_count);
 	return FERRY_OK;
 }
 

@@ -10,14 +10,6 @@ void model_later(struct call *c, sim_event_fn fn)
 	sim_at(sim, sim->now + sim_delay(sim), c->store->generation, fn, NULL, copy);
 }
 
-static uint64_t scopes_hash(const bool scopes[SCOPES])
-{
-	uint64_t h = 1;
-	for (int i = 0; i < SCOPES; i++)
-		h = h * 2 + scopes[i];
-	return h << 32;
-}
-
 /* The newest of its past bookmarks that is of this history, too. */
 static void other_history(const struct model_db *db, const struct message_hello *hello, struct hub_device *d)
 {
@@ -44,8 +36,7 @@ static void answer_device(void *unused, void *arg)
 	int64_t *above = sim_alloc(10000 * sizeof *above);
 	struct hub_device d = {.id = sim_device_id(c->device), .tenant = sim_tenant,
 			       .incarnation = db->device[c->device].incarnation, .scopes = scopes,
-			       .settled_above = above, .epoch = {.b = {0xee, db->epoch}}, .epoch_at = db->restored_at, .head = db->head->position, .rights = db->device[c->device].rights,
-			       .scopes_hash = scopes_hash(db->device[c->device].scopes)};
+			       .settled_above = above, .epoch = {.b = {0xee, db->epoch}}, .epoch_at = db->restored_at, .head = db->head->position, .rights = db->device[c->device].rights};
 	if (uuid_is_zero(&d.incarnation))
 		db->device[c->device].incarnation = c->incarnation;
 	for (int i = 0; i < SCOPES; i++)

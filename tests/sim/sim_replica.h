@@ -12,7 +12,7 @@ struct replica_faults { /* planted bugs of the model */
 	bool forget_on_ack;        /* R3: an ack takes the change-set out of the outbox */
 	bool frames_without_commit; /* a frame shows before its commit */
 	bool bookmark_first;       /* a commit moves the bookmark, a crash may lose the rows */
-	bool fill_hash_early;      /* a fill that got no rows yet says that its schema is here */
+	bool scopes_early;         /* scopes that are still to be filled are said to be here */
 	bool ignore_offset;        /* P10: edits are stamped with the device's own clock */
 	bool base_is_now;          /* R1: an edit over a pending edit claims to have seen the hub's value */
 };

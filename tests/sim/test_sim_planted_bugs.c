@@ -28,7 +28,7 @@ static const struct planted planted[] = {
 	{.name = "hold_up_a_batch_for_one_locked_row_P6", .hub.lock_all = true, .hours = true},
 	{.name = "merge_before_what_it_builds_on_is_merged_R6", .hub.forget_depends = true, .hours = true},
 	{.name = "stamp_edits_by_a_wrong_clock_P10", .replica.ignore_offset = true, .hours = true},
-	{.name = "believe_in_other_scopes_before_they_are_filled_P4", .replica.fill_hash_early = true, .hours = true},
+	{.name = "believe_in_other_scopes_before_they_are_filled_P4", .replica.scopes_early = true, .hours = true},
 };
 
 static bool found(const struct planted *p, const struct sim_arguments *a)

@@ -312,7 +312,7 @@ static void hub_write(struct fixture *f, uint32_t n, const char *column, const c
 	}
 }
 
-static void hub_delete(struct fixture *f, uint32_t n)
+static inline void hub_delete(struct fixture *f, uint32_t n)
 {
 	struct uuid key = key_of(n);
 	struct hub_row *row = hub_find(f, T_UNITS, &key, true);
@@ -452,7 +452,7 @@ static void assert_proof(struct fixture *f)
 }
 
 /* Until nothing is left to exchange. */
-static void sync_all(struct fixture *f)
+static inline void sync_all(struct fixture *f)
 {
 	struct store_status status;
 

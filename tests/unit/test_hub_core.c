@@ -527,7 +527,8 @@ static struct message hello_message(int device, int64_t position)
 
 	m.hello = (struct message_hello){.version_min = 1, .version_max = 1, .agent_version = "test", .incarnation = id(device),
 					 .epoch = id(99), .schema_hash = w.schema_hash, .position = position,
-					 .mark = position * 10, .credit_bytes = 4 << 20};
+					 .mark = position * 10, .credit_bytes = 4 << 20,
+					 .scopes = w.devices[device].scopes, .scope_count = w.devices[device].scope_count};
 	return m;
 }
 
@@ -580,6 +581,18 @@ static const struct message *next(int device, enum message_type type)
 			return m;
 	}
 	return NULL;
+}
+
+/* The first message of a type since the link is up; there is one. */
+static const struct message *first(int device, enum message_type type)
+{
+	struct link *l = &w.links[device];
+	uint32_t i = 0;
+
+	while (i < l->count && l->messages[i].type != type)
+		i++;
+	assert_true(i < l->count);
+	return &l->messages[i];
 }
 
 static uint32_t count_of(int device, enum message_type type)
@@ -1638,8 +1651,8 @@ static void R15_unfinished_fill_goes_on_at_its_table(void **state)
 	m.hello.fill_table = 3;
 	m.hello.fill_after = id(4);
 	m.hello.fill_scope = tenant_scope[1];
-	w.devices[1].scopes = tenant_scope;
-	w.devices[1].scope_count = 2;
+	m.hello.fill_scopes = tenant_scope;
+	m.hello.fill_scope_count = 2;
 	link_up(1);
 	deliver(1, &m);
 	run();
@@ -1652,6 +1665,81 @@ static void R15_unfinished_fill_goes_on_at_its_table(void **state)
 	ack_fills(1);
 	assert_int_equal(next(1, MESSAGE_DELTA)->delta.from, 80);
 	assert_true(next(1, MESSAGE_COMMIT)->commit.fill_done);
+}
+
+/* The replica has the tenant's scope alone; project:1 was granted since. */
+static struct message hello_without_the_project(int64_t position)
+{
+	struct message m = hello_message(1, position);
+
+	m.hello.scopes = tenant_scope + 1;
+	m.hello.scope_count = 1;
+	return m;
+}
+
+static void R15_scope_that_comes_is_filled_beside_the_deltas_of_the_others(void **state)
+{
+	struct message m = hello_without_the_project(90);
+	const struct link *l = &w.links[1];
+
+	(void)state;
+	link_up(1);
+	deliver(1, &m);
+	run();
+	assert_int_equal(first(1, MESSAGE_WELCOME)->welcome.mode, WELCOME_DELTA);
+	assert_int_equal(first(1, MESSAGE_WELCOME)->welcome.scope_count, 2);
+	assert_int_equal(first(1, MESSAGE_WELCOME)->welcome.adding_count, 1);
+	assert_string_equal(first(1, MESSAGE_WELCOME)->welcome.adding[0], "project:1");
+	assert_false(first(1, MESSAGE_WELCOME)->welcome.adding_goes_on);
+	assert_int_equal(first(1, MESSAGE_DELTA)->delta.from, 90);
+	assert_false(first(1, MESSAGE_COMMIT)->commit.fill_done);
+	assert_string_equal(first(1, MESSAGE_FILL)->fill.scope, "project:1");
+	assert_int_equal(first(1, MESSAGE_FILL)->fill.position, 100);
+	assert_int_equal(l->messages[l->count - 1].type, MESSAGE_FILL);
+	ack_fills(1);
+	assert_int_equal(count_of(1, MESSAGE_FILL), 4); /* 2 tables, 1 scope, 2 chunks */
+	assert_int_equal(l->messages[l->count - 1].type, MESSAGE_COMMIT);
+	assert_true(l->messages[l->count - 1].commit.fill_done);
+}
+
+static void R15_fill_beside_goes_on_with_the_same_scopes_only(void **state)
+{
+	struct message m = hello_without_the_project(90);
+
+	(void)state;
+	m.hello.fill_position = 80;
+	m.hello.fill_table = 3;
+	m.hello.fill_after = id(4);
+	m.hello.fill_scope = tenant_scope[0];
+	m.hello.fill_beside = true;
+	m.hello.fill_scopes = tenant_scope;
+	m.hello.fill_scope_count = 2; /* it was begun for others */
+	link_up(1);
+	deliver(1, &m);
+	run();
+	assert_false(first(1, MESSAGE_WELCOME)->welcome.adding_goes_on);
+	assert_int_equal(first(1, MESSAGE_FILL)->fill.position, 100);
+	m.hello.fill_scope_count = 1;
+	link_up(2);
+	deliver(2, &m);
+	run();
+	assert_true(first(2, MESSAGE_WELCOME)->welcome.adding_goes_on);
+	assert_int_equal(first(2, MESSAGE_FILL)->fill.position, 80);
+}
+
+static void scope_that_went_is_not_filled_and_costs_no_fill(void **state)
+{
+	static const char *const more[] = {"project:1", "project:2", "tenant"};
+	struct message m = hello_message(1, 90);
+
+	(void)state;
+	m.hello.scopes = more;
+	m.hello.scope_count = 3;
+	link_up(1);
+	deliver(1, &m);
+	run();
+	assert_int_equal(next(1, MESSAGE_WELCOME)->welcome.mode, WELCOME_DELTA);
+	assert_int_equal(count_of(1, MESSAGE_FILL), 0);
 }
 
 static void push_is_merged_while_the_replica_is_filled(void **state)
@@ -1812,6 +1900,9 @@ int main(void)
 		T(empty_replica_is_filled_in_rank_order_and_closed_by_a_commit),
 		T(empty_table_costs_no_message_and_no_stack),
 		T(R15_unfinished_fill_goes_on_at_its_table),
+		T(R15_scope_that_comes_is_filled_beside_the_deltas_of_the_others),
+		T(R15_fill_beside_goes_on_with_the_same_scopes_only),
+		T(scope_that_went_is_not_filled_and_costs_no_fill),
 		T(push_is_merged_while_the_replica_is_filled),
 		T(revoked_device_is_cut_off_at_once),
 		T(drain_finishes_what_is_under_way),

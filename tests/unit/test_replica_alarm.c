@@ -112,8 +112,10 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
+#define WITHOUT_SCOPES "ALTER TABLE ferry_scope DROP COLUMN filling; "
+#define WITHOUT_FORMER WITHOUT_SCOPES "DROP TABLE ferry_former; DROP TABLE ferry_former_value; "
 #define WITHOUT_MERGE \
-	"ALTER TABLE ferry_rejected DROP COLUMN other; DROP TABLE ferry_repair; " \
+	WITHOUT_FORMER "ALTER TABLE ferry_rejected DROP COLUMN other; DROP TABLE ferry_repair; " \
 	"CREATE TABLE ferry_repair(id INTEGER PRIMARY KEY, action TEXT NOT NULL, conflict INTEGER, rejected INTEGER, " \
 	"asked_at TEXT NOT NULL DEFAULT '', done_at TEXT, error TEXT, kept TEXT, CHECK(action IN ('retry', 'discard'))) STRICT; " \
 	"CREATE INDEX ferry_repair_due ON ferry_repair(id) WHERE done_at IS NULL; "
@@ -170,6 +172,17 @@ static void a_replica_of_the_fourth_layout_is_brought_up_to_date(void **state)
 	fixture_open(f);
 	assert_says(f, "0", "SELECT count(*) FROM ferry_rejected_value");
 	assert_says(f, "0", "SELECT count(values_at_hub) FROM ferry_conflict");
+}
+
+static void a_replica_of_the_twelfth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_SCOPES "PRAGMA user_version = 12", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "1", "SELECT count(*) FROM ferry_scope WHERE held AND NOT filling");
 }
 
 static void a_replica_of_the_tenth_layout_is_brought_up_to_date(void **state)
@@ -264,6 +277,7 @@ int main(void)
 		replica_test(a_replica_of_the_eighth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_ninth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_tenth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_twelfth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fifth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),
 	};

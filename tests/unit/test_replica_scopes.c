@@ -1,0 +1,248 @@
+/* Scopes that come and go while the rest of the replica stays as it is. */
+#include "tests/unit/replica_fixture.h"
+
+#define A "project:a"
+#define B "project:b"
+
+static const char *const only_a[] = {A}, *const only_b[] = {B}, *const both[] = {A, B};
+
+/* A welcome to deltas: the scopes that are held, and those of them that come. */
+static void greet(struct fixture *f, const char *const *scopes, uint32_t count, const char *const *adding, uint32_t adding_count,
+		  bool goes_on)
+{
+	const struct message_welcome w = {.tenant = key_of(1), .device = key_of(2), .epoch = key_of(3), .mode = WELCOME_DELTA,
+					  .scopes = scopes, .scope_count = count, .clock = f->wall, .adding = adding,
+					  .adding_count = adding_count, .adding_goes_on = goes_on};
+
+	f->cursor = (struct push_cursor){0};
+	assert_ok(replica_store_ops.welcome(f->r, &w, &fixture_why));
+}
+
+/* Unit n with a code, as a frame or a page of a fill has it. */
+static struct block unit_block(struct fixture *f, uint32_t n, enum row_op op, const char *code)
+{
+	struct uuid key = key_of(n);
+	struct hub_row *row = hub_find(f, T_UNITS, &key, true);
+	struct value v = value_text(code, strlen(code));
+
+	hub_defaults(f, row);
+	hub_set_cell(row, 1, &v);
+	row->alive = op == ROW_INSERT;
+	arena_reset(&f->arena);
+	return hub_block(f, row, op == ROW_LEFT);
+}
+
+static void told(struct fixture *f, const char *scope, int64_t to, uint32_t n, enum row_op op, const char *code)
+{
+	struct block b = unit_block(f, n, op, code);
+	struct message_delta d = {.scope = scope, .from = f->applied, .to = to, .blocks = &b, .block_count = 1};
+
+	assert_ok(replica_store_ops.delta(f->r, &d, &fixture_why));
+}
+
+static void filled(struct fixture *f, const char *scope, uint32_t n, const char *code)
+{
+	struct message_fill fill = {.scope = scope, .position = 3, .block = unit_block(f, n, ROW_INSERT, code)};
+
+	assert_ok(replica_store_ops.fill(f->r, &fill, &fixture_why));
+}
+
+static void closed(struct fixture *f, int64_t position, bool fill_done)
+{
+	struct message_commit c = {.position = position, .mark = position * 3, .fill_done = fill_done};
+
+	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
+	f->applied = f->position = position;
+}
+
+/* The replica holds scope a with units 1 and 2. */
+static void hold_a(struct fixture *f)
+{
+	const struct message_welcome w = {.tenant = key_of(1), .device = key_of(2), .epoch = key_of(3), .mode = WELCOME_FILL,
+					  .scopes = only_a, .scope_count = 1, .clock = f->wall};
+
+	f->cursor = (struct push_cursor){0};
+	assert_ok(replica_store_ops.welcome(f->r, &w, &fixture_why));
+	filled(f, A, 1, "a1");
+	filled(f, A, 2, "a2");
+	closed(f, 100, true);
+	assert_says(f, "a1,a2", "SELECT group_concat(code) FROM (SELECT code FROM units ORDER BY code)");
+}
+
+static const char *codes(struct fixture *f)
+{
+	return ask(f, "SELECT group_concat(code) FROM (SELECT code FROM units ORDER BY code)");
+}
+
+static int64_t root_page(struct fixture *f)
+{
+	return strtoll(ask(f, "SELECT rootpage FROM sqlite_schema WHERE name = 'units'"), NULL, 10);
+}
+
+static void R14_row_that_goes_in_one_state_and_comes_back_in_the_next_stays(void **state)
+{
+	struct fixture *f = *state;
+
+	hold_a(f);
+	told(f, A, 101, 1, ROW_DELETE, "a1");
+	told(f, A, 102, 1, ROW_INSERT, "again");
+	told(f, A, 101, 2, ROW_LEFT, "a2");
+	closed(f, 102, false);
+	assert_string_equal(codes(f), "again");
+	assert_proof(f);
+}
+
+static void R15_scope_that_comes_is_filled_beside_the_others_and_shows_in_one_state(void **state)
+{
+	struct fixture *f = *state;
+	struct message_hello hello = {0};
+	int64_t page;
+
+	hold_a(f);
+	page = root_page(f);
+	greet(f, both, 2, only_b, 1, false);
+	filled(f, B, 3, "b3");
+	told(f, A, 101, 1, ROW_INSERT, "a1+");
+	closed(f, 101, false); /* the others live on */
+	assert_string_equal(codes(f), "a1+,a2");
+	filled(f, B, 4, "b4");
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_true(hello.fill_beside);
+	assert_int_equal(hello.scope_count, 1);
+	assert_string_equal(hello.scopes[0], A);
+	assert_int_equal(hello.fill_scope_count, 1);
+	assert_string_equal(hello.fill_scopes[0], B);
+	assert_string_equal(codes(f), "a1+,a2"); /* nothing of it shows yet */
+	told(f, B, 102, 4, ROW_DELETE, "b4");
+	told(f, B, 102, 5, ROW_INSERT, "b5");
+	told(f, A, 102, 2, ROW_LEFT, "a2");
+	told(f, B, 102, 2, ROW_INSERT, "a2 moved");
+	closed(f, 102, true);
+	assert_string_equal(codes(f), "a1+,a2 moved,b3,b5");
+	assert_int_equal(root_page(f), page);
+	assert_proof(f);
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.scope_count, 2);
+	assert_int_equal(hello.fill_scope_count, 0);
+	assert_false(hello.fill_beside);
+	assert_says(f, "0", "SELECT count(*) FROM sqlite_schema WHERE name GLOB 'ferry_fill_u*'");
+}
+
+static void R15_kill_during_a_fill_beside_resumes(void **state)
+{
+	struct fixture *f = *state;
+	struct message_hello hello = {0};
+
+	hold_a(f);
+	greet(f, both, 2, only_b, 1, false);
+	filled(f, B, 3, "b3");
+	replica_close(f->r);
+	fixture_open(f);
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_true(hello.fill_beside);
+	assert_int_equal(hello.position, 100);
+	assert_int_equal(hello.fill_position, 3);
+	assert_int_equal(hello.fill_table, T_UNITS);
+	assert_string_equal(hello.fill_scope, B);
+	greet(f, both, 2, only_b, 1, true);
+	filled(f, B, 3, "b3"); /* again */
+	filled(f, B, 4, "b4");
+	closed(f, 101, true);
+	assert_string_equal(codes(f), "a1,a2,b3,b4");
+	assert_proof(f);
+}
+
+static void row_that_is_here_already_is_in_both_scopes_when_the_second_comes(void **state)
+{
+	struct fixture *f = *state;
+
+	hold_a(f);
+	greet(f, both, 2, only_b, 1, false);
+	filled(f, B, 2, "a2"); /* in both */
+	filled(f, B, 3, "b3");
+	app(f, "UPDATE units SET floor = 7 WHERE id = '%s'", unit(2));
+	cut(f);
+	closed(f, 101, true);
+	assert_string_equal(codes(f), "a1,a2,b3");
+	assert_says(f, "7", "SELECT floor FROM units WHERE id = '%s'", unit(2)); /* pending on top */
+	assert_proof(f);
+	greet(f, only_b, 1, NULL, 0, false);
+	assert_string_equal(codes(f), "a2,b3");
+	assert_proof(f);
+	greet(f, both, 2, only_a, 1, false);
+	closed(f, 102, true); /* it has no rows now */
+	greet(f, only_a, 1, NULL, 0, false);
+	assert_says(f, "0", "SELECT count(*) FROM units");
+	assert_says(f, "0", "SELECT count(*) FROM ferry_member");
+	assert_proof(f);
+}
+
+static void scope_that_goes_is_evicted_and_unsent_edits_of_it_stay_in_the_outbox(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	hold_a(f);
+	greet(f, both, 2, only_b, 1, false);
+	filled(f, B, 3, "b3");
+	filled(f, B, 4, "b4");
+	closed(f, 101, true);
+	app(f, "UPDATE units SET code = 'mine' WHERE id = '%s'", unit(1));
+	app(f, "INSERT INTO units(id, code) VALUES ('%s', 'new')", unit(9)); /* not looked at yet */
+	greet(f, only_b, 1, NULL, 0, false);
+	assert_string_equal(codes(f), "b3,b4,new");
+	assert_proof(f);
+	assert_says(f, "2", "SELECT waiting_rows FROM ferry_status");
+	assert_true(next_push(f, 65536, &push));
+	assert_memory_equal(push.sets[0].blocks[0].cells[0].p, "mine", 4);
+	assert_says(f, "project:b", "SELECT group_concat(name) FROM ferry_scope WHERE held");
+}
+
+static void scope_that_is_taken_back_before_it_was_filled_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct message_hello hello = {0};
+
+	hold_a(f);
+	greet(f, both, 2, only_b, 1, false);
+	filled(f, B, 3, "b3");
+	greet(f, only_a, 1, NULL, 0, false);
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.fill_table, 0);
+	assert_int_equal(hello.fill_scope_count, 0);
+	told(f, A, 101, 5, ROW_INSERT, "a5");
+	closed(f, 101, false);
+	assert_string_equal(codes(f), "a1,a2,a5");
+	assert_says(f, "0", "SELECT count(*) FROM sqlite_schema WHERE name GLOB 'ferry_fill_u*'");
+	assert_proof(f);
+}
+
+static void scope_that_comes_into_an_empty_replica_shares_the_tables_main_scope(void **state)
+{
+	struct fixture *f = *state;
+
+	hold_a(f);
+	greet(f, only_b, 1, only_b, 1, false); /* a goes, b comes */
+	assert_says(f, "0", "SELECT count(*) FROM units");
+	filled(f, B, 3, "b3");
+	filled(f, B, 4, "b4");
+	closed(f, 101, true);
+	assert_string_equal(codes(f), "b3,b4");
+	assert_says(f, "0", "SELECT count(*) FROM ferry_member");
+	assert_proof(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		replica_test(R14_row_that_goes_in_one_state_and_comes_back_in_the_next_stays),
+		replica_test(R15_scope_that_comes_is_filled_beside_the_others_and_shows_in_one_state),
+		replica_test(R15_kill_during_a_fill_beside_resumes),
+		replica_test(row_that_is_here_already_is_in_both_scopes_when_the_second_comes),
+		replica_test(scope_that_goes_is_evicted_and_unsent_edits_of_it_stay_in_the_outbox),
+		replica_test(scope_that_is_taken_back_before_it_was_filled_leaves_nothing),
+		replica_test(scope_that_comes_into_an_empty_replica_shares_the_tables_main_scope),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
