@@ -11,17 +11,15 @@
 static char *names_like(struct replica *r, const char *glob, const char *format)
 {
 	sqlite3_stmt *s = NULL;
-	char *sql = sqlite3_mprintf("");
+	sqlite3_str *sql = sqlite3_str_new(r->g.db);
 
+	sqlite3_str_appendall(sql, " "); /* so that NULL means no memory */
 	gate_statement(&r->g, &s, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?1 "
 				  "AND name NOT IN ('ferry_fill_member')");
-	for (bool more = gate_step(&r->g, s, "t", glob); more; more = gate_next(&r->g, s)) {
-		char *one = sqlite3_mprintf(format, sqlite3_column_text(s, 0));
-
-		sql = sqlite3_mprintf("%z%z", sql, one);
-	}
+	for (bool more = gate_step(&r->g, s, "t", glob); more; more = gate_next(&r->g, s))
+		sqlite3_str_appendf(sql, format, sqlite3_column_text(s, 0));
 	gate_finalize(&s);
-	return sql;
+	return sqlite3_str_finish(sql);
 }
 
 void staging_drop(struct replica *r)

@@ -63,10 +63,10 @@ class Audit(HubCase):
         user, role = self.user(), self.value("SELECT id FROM identity.roles WHERE code = 'admin'")
         other = self.value("SELECT id FROM identity.roles WHERE code = 'sales_exec'")
         for text in ("UPDATE identity.roles SET name = 'Boss' WHERE id = '%s'" % role,
-                     "INSERT INTO identity.role_permissions (tenant_id, role_id, permission) VALUES ('%s', '%s', 'all')" % (self.t, role),
+                     "INSERT INTO identity.role_permissions (tenant_id, role_id, permission) VALUES ('%s', '%s', 'all.things')" % (self.t, role),
                      "INSERT INTO identity.user_roles (tenant_id, user_id, role_id) VALUES ('%s', '%s', '%s')" % (self.t, user, role),
                      "UPDATE identity.role_assignments SET role_id = '%s'" % other,
-                     "DELETE FROM identity.role_permissions WHERE permission = 'all'",
+                     "DELETE FROM identity.role_permissions WHERE permission = 'all.things'",
                      "UPDATE identity.tenants SET max_users = 3, status = 'SUSPENDED'",
                      "INSERT INTO approvals.approvals (tenant_id, domain, subject_entity, subject_id, requested_by) "
                      "VALUES ('%s', 'x', 'deal', '%s', '%s')" % (self.t, role, user),

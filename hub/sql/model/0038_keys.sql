@@ -176,7 +176,8 @@ BEGIN
     IF to_regclass(format('governance.%I', name)) IS NULL THEN
         PERFORM pg_advisory_xact_lock(uuid_hash_extended(of_id, 4021958317));
         IF to_regclass(format('governance.%I', name)) IS NULL THEN
-            EXECUTE format('CREATE SEQUENCE governance.%I MINVALUE 0 START %s INCREMENT %s', name, first, step);
+            -- What another has made meanwhile may not be known here until the schema is locked.
+            EXECUTE format('CREATE SEQUENCE IF NOT EXISTS governance.%I MINVALUE 0 START %s INCREMENT %s', name, first, step);
             FOR old IN SELECT c.relname FROM pg_class c WHERE c.relkind = 'S' AND c.relnamespace = 'governance'::regnamespace
                        AND starts_with(c.relname, stem) ORDER BY c.relname DESC OFFSET 2 LOOP
                 EXECUTE format('DROP SEQUENCE governance.%I', old);

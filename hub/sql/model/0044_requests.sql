@@ -24,7 +24,9 @@ AS $$
 DECLARE
     entity text := approvals.subject_entity(NEW.tbl);
     outside text := coalesce(current_setting('app.user_id', true), '');
+    outside_tenant text := coalesce(current_setting('app.tenant_id', true), '');
 BEGIN
+    PERFORM set_config('app.tenant_id', NEW.tenant_id::text, true); -- the owner, too, is held to one tenant
     IF TG_OP = 'INSERT' AND entity IS NOT NULL AND NEW.requested_by IS NOT NULL THEN
         INSERT INTO approvals.approvals (tenant_id, id, domain, subject_entity, subject_id, payload, requested_by)
         VALUES (NEW.tenant_id, NEW.id, entity || '.' || NEW.subject_column, entity, NEW.subject_id,
@@ -45,6 +47,7 @@ BEGIN
         END IF;
         PERFORM set_config('app.user_id', outside, true);
     END IF;
+    PERFORM set_config('app.tenant_id', outside_tenant, true);
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION approvals.note_request() IS 'Trigger: a request of a device is an approval of the tenant, too';
@@ -57,8 +60,11 @@ AS $$
 DECLARE
     by_user uuid := identity.author_of(TG_RELID, NEW.tenant_id, NEW.id);
     outside text := coalesce(current_setting('app.user_id', true), '');
+    outside_tenant text := coalesce(current_setting('app.tenant_id', true), '');
 BEGIN
+    PERFORM set_config('app.tenant_id', NEW.tenant_id::text, true); -- the owner, too, is held to one tenant
     IF NOT EXISTS (SELECT FROM ferry.approval r WHERE r.tenant_id = NEW.tenant_id AND r.id = NEW.id AND r.status = 'pending') THEN
+        PERFORM set_config('app.tenant_id', outside_tenant, true);
         RETURN NULL;
     ELSIF NEW.state = 'approved' AND by_user = NEW.requested_by THEN
         RAISE EXCEPTION 'nobody approves what he asked for himself' USING ERRCODE = 'FE314';
@@ -66,7 +72,7 @@ BEGIN
     PERFORM set_config('app.user_id', coalesce(by_user::text, outside), true);
     UPDATE ferry.approval r SET status = CASE NEW.state WHEN 'approved' THEN 'approved' WHEN 'rejected' THEN 'refused' ELSE 'withdrawn' END
     WHERE r.tenant_id = NEW.tenant_id AND r.id = NEW.id AND r.status = 'pending';
-    PERFORM set_config('app.user_id', outside, true);
+    PERFORM set_config('app.user_id', outside, true), set_config('app.tenant_id', outside_tenant, true);
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION approvals.decide_request() IS 'Trigger: a decided approval decides the request that it stands for';
