@@ -287,23 +287,33 @@ static void caught_up(void *ctx, enum ferry_error e, const struct feed_result *r
 	core_leave(core);
 }
 
+/* A fill of new scopes can be over before the others are at the position it
+ * began at: then these lack what came between. What scopes hear twice does no
+ * harm. */
+static int64_t closing_from(const struct hub_session *s)
+{
+	return s->fill.position < s->position ? s->fill.position : s->position;
+}
+
 void state_begin_own(struct hub_session *s)
 {
 	assert(!s->catching && s->own == NULL);
 	s->catching = true;
 	s->frame_index = 0;
 	s->verdicts_sent = 0;
-	/* What the scopes that were fed already hear twice does no harm. */
-	s->cursor = s->fill.closing && s->fill.position < s->position ? s->fill.position : s->position;
+	s->cursor = s->fill.closing ? closing_from(s) : s->position;
 	s->cursor_mark = s->mark;
 	session_hold(s);
 }
 
 void state_catch_up(struct hub_session *s)
 {
-	bool closes = s->state == FILLING || s->fill.closing;
-	int64_t from = closes ? s->fill.position : s->position;
+	int64_t from = s->position;
 
+	if (s->state == FILLING)
+		from = s->fill.position;
+	else if (s->fill.closing)
+		from = closing_from(s);
 	state_begin_own(s);
 	s->core->ops->feed(s->core->store, &s->tenant->id, from, (const char *const *)s->scopes.names, s->scopes.count,
 			   &s->device, caught_up, s);
@@ -397,7 +407,8 @@ static void pump_ring(struct hub_session *s)
 }
 
 /* All rows of the new scopes are sent: one catch-up of everything since their
- * fill began joins them with what the session was fed. */
+ * fill began, or since where the session stands if that is older, joins them
+ * with what it was fed. */
 static bool begin_closing(struct hub_session *s)
 {
 	if (!s->fill.beside || !s->fill.done || s->fill.closing || s->own != NULL || s->in_state)

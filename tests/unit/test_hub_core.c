@@ -87,6 +87,7 @@ static struct {
 	uint32_t applied_calls;
 	uint32_t fill_chunks; /* of each table and scope */
 	uint32_t empty_table; /* has no rows, and the store knows so at once */
+	bool nothing_to_fill; /* no table has rows */
 	int fill_depth;
 	size_t frame_padding;
 } w;
@@ -272,7 +273,7 @@ static void st_fill(void *store, const struct fill_request *request, hub_fill_cb
 
 	(void)store;
 	w.fills++;
-	if (request->table == w.empty_table) {
+	if (request->table == w.empty_table || w.nothing_to_fill) {
 		assert_int_equal(w.fill_depth++, 0);
 		cb(ctx, FERRY_OK, &nothing);
 		w.fill_depth--;
@@ -1702,6 +1703,27 @@ static void R15_scope_that_comes_is_filled_beside_the_deltas_of_the_others(void 
 	assert_true(l->messages[l->count - 1].commit.fill_done);
 }
 
+static void fill_beside_that_ends_before_the_ring_moves_skips_nothing_of_the_others(void **state)
+{
+	struct message m = hello_without_the_project(100);
+
+	(void)state;
+	connect_at(2, 100); /* the ring stands at 100, and is behind what device 1 is told to be there */
+	w.position = 110;
+	w.nothing_to_fill = true;
+	w.verdicts[w.verdict_count++] =
+		(struct verdict_row){id(1), {.number = 1, .verdict = VERDICT_ACCEPTED, .position = 105}};
+	link_up(1);
+	deliver(1, &m);
+	run();
+	assert_int_equal(first(1, MESSAGE_WELCOME)->welcome.adding_count, 1);
+	assert_true(first(1, MESSAGE_COMMIT)->commit.fill_done);
+	assert_int_equal(first(1, MESSAGE_COMMIT)->commit.position, 110);
+	assert_int_equal(first(1, MESSAGE_COMMIT)->commit.settled_count, 1);
+	assert_int_equal(first(1, MESSAGE_DELTA)->delta.from, 100);
+	assert_int_equal(first(1, MESSAGE_DELTA)->delta.to, 110);
+}
+
 static void R15_fill_beside_goes_on_with_the_same_scopes_only(void **state)
 {
 	struct message m = hello_without_the_project(90);
@@ -1901,6 +1923,7 @@ int main(void)
 		T(empty_table_costs_no_message_and_no_stack),
 		T(R15_unfinished_fill_goes_on_at_its_table),
 		T(R15_scope_that_comes_is_filled_beside_the_deltas_of_the_others),
+		T(fill_beside_that_ends_before_the_ring_moves_skips_nothing_of_the_others),
 		T(R15_fill_beside_goes_on_with_the_same_scopes_only),
 		T(scope_that_went_is_not_filled_and_costs_no_fill),
 		T(push_is_merged_while_the_replica_is_filled),
