@@ -34,6 +34,7 @@ class Row:
     def __init__(self, value, gone, update_wins):
         self.value, self.there, self.update_wins = value, not gone, update_wins
         self.cell, self.life, self.gone = Version(1), Version(1), Version(2)
+        self.written = False  # in this batch, so the database has not seen the value
 
     def lww(self, e, row_seen):
         """(a conflict was kept, the device lost it)"""
@@ -42,23 +43,28 @@ class Row:
         conflict = not (row_seen and self.cell.seen(e))
         won = not conflict or (e["at"], e["device"], e["number"]) > (self.cell.at, self.cell.author, self.cell.number)
         if won:
-            self.value, self.cell = e["new"], Version(None, e["device"], e["number"], e["at"])
+            self.value, self.cell, self.written = e["new"], Version(None, e["device"], e["number"], e["at"]), True
         return int(conflict), not won
 
+    def revive(self, e):
+        """Its own life by now; the cell is the hub's."""
+        self.there = True
+        self.cell, self.life = Version(None, HUB), Version(None, e["device"], e["number"])
+        kept, lost = self.lww(e, True)
+        if self.written and self.cell.author == HUB:
+            # The database has not seen what this batch wrote before the deletion: it is written anew, as of now.
+            self.cell = Version(None, HUB, 0, e["at"])
+        return (SUPERSEDED if lost else ACCEPTED), 1 + kept  # with the conflict that the deletion lost
+
     def update(self, e):
-        conflicts = 0
         if not self.there:
-            if not self.update_wins or self.gone.seen(e):
-                return SUPERSEDED, 1  # it stays deleted, and the value is kept
-            self.there, conflicts = True, 1  # the conflict with the deletion, which the update won
-            self.cell, self.life = Version(None, HUB), Version(None, e["device"], e["number"])
-            row_seen = True  # its own life by now; the cell is the hub's
-        else:
-            row_seen = self.life.seen(e)
-            if not row_seen and not self.update_wins:
-                return (ACCEPTED, 0) if e["new"] == self.value else (SUPERSEDED, 1)
+            # Else it stays deleted, and the value is kept.
+            return self.revive(e) if self.update_wins and not self.gone.seen(e) else (SUPERSEDED, 1)
+        row_seen = self.life.seen(e)
+        if not row_seen and not self.update_wins:
+            return (ACCEPTED, 0) if e["new"] == self.value else (SUPERSEDED, 1)
         kept, lost = self.lww(e, row_seen)
-        return (SUPERSEDED if lost else ACCEPTED), conflicts + kept
+        return (SUPERSEDED if lost else ACCEPTED), kept
 
     def delete(self, e):
         if not self.there:
