@@ -129,7 +129,7 @@ static enum ferry_error encode_commit(struct hub_core *core, struct message *m, 
 			break;
 		if (c->settled_count > 1) {
 			c->settled_count /= 2;
-		} else if (c->settled_count == 1 && verdicts->conflict_count > 0 && bytes_max > 0) {
+		} else if (c->settled_count == 1 && verdicts != NULL && verdicts->conflict_count > 0 && bytes_max > 0) {
 			if (!leave_values_out(verdicts, &bare, bytes_max))
 				e = FERRY_NO_MEMORY;
 			bytes_max = bytes_max == CONFLICT_BYTES_KEPT ? 1 : 0;

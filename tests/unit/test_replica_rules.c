@@ -769,7 +769,7 @@ static void P10_a_stamp_of_a_clock_that_was_ahead_is_corrected_with_the_first_co
 	static const char *const scopes[] = {SCOPE};
 	struct fixture *f = *state;
 	struct message_push push;
-	int64_t now = f->wall, made;
+	int64_t now, made;
 
 	app(f, "UPDATE units SET floor = 3 WHERE id = '%s'", unit(1));
 	cut(f);
