@@ -288,6 +288,11 @@ class Plan(Case):
             with self.subTest(text):
                 self.assertIn(sentence, str(self.refused(sqlstate, text)))
 
+    def test_no_permission_is_called_like_an_object_that_a_set_of_schemas_would_rename(self):
+        self.assertEqual(self.sql("""
+            SELECT k.permission FROM ferry.known_permission k WHERE to_regclass(k.permission) IS NOT NULL OR EXISTS (
+                SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname || '.' || p.proname = k.permission)"""), [])
+
     def test_text_that_is_no_permission_is_given_to_no_role(self):
         role = self.value("SELECT id FROM identity.roles WHERE tenant_id = %s AND code = 'device'", self.t)
         add = "INSERT INTO identity.role_permissions (tenant_id, role_id, permission) VALUES (%s, %s, %s)"

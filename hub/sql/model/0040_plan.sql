@@ -87,7 +87,7 @@ SELECT ferry.policy('contracts.contracts', c, 'hub') FROM unnest('{version,signa
 SELECT ferry.plan('contracts.contract_versions', rights => 'contracts', write => false);
 SELECT ferry.plan('billing.invoices', rights => 'billing', write => false, archive => true, exclude => '{provider,provider_invoice_id}');
 SELECT ferry.plan('billing.invoice_lines', rights => 'billing', write => false);
-SELECT ferry.plan('approvals.approvals', rights => 'approvals', "insert" => 'approvals.request', "update" => 'approvals.decide');
+SELECT ferry.plan('approvals.approvals', rights => 'approvals', "insert" => 'approvals.request', "update" => 'approvals.approve');
 SELECT ferry.policy('approvals.approvals', c, 'hub') FROM unnest('{sla_due_at,escalated_at}'::text[]) c;
 SELECT ferry.plan('approvals.approval_history', rights => 'approvals', write => false);
 
