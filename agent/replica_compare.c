@@ -22,7 +22,7 @@
 #include "agent/replica_internal.h"
 #include "shared/cell_hash.h"
 
-#define TODO_MAX 512         /* ranges known to differ; more are found in the next round */
+#define RANGES_OPEN_MAX 512         /* ranges known to differ; more are found in the next round */
 #define WANTS_MAX 256        /* rows asked for at once */
 #define SLICE_ROWS 2000      /* hashed in a transaction */
 #define REPAIRED_ROWS_MAX 10000 /* kept in ferry_repaired */
@@ -35,7 +35,7 @@ struct heal {
 	uint32_t table;
 	char scope_name[ALARM_SCOPE_MAX];
 	struct alarm alarm;  /* what it is for */
-	struct key_range todo[TODO_MAX];
+	struct key_range todo[RANGES_OPEN_MAX];
 	uint32_t todo_count;
 	struct wanted_key wants[WANTS_MAX], asked[WANTS_MAX]; /* asked: their rows are on the way */
 	uint32_t want_count, asked_count;
@@ -291,7 +291,7 @@ static void judge(struct heal *h, const struct key_range *part)
 		return;
 	h->differs = true;
 	if (part->rows > 1) {
-		if (h->todo_count < TODO_MAX)
+		if (h->todo_count < RANGES_OPEN_MAX)
 			h->todo[h->todo_count++] = (struct key_range){.after = part->after, .upto = part->upto};
 		return;
 	}

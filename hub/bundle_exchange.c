@@ -372,9 +372,17 @@ static void on_text(void *ctx, const char *text)
 	(void)text;
 }
 
+static void on_looked(void *ctx, uint64_t look)
+{
+	struct exchange *x = ctx;
+
+	if (x->places != NULL)
+		places_looked(x->places, look);
+}
+
 static enum ferry_error open_store(struct exchange *x)
 {
-	static const struct registry_effects registry_effects = {on_device, on_loaded, on_tenant, on_text};
+	static const struct registry_effects registry_effects = {on_device, on_loaded, on_tenant, on_text, on_looked};
 	const struct hub_settings *s = x->what->settings;
 	struct pg_store_config store = {.conninfo = s->database, .connections = 2, .lock_timeout_ms = 2000};
 	struct places_config places;
@@ -435,6 +443,7 @@ static void close_all(struct exchange *x)
 	if (x->session != NULL)
 		hub_core_closed(x->core, x->session);
 	places_close(x->places);
+	x->places = NULL; /* the registry may speak once more */
 	if (x->store != NULL)
 		pg_store_close(x->store);
 	registry_close(x->registry);

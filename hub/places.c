@@ -132,6 +132,7 @@ struct lookup {
 	struct uuid tenant;
 	uint8_t fingerprint[32];
 	struct message_hello hello; /* its texts are not looked at */
+	uint64_t look; /* of the registry, that it waits for; 0: none */
 	hub_device_cb cb;
 	void *ctx;
 };
@@ -225,13 +226,43 @@ static void answer_shut(struct lookup *l, int shut)
 	lookup_end(l, FERRY_OK, &device);
 }
 
+static void look_up(struct lookup *l)
+{
+	const struct registry_tenant *t = registry_tenant(l->places->config.registry, &l->tenant);
+	struct place *place;
+
+	if (t && t->shut != FERRY_OK) {
+		answer_shut(l, t->shut);
+		return;
+	}
+	place = place_of(l->places, &l->tenant);
+	if (place && place->conninfo && place->conninfo[0])
+		pg_store_card(l->places->config.home, l->fingerprint, card_came, l);
+	else
+		ask_place(l);
+}
+
+void places_looked(struct places *p, uint64_t look)
+{
+	struct lookup *l, *next;
+
+	for (l = p->lookups; l; l = next) {
+		next = l->next;
+		if (l->look == 0 || l->look > look)
+			continue;
+		l->look = 0;
+		look_up(l);
+	}
+}
+
+/* Nobody is turned away for what was so a moment ago: a tenant may just have
+ * been made, or resumed. */
 static void places_device(void *store, const uint8_t fingerprint[32], const struct message_hello *hello,
 			  hub_device_cb cb, void *ctx)
 {
 	struct places *p = store;
 	struct lookup *l = lookup_new(p, fingerprint, hello, cb, ctx);
 	const struct registry_tenant *t;
-	struct place *place;
 
 	if (!l) {
 		cb(ctx, FERRY_NO_MEMORY, NULL);
@@ -242,15 +273,10 @@ static void places_device(void *store, const uint8_t fingerprint[32], const stru
 		return;
 	}
 	t = registry_tenant(p->config.registry, &l->tenant);
-	if (t && t->shut != FERRY_OK) {
-		answer_shut(l, t->shut);
-		return;
-	}
-	place = place_of(p, &l->tenant);
-	if (place && place->conninfo && place->conninfo[0])
-		pg_store_card(p->config.home, fingerprint, card_came, l);
-	else
-		ask_place(l);
+	if (!t || t->shut != FERRY_OK)
+		l->look = registry_refresh(p->config.registry);
+	if (l->look == 0)
+		look_up(l);
 }
 
 /* -------------------------------------------------------- the other calls */

@@ -30,6 +30,10 @@ void places_close(struct places *p); /* callbacks under way do not come; accepts
 
 extern const struct hub_store_ops places_ops;
 
+/* The registry's look of that number is over: the devices that wait for it get
+ * their answer. */
+void places_looked(struct places *p, uint64_t look);
+
 /* Each open store beside the home one. `tenant` is zero for a database that
  * several tenants may share. */
 void places_each(const struct places *p,

@@ -43,6 +43,7 @@ struct registry {
 	int64_t sum, count;      /* of what is loaded */
 	int64_t seen_sum, seen_count, tenants_sum, tenants_seen;
 	int64_t looked_at;
+	uint64_t looks; /* begun */
 	struct entry *entries;   /* ordered by fingerprint */
 	uint32_t entry_count;
 	struct tenants tenants;
@@ -138,7 +139,14 @@ static void look(struct registry *r)
 	}
 	r->again = false;
 	r->looked_at = r->io->wall(r->io->ctx);
+	r->looks++;
 	submit_look(r);
+}
+
+static void end_look(struct registry *r)
+{
+	plan(r, r->again ? REFRESH_PAUSE_US : r->interval_us);
+	r->effects.looked(r->ctx, r->looks);
 }
 
 static bool failed(struct registry *r)
@@ -150,7 +158,7 @@ static bool failed(struct registry *r)
 	if (r->batch.failure.class == PG_STALE)
 		pg_link_forget(r->link);
 	r->effects.log(r->ctx, r->batch.failure.message);
-	plan(r, r->interval_us);
+	end_look(r);
 	return true;
 }
 
@@ -167,7 +175,7 @@ static void looked(void *ctx)
 	if (!r->loaded || r->seen_count != r->count || r->seen_sum != r->sum || r->tenants_seen != r->tenants_sum)
 		submit_load(r);
 	else
-		plan(r, r->again ? REFRESH_PAUSE_US : r->interval_us);
+		end_look(r);
 }
 
 static bool read_entry(const struct pg_batch *b, uint32_t row, struct entry *out)
@@ -278,7 +286,7 @@ static void loaded(void *ctx)
 	if (!entries || !read_tenants(&r->batch, &tenants)) {
 		free(entries);
 		r->effects.log(r->ctx, "no memory for the list of devices and tenants");
-		plan(r, r->interval_us);
+		end_look(r);
 		return;
 	}
 	for (uint32_t i = 0; i < rows; i++)
@@ -292,7 +300,7 @@ static void loaded(void *ctx)
 		r->loaded = true;
 		r->effects.loaded(r->ctx, count);
 	}
-	plan(r, r->again ? REFRESH_PAUSE_US : r->interval_us);
+	end_look(r);
 }
 
 static void due(void *ctx)
@@ -311,6 +319,7 @@ static void down(void *ctx, struct pg_link *link, const char *message)
 	struct registry *r = ctx;
 	(void)link;
 	r->effects.log(r->ctx, message);
+	r->effects.looked(r->ctx, r->looks + 1); /* no look is near */
 }
 
 struct registry *registry_open(const char *conninfo, const struct pg_io *io, int64_t interval_us,
@@ -351,8 +360,9 @@ void registry_close(struct registry *r)
 	free(r);
 }
 
-void registry_refresh(struct registry *r)
+uint64_t registry_refresh(struct registry *r)
 {
+	uint64_t next = r->looks + 1;
 	int64_t since = r->io->wall(r->io->ctx) - r->looked_at;
 	if (since < 0 || since >= REFRESH_PAUSE_US)
 		look(r);
@@ -361,6 +371,7 @@ void registry_refresh(struct registry *r)
 		if (!r->busy)
 			plan(r, REFRESH_PAUSE_US - since);
 	}
+	return pg_link_is_ready(r->link) ? next : 0;
 }
 
 enum ferry_error registry_ask(struct registry *r, const uint8_t fingerprint[32])

@@ -31,6 +31,7 @@ struct registry_effects {
 	void (*loaded)(void *ctx, uint32_t devices);           /* the first time */
 	void (*tenant)(void *ctx, const struct registry_tenant *t); /* it is new, or changed */
 	void (*log)(void *ctx, const char *text);
+	void (*looked)(void *ctx, uint64_t look); /* that look of registry_refresh is over, well or not */
 };
 
 /* conninfo and io are borrowed. NULL: no memory. */
@@ -40,7 +41,9 @@ void registry_close(struct registry *r); /* accepts NULL */
 
 /* FERRY_OK, FERRY_REVOKED, FERRY_UNKNOWN_DEVICE, or FERRY_DATABASE before it is loaded. */
 enum ferry_error registry_ask(struct registry *r, const uint8_t fingerprint[32]);
-void registry_refresh(struct registry *r); /* look at once */
+/* Looks as soon as it may; the number of the first look that sees what is in the
+ * database now. 0: the database does not answer, what is known stays. */
+uint64_t registry_refresh(struct registry *r);
 /* What this hub just did itself. */
 void registry_add(struct registry *r, const struct uuid *tenant, const struct uuid *device,
 		  const uint8_t fingerprint[32]);

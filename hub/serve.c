@@ -218,6 +218,13 @@ static void on_tenant(void *ctx, const struct registry_tenant *t)
 	hub_core_tenant(s->core, &t->id, t->shut, t->held);
 }
 
+static void on_looked(void *ctx, uint64_t look)
+{
+	struct serve *s = ctx;
+	if (s->places)
+		places_looked(s->places, look);
+}
+
 static void on_registry_log(void *ctx, const char *text)
 {
 	say(ctx, LEVEL_WARNING, "registry", text);
@@ -379,7 +386,7 @@ static enum ferry_error make_core(struct serve *s)
 
 static enum ferry_error make_registry(struct serve *s)
 {
-	static const struct registry_effects registry_effects = {on_revoked, on_loaded, on_tenant, on_registry_log};
+	static const struct registry_effects registry_effects = {on_revoked, on_loaded, on_tenant, on_registry_log, on_looked};
 	s->registry = registry_open(s->settings->database, &s->io, s->settings->registry_interval_us,
 				    &registry_effects, s);
 	return s->registry ? FERRY_OK : FERRY_NO_MEMORY;
@@ -487,6 +494,7 @@ static void finish(struct serve *s)
 	link_server_free(s->devices);
 	enrol_desk_close(s->desk);
 	places_close(s->places);
+	s->places = NULL; /* the registry may speak once more */
 	if (s->store)
 		pg_store_close(s->store);
 	registry_close(s->registry);

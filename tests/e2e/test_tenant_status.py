@@ -181,5 +181,20 @@ class TenantStatus(ferry_run.SiteCase):
         self.assertIn("no tenant nobody", done.stderr)
 
 
+class StatusOfAMomentAgo(ferry_run.SiteCase):
+    HUB_SETTINGS = {"timing.registry": "1h"}
+
+    def test_device_is_not_turned_away_for_what_was_so_a_moment_ago(self):
+        a = self.device("a", start=False)
+        self.hub.json("tenant", "suspend", self.tenant)
+        self.device("b", self.hub.tenant("Other"), start=False)  # an enrolment makes the hub look
+        with self.assertRaises(ferry_run.CommandFailed) as failed:
+            wait_until(a.sync, 20, "the refusal")
+        self.assertEqual(failed.exception.error["code"], "TENANT_SUSPENDED")
+        self.hub.json("tenant", "resume", self.tenant)
+        a.sync()
+        self.assertEqual(ferry_run.differences(self.site.db, a), [])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/lib/temp_folder.h"
 #include "tests/sim/real_replica.h"
 #include "tests/sim/sim_world.h"
 
@@ -29,12 +30,10 @@ int main(int argc, char **argv)
 {
 	struct sim_arguments a = {.seed = 1, .runs = SIM_RUNS(8)};
 	struct sim_options options = {.new_replica = real_replica_new, .profile = &profile_restores};
-	const char *tmp = getenv("TMPDIR");
 	char folder[200];
 	if (!sim_arguments(argc, argv, &a))
 		return 2;
-	(void)snprintf(folder, sizeof folder, "%s/ferry-sim-XXXXXX", tmp ? tmp : "/tmp");
-	if (!mkdtemp(folder)) {
+	if (!temp_folder("sim", folder, sizeof folder)) {
 		perror(folder);
 		return 2;
 	}

@@ -17,6 +17,7 @@
 
 #include "agent/replica.h"
 #include "shared/cell_hash.h"
+#include "tests/lib/temp_folder.h"
 
 #define T_PROJECTS 3u
 #define T_UNITS 7u
@@ -499,8 +500,7 @@ static int setup(void **state)
 	arena_init(&f->arena, 64u << 20);
 	f->wall = 1750000000000000;
 	f->position = 10;
-	(void)snprintf(f->folder, sizeof(f->folder), "/tmp/ferry-replica-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	assert_true(temp_folder("replica", f->folder, sizeof(f->folder)));
 	(void)snprintf(f->path, sizeof(f->path), "%s/replica.db", f->folder);
 	fixture_open(f);
 	for (uint32_t n = 1; n <= 5; n++)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "hub/authority.h"
+#include "tests/lib/temp_folder.h"
 
 #define NOW   INT64_C(1790000000)
 #define DAY_S INT64_C(86400)
@@ -25,10 +26,9 @@ static struct arena arena;
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/ferry-authority-XXXXXX");
 	arena_init(&arena, 1 << 20);
 	memset(&why, 0, sizeof(why));
-	return mkdtemp(folder) && hub_settings_load(NULL, folder, NULL, &arena, &settings, &why) == FERRY_OK ? 0 : -1;
+	return temp_folder("authority", folder, sizeof(folder)) && hub_settings_load(NULL, folder, NULL, &arena, &settings, &why) == FERRY_OK ? 0 : -1;
 }
 
 static int teardown(void **state)

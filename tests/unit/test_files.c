@@ -14,6 +14,7 @@
 
 #include "shared/files.h"
 #include "shared/json.h"
+#include "tests/lib/temp_folder.h"
 
 static char folder[64];
 static struct ferry_why why;
@@ -21,8 +22,7 @@ static struct ferry_why why;
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/ferry-files-XXXXXX");
-	return mkdtemp(folder) ? 0 : -1;
+	return temp_folder("files", folder, sizeof(folder)) ? 0 : -1;
 }
 
 static int teardown(void **state)

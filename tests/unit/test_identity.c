@@ -14,6 +14,7 @@
 
 #include "agent/identity.h"
 #include "shared/files.h"
+#include "tests/lib/temp_folder.h"
 
 #define NOW INT64_C(1790000000)
 
@@ -24,8 +25,7 @@ static struct identity id, back;
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/ferry-identity-XXXXXX");
-	if (!mkdtemp(folder))
+	if (!temp_folder("identity", folder, sizeof(folder)))
 		return -1;
 	snprintf(place, sizeof(place), "%s/identity", folder);
 	memset(&why, 0, sizeof(why));

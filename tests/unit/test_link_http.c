@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "shared/link_http.h"
 #include "shared/pki.h"
+#include "tests/lib/temp_folder.h"
 
 #define DAY 86400
 #define PATIENCE_US (20 * LOOP_SECOND_US)
@@ -270,14 +272,13 @@ static void answer_may_come_later_or_too_late(void **state)
 
 static void unix_socket_is_the_owners_alone(void **state)
 {
-	char path[] = "/tmp/ferry-http-XXXXXX";
-	char socket_path[64];
+	char path[64], socket_path[80];
 	struct http_server_config config = {.unix_path = socket_path};
 	struct http_client_config client = {.unix_path = socket_path, .path = "/x", .body = "y", .body_bytes = 1};
 	struct stat file;
 
 	(void)state;
-	assert_non_null(mkdtemp(path));
+	assert_true(temp_folder("http", path, sizeof path));
 	snprintf(socket_path, sizeof socket_path, "%s/admin", path);
 	assert_int_equal(http_fetch(loop, &client, on_response, NULL, &why), FERRY_LINK_CLOSED);
 	must(http_serve(loop, &config, on_request, &requests, &server, &why));
@@ -293,16 +294,20 @@ static void unix_socket_is_the_owners_alone(void **state)
 
 static void a_file_in_the_way_stays(void **state)
 {
-	char path[] = "/tmp/ferry-http-XXXXXX";
+	char folder[64], path[80];
 	struct http_server_config config = {.unix_path = path};
-	int fd = mkstemp(path);
+	int fd;
 
 	(void)state;
+	assert_true(temp_folder("http", folder, sizeof folder));
+	snprintf(path, sizeof path, "%s/file", folder);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	close(fd);
 	assert_int_equal(http_serve(loop, &config, on_request, &requests, &server, &why), FERRY_EXISTS);
 	assert_int_equal(access(path, F_OK), 0);
 	unlink(path);
+	rmdir(folder);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)

@@ -19,6 +19,7 @@
 
 #include "hub/pg_conn.h"
 #include "tests/lib/poll_io.h"
+#include "tests/lib/temp_folder.h"
 
 enum { PATIENCE_US = 20000000 };
 
@@ -118,8 +119,7 @@ static void server_start(struct server *s)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	snprintf(s->folder, sizeof(s->folder), "/tmp/ferry-pg-conn-XXXXXX");
-	assert_non_null(mkdtemp(s->folder));
+	assert_true(temp_folder("pg-conn", s->folder, sizeof(s->folder)));
 	snprintf(s->path, sizeof(s->path), "%s/.s.PGSQL.5432", s->folder);
 	snprintf(s->conninfo, sizeof(s->conninfo), "host=%s port=5432 user=u dbname=d sslmode=disable gssencmode=disable",
 		 s->folder);

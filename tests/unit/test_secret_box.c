@@ -15,6 +15,7 @@
 #include "hub/secret_box.h"
 #include "shared/files.h"
 #include "shared/sha256.h"
+#include "tests/lib/temp_folder.h"
 
 static const struct uuid tenant = {{0xaa, 1}}, other_tenant = {{0xaa, 2}}, secret = {{0xbb, 1}}, other_secret = {{0xbb, 2}};
 static const char word[] = "correct horse battery staple";
@@ -146,12 +147,12 @@ static void too_long_a_secret_is_refused(void **state)
 
 static void key_file_is_made_kept_private_and_grows(void **state)
 {
-	char folder[] = "/tmp/ferry-secret-XXXXXX", path[100];
+	char folder[64], path[100];
 	struct secret_keys keys = {.count = 0}, again;
 	struct stat s;
 
 	(void)state;
-	assert_non_null(mkdtemp(folder));
+	assert_true(temp_folder("secret", folder, sizeof(folder)));
 	snprintf(path, sizeof(path), "%s/keys", folder);
 	assert_int_equal(secret_keys_load(path, &again, NULL), FERRY_NOT_FOUND);
 	assert_int_equal(secret_keys_add(path, &keys, NULL), FERRY_OK);
@@ -173,11 +174,11 @@ static void key_file_that_is_not_of_its_form_is_refused(void **state)
 	static const char *const texts[] = {"", "# nothing\n", "12\n",
 		"zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n",
 		"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00\n"};
-	char folder[] = "/tmp/ferry-secret-XXXXXX", path[100];
+	char folder[64], path[100];
 	struct secret_keys keys;
 
 	(void)state;
-	assert_non_null(mkdtemp(folder));
+	assert_true(temp_folder("secret", folder, sizeof(folder)));
 	snprintf(path, sizeof(path), "%s/keys", folder);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
 		assert_int_equal(files_replace(path, texts[i], strlen(texts[i]), 0600, true, NULL), FERRY_OK);

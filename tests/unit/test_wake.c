@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent/wake.h"
+#include "tests/lib/temp_folder.h"
 
 /* Of this program: under valgrind /proc/self/exe is valgrind. */
 static const char *own_path;
@@ -91,8 +92,7 @@ static int setup(void **state)
 	struct scene *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -1;
-	snprintf(s->folder, sizeof(s->folder), "/tmp/ferry-wake-XXXXXX");
-	if (!mkdtemp(s->folder)) {
+	if (!temp_folder("wake", s->folder, sizeof(s->folder))) {
 		free(s);
 		return -1;
 	}
