@@ -352,7 +352,7 @@ BEGIN
     -- Tables whose path goes through a column of this one: their rows follow it.
     watch := ARRAY(SELECT DISTINCT c.i::int FROM ferry.scope_hop h
                    JOIN (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c ON c.name = h.col
-                   WHERE h.from_tbl = of_tbl AND h.tbl <> of_tbl ORDER BY 1);
+                   WHERE h.from_tbl = of_tbl AND h.hop > 1 ORDER BY 1);
     FOREACH i IN ARRAY watch LOOP
         vars := vars || format(E'    m%s uuid[];\n', i);
         targets := targets || format(', m%s', i);
@@ -362,7 +362,7 @@ BEGIN
              FROM ferry.scope_hop h
              JOIN (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c ON c.name = h.col
              JOIN ferry.tracked p ON p.tbl = h.tbl
-             WHERE h.from_tbl = of_tbl AND h.tbl <> of_tbl
+             WHERE h.from_tbl = of_tbl AND h.hop > 1
              ORDER BY c.i, h.tbl, h.hop LOOP
         SELECT string_agg(format(' JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I', p.relid, h.hop, h.hop, p.tenant_col,
                                  h.hop, p.key_col, CASE WHEN h.hop = 1 THEN 'r' ELSE 'p' || h.hop - 1 END, h.col), '' ORDER BY h.hop)

@@ -306,11 +306,15 @@ COMMENT ON FUNCTION ferry.police(regclass, bool) IS 'Whether policies are asked 
 --       when that answer changes by time alone
 --   refusal(tenant uuid, tab regclass, op text, device uuid, old jsonb, new jsonb) -> text
 --       why a policy forbids a device to change a row from old to new; NULL: none does
+--   scopes(devices uuid[]) -> (device_id uuid, scope text)
+--       the scopes of what the users of devices belong to (team:<uuid>, role:<uuid>): held
+--       as if they were granted, for as long as this names them. Optional
 CREATE TABLE ferry.authority (
     tenant_id uuid PRIMARY KEY,
     rights    regproc NOT NULL,
     next      regproc NOT NULL,
-    refusal   regproc NOT NULL
+    refusal   regproc NOT NULL,
+    scopes    regproc
 );
 COMMENT ON TABLE ferry.authority IS
     'The functions of the tenant model that say who may what; the reserved tenant''s hold for all that have none of their own';
@@ -325,6 +329,16 @@ AS $$
 $$;
 COMMENT ON FUNCTION ferry.answer_rights(regproc, regproc, regproc) IS
     'Names the functions of the tenant model that say who may what; without them nobody may what needs a permission';
+
+CREATE FUNCTION ferry.answer_scopes(scopes regproc) RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ferry.authority a SET scopes = answer_scopes.scopes
+    WHERE a.tenant_id = coalesce(nullif(current_setting('ferry.placing', true), '')::uuid, ferry.nobody())
+$$;
+COMMENT ON FUNCTION ferry.answer_scopes(regproc) IS
+    'Names the function of the tenant model that says which scopes users belong to; after ferry.answer_rights';
 
 CREATE FUNCTION ferry.authority_of(tenant uuid) RETURNS ferry.authority
     LANGUAGE sql STABLE
@@ -385,18 +399,39 @@ AS $$
     ON CONFLICT DO NOTHING
 $$;
 
+-- The scopes that devices have beside those that were granted: what their users belong to.
+CREATE FUNCTION ferry.member_scopes(devices uuid[]) RETURNS TABLE (device_id uuid, scope text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    a record;
+BEGIN
+    FOR a IN SELECT (ferry.authority_of(d.tenant_id)).scopes AS asks, array_agg(d.id) AS ids
+             FROM ferry.device d WHERE d.id = ANY (devices) GROUP BY d.tenant_id LOOP
+        CONTINUE WHEN a.asks IS NULL;
+        RETURN QUERY EXECUTE format('SELECT m.device_id, m.scope FROM %s($1) m', a.asks) USING a.ids;
+    END LOOP;
+END $$;
+
 -- The scopes that follow from the rights; which devices' changed.
 CREATE FUNCTION ferry.renew_scopes(devices uuid[]) RETURNS SETOF uuid
     LANGUAGE sql
     SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH root AS MATERIALIZED (
+    WITH granted AS MATERIALIZED (
+        SELECT s.device_id, s.scope FROM ferry.device_scope s WHERE s.device_id = ANY (devices)
+        UNION
+        -- Of words that some table speaks of: a new role would end sessions for nothing else.
+        SELECT m.device_id, m.scope FROM ferry.member_scopes(devices) m
+        WHERE split_part(m.scope, ':', 1) IN (SELECT k.word FROM ferry.scope_kind k)),
+    root AS MATERIALIZED (
         SELECT s.device_id, ferry.root_of(s.scope) AS root, bool_or(s.scope NOT LIKE '%+archived') AS live,
                bool_or(s.scope LIKE '%+archived') AS old
-        FROM ferry.device_scope s WHERE s.device_id = ANY (devices) GROUP BY 1, 2),
+        FROM granted s GROUP BY 1, 2),
     want AS MATERIALIZED (
         SELECT u.device_id, u.scope, bool_or(u.reads) AS reads FROM (
-            SELECT s.device_id, s.scope, true AS reads FROM ferry.device_scope s WHERE s.device_id = ANY (devices)
+            SELECT s.device_id, s.scope, true AS reads FROM granted s
             UNION ALL
             SELECT r.device_id, r.root || k.suffix, r.old OR NOT k.archived
             FROM root r JOIN ferry.scope_kind k ON k.word = split_part(r.root, ':', 1)
@@ -661,13 +696,13 @@ COMMENT ON FUNCTION ferry.check_policies(uuid, int, text, uuid[], uuid[]) IS
 REVOKE EXECUTE ON FUNCTION ferry.qualify(int, text, bool), ferry.permit(regclass, text, text, text[]), ferry.archive(regclass, bool),
     ferry.plan(regclass, text, text, bool, bool, text, text, text, text, text[], text), ferry.police(regclass, bool),
     ferry.answer_rights(regproc, regproc, regproc), ferry.rights_of(uuid, uuid[]), ferry.rights_next(uuid, uuid[]), ferry.renew_due(uuid),
-    ferry.renew_rights(uuid, uuid[]), ferry.renew_scopes(uuid[]), ferry.lock_rights(uuid, bool),
+    ferry.renew_rights(uuid, uuid[]), ferry.member_scopes(uuid[]), ferry.renew_scopes(uuid[]), ferry.answer_scopes(regproc), ferry.lock_rights(uuid, bool),
     ferry.rights_changed(uuid, uuid[]), ferry.check_rights(uuid, int, text, int[], uuid[], uuid[]),
     ferry.keep_images(uuid, int, uuid[]),
     ferry.check_policies(uuid, int, text, uuid[], uuid[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.permit(regclass, text, text, text[]), ferry.archive(regclass, bool),
     ferry.plan(regclass, text, text, bool, bool, text, text, text, text, text[], text), ferry.police(regclass, bool),
-    ferry.rights_changed(uuid, uuid[]), ferry.answer_rights(regproc, regproc, regproc) TO ferry_owner;
+    ferry.rights_changed(uuid, uuid[]), ferry.answer_rights(regproc, regproc, regproc), ferry.answer_scopes(regproc) TO ferry_owner;
 GRANT EXECUTE ON FUNCTION ferry.check_rights(uuid, int, text, int[], uuid[], uuid[]), ferry.keep_images(uuid, int, uuid[]),
     ferry.check_policies(uuid, int, text, uuid[], uuid[]), ferry.renew_due(uuid) TO ferry_hub;
 

@@ -6,7 +6,8 @@ GRANT USAGE ON SCHEMA identity TO ferry_engine;
 GRANT SELECT ON identity.users, identity.roles, identity.role_permissions, identity.role_assignments TO ferry_engine;
 SET LOCAL ROLE ferry_owner;
 
-CREATE FUNCTION identity.rights_of(devices uuid[]) RETURNS TABLE (device_id uuid, permission text, scope text)
+-- The roles of devices' users, with those they inherit.
+CREATE FUNCTION identity.roles_of(devices uuid[]) RETURNS TABLE (device_id uuid, tenant_id uuid, role_id uuid, scope text)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -27,10 +28,17 @@ AS $$
         SELECT h.device_id, h.tenant_id, r.parent_role_id, h.scope
         FROM held h JOIN identity.roles r ON r.tenant_id = h.tenant_id AND r.id = h.role_id
         WHERE r.parent_role_id IS NOT NULL)
-    SELECT h.device_id, p.permission, h.scope
-    FROM held h JOIN identity.role_permissions p ON p.tenant_id = h.tenant_id AND p.role_id = h.role_id
+    SELECT h.device_id, h.tenant_id, h.role_id, h.scope FROM held h
 $$;
+COMMENT ON FUNCTION identity.roles_of(uuid[]) IS 'The roles of devices'' users and where they hold; *: in the whole tenant';
 
+CREATE FUNCTION identity.rights_of(devices uuid[]) RETURNS TABLE (device_id uuid, permission text, scope text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT h.device_id, p.permission, h.scope
+    FROM identity.roles_of(devices) h JOIN identity.role_permissions p ON p.tenant_id = h.tenant_id AND p.role_id = h.role_id
+$$;
 COMMENT ON FUNCTION identity.rights_of(uuid[]) IS 'The permissions of devices'' users and where they hold; asked by the engine';
 
 CREATE FUNCTION identity.rights_next(devices uuid[]) RETURNS TABLE (device_id uuid, at timestamptz)
