@@ -91,7 +91,8 @@ static enum ferry_error say_hello(struct work *w, struct message_hello *out)
 {
 	enum ferry_error e = w->ops->hello(w->store, out, w->why);
 
-	out->version_min = out->version_max = FERRY_PROTOCOL_VERSION;
+	out->version_min = FERRY_PROTOCOL_LOWEST;
+	out->version_max = FERRY_PROTOCOL_HIGHEST;
 	out->agent_version = FERRY_PROGRAM_VERSION;
 	return e;
 }
@@ -146,7 +147,8 @@ static bool fits(struct answer *a, const struct message *m)
 		return m->type == MESSAGE_HELLO;
 	}
 	if (a->records == 1) {
-		a->welcomed = m->type == MESSAGE_WELCOME && m->welcome.version == FERRY_PROTOCOL_VERSION;
+		a->welcomed = m->type == MESSAGE_WELCOME && m->welcome.version >= FERRY_PROTOCOL_LOWEST &&
+			      m->welcome.version <= FERRY_PROTOCOL_HIGHEST;
 		a->filling = m->welcome.mode != WELCOME_DELTA;
 		return a->welcomed;
 	}

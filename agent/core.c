@@ -15,6 +15,8 @@ const struct agent_limits agent_limits_default = {
 	.message_bytes_max = FERRY_MESSAGE_BYTES_MAX,
 	.credit_bytes = 4u << 20,
 	.push_bytes = 256u << 10,
+	.version_min = FERRY_PROTOCOL_LOWEST,
+	.version_max = FERRY_PROTOCOL_HIGHEST,
 };
 
 static const char *state_name(enum agent_state state)
@@ -57,6 +59,7 @@ static void forget_link(struct agent_core *core)
 	core->held = false;
 	core->hello_sent = core->welcomed = core->caught_up = core->adding = false;
 	core->compares = core->comparing = false;
+	core->version = 0;
 	core->not_taking = 0;
 	core->credit = 0;
 	core->credit_owed = 0;
@@ -132,14 +135,17 @@ static void plan_connect(struct agent_core *core, int64_t at_least_us)
 void agent_fail(struct agent_core *core, int code, int64_t retry_after_us, const char *sentence)
 {
 	bool had_link = core->state == AGENT_CONNECTING || agent_linked(core);
-	bool stop = ferry_error_class(code) == FERRY_CLASS_STOP;
+	/* A hub that is upgraded, or its devices, may come to a common version
+	 * without anybody at this device. */
+	bool later = code == FERRY_VERSION && core->limits.version_retry_us > 0;
+	bool stop = ferry_error_class(code) == FERRY_CLASS_STOP && !later;
 	if (!had_link)
 		return;
 	core->error = code;
 	ferry_why_set(&core->why, "%s", sentence);
 	leave(core, stop ? AGENT_STOPPED : AGENT_OFFLINE);
 	if (!stop)
-		plan_connect(core, retry_after_us);
+		plan_connect(core, later ? core->limits.version_retry_us : retry_after_us);
 	core->fx.disconnect(core->shell);
 }
 

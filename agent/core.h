@@ -29,6 +29,8 @@ struct agent_limits {
 	uint32_t message_bytes_max;
 	uint32_t credit_bytes;    /* given to the hub: 4 MiB */
 	uint32_t push_bytes;      /* about so much per push message: 256 KiB */
+	int version_min, version_max; /* of the protocol */
+	int64_t version_retry_us; /* pause after a hub that has no version in common; 0: that is the end */
 };
 extern const struct agent_limits agent_limits_default;
 

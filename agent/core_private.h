@@ -39,6 +39,7 @@ struct agent_core {
 	enum agent_state state;
 	bool wanted;               /* between start and stop */
 	bool hello_sent, welcomed; /* on this link */
+	int version;               /* of the protocol, on this link; 0: before the welcome */
 	bool adding;               /* LIVE: scopes that the replica lacks are being filled beside */
 	bool caught_up;            /* a commit came on it: all that was there at the welcome is here */
 	bool working, work_again;  /* agent_core_work is running; asked for meanwhile */

@@ -14,7 +14,8 @@ enum taken { TAKEN, WAITS, FAILED };
 
 static bool is_control(enum message_type type)
 {
-	return type == MESSAGE_CREDIT || type == MESSAGE_ERROR || type == MESSAGE_PING || type == MESSAGE_PONG;
+	return type == MESSAGE_CREDIT || type == MESSAGE_ERROR || type == MESSAGE_PING || type == MESSAGE_PONG ||
+	       type == MESSAGE_UNKNOWN;
 }
 
 static void handle_credit(struct agent_core *core, const struct message_credit *c)
@@ -66,6 +67,9 @@ static void handle_control(struct agent_core *core, const struct message *m)
 	case MESSAGE_PING:
 		handle_ping(core, &m->ping);
 		break;
+	case MESSAGE_UNKNOWN:
+		agent_log(core, LEVEL_DEBUG, "the hub passes over messages of type %u", m->unknown.message_type);
+		break;
 	default: /* a late or strange pong teaches nothing and harms nothing */
 		if (clock_probe_pong(&core->probe, m->ping.id, m->ping.received, m->ping.answered, agent_now(core)) &&
 		    core->ops->clock)
@@ -84,8 +88,8 @@ static enum taken store_result(struct agent_core *core, enum ferry_error e, cons
 
 static enum taken handle_welcome(struct agent_core *core, const struct message_welcome *w)
 {
-	if (w->version != FERRY_PROTOCOL_VERSION) {
-		agent_fail(core, FERRY_VERSION, 0, "the hub chose a protocol version that this agent does not know");
+	if (w->version < core->limits.version_min || w->version > core->limits.version_max) {
+		agent_fail(core, FERRY_VERSION, 0, "the hub chose a protocol version that this agent does not speak");
 		return FAILED;
 	}
 	struct ferry_why why = {0};
@@ -95,7 +99,8 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 	core->welcomed = true;
 	core->credit = w->credit_bytes;
 	core->not_taking = w->held;
-	core->compares = w->compares;
+	core->version = w->version;
+	core->compares = w->version >= 2 ? (w->features & FEATURE_COMPARE) != 0 : w->compares;
 	core->look_for_alarm = true; /* one that was raised before, or by a proof */
 	core->replaying = w->code == FERRY_OTHER_HISTORY && w->schema_hash == core->hello_schema;
 	if (w->message_bytes_max > 0 && w->message_bytes_max < core->hub_message_max)
@@ -314,11 +319,28 @@ void agent_clear_inbox(struct agent_core *core)
 		inbox_drop_first(core);
 }
 
+/* [P 1.4] A message of a later time that may be passed over: the hub is told,
+ * and nothing else happens. */
+static bool pass_over(struct agent_core *core, const uint8_t *bytes, size_t n)
+{
+	struct message m = {.type = MESSAGE_UNKNOWN};
+	struct ferry_why why = {0};
+	const uint8_t *plain = NULL;
+	size_t plain_n = 0;
+	if (core->version < 2 || packer_unpack(core->packer, bytes, n, &core->unpacked, &plain, &plain_n, &why) ||
+	    !message_optional(plain, plain_n, &m.unknown.message_type))
+		return false;
+	agent_send(core, &m);
+	return true;
+}
+
 void agent_receive(struct agent_core *core, const uint8_t *bytes, size_t n)
 {
 	struct ferry_why why = {0};
 	struct message m = {0};
 	enum ferry_error e = decode(core, bytes, n, &m, &why);
+	if (e == FERRY_UNKNOWN_MESSAGE && pass_over(core, bytes, n))
+		return;
 	if (e) {
 		agent_violation(core, e, why.text[0] ? why.text : ferry_error_text((int)e));
 		return;

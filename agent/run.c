@@ -24,6 +24,7 @@
 
 /* Between two writings of the status file. A change of state is written at once; a bookmark
  * moves all the time beside a busy fleet, and each writing makes a file. */
+#define VERSION_RETRY_US  INT64_C(600000000) /* the hub, or this agent, may be upgraded meanwhile */
 #define STATUS_PAUSE_US	  1000000
 /* The file is filled up with blanks to this, so that it can be written over where it stands:
  * on a full disk there is no room for another one. */
@@ -540,6 +541,9 @@ static enum ferry_error start_core(struct run *r)
 	limits.ping_interval_us = r->settings->ping_interval_us;
 	limits.credit_bytes = (uint32_t)r->settings->credit_bytes;
 	limits.push_bytes = (uint32_t)r->settings->push_bytes;
+	limits.version_min = (int)r->settings->version_min;
+	limits.version_max = (int)r->settings->version_max;
+	limits.version_retry_us = r->options->once ? 0 : VERSION_RETRY_US;
 	r->core = agent_core_new(&limits, &effects, r, &replica_store_ops, r->replica, random_u64());
 	return r->core ? FERRY_OK : FERRY_NO_MEMORY;
 }

@@ -41,8 +41,9 @@ void agent_send_hello(struct agent_core *core)
 		return;
 	if (core->ops->live != NULL && !agent_store_ok(core, core->ops->live(core->store, &m.hello, &why), "live", &why))
 		return;
-	m.hello.version_min = FERRY_PROTOCOL_VERSION;
-	m.hello.version_max = FERRY_PROTOCOL_VERSION;
+	m.hello.version_min = core->limits.version_min;
+	m.hello.version_max = core->limits.version_max;
+	m.hello.features = core->ops->compare != NULL ? FEATURE_COMPARE : 0;
 	m.hello.agent_version = FERRY_PROGRAM_VERSION;
 	m.hello.clock = core->fx.wall(core->shell);
 	m.hello.credit_bytes = core->limits.credit_bytes;

@@ -42,6 +42,10 @@ static const struct config_key keys[] = {
 	 .text = "What the hub may have under way to this device."},
 	{KEY("link.push", BYTES, push_bytes, "256KiB"), .min = 4096, .max = 900 << 10,
 	 .text = "About how large a message with change-sets becomes."},
+	{KEY("protocol.lowest", INT, version_min, "1"), .min = FERRY_PROTOCOL_LOWEST, .max = FERRY_PROTOCOL_HIGHEST,
+	 .text = "Lowest version of the protocol that is spoken."},
+	{KEY("protocol.highest", INT, version_max, "2"), .min = FERRY_PROTOCOL_LOWEST, .max = FERRY_PROTOCOL_HIGHEST,
+	 .text = "Highest version of the protocol that is spoken; a lower one holds an upgrade back."},
 };
 
 const struct config_table agent_config_table = {keys, sizeof(keys) / sizeof(keys[0])};
@@ -63,6 +67,8 @@ enum ferry_error agent_settings_load(const struct agent_settings_sources *from, 
 		out->state_dir = state_dir;
 	if (e == FERRY_OK && out->backoff_max_us < out->backoff_min_us)
 		e = ferry_fail(why, FERRY_CONFIG, "link.backoff_max is shorter than link.backoff_min");
+	if (e == FERRY_OK && out->version_max < out->version_min)
+		e = ferry_fail(why, FERRY_CONFIG, "protocol.highest is below protocol.lowest");
 	return e == FERRY_OK ? config_check(&agent_config_table, out, why) : e;
 }
 

@@ -4,6 +4,7 @@
 #ifndef FERRY_AGENT_SETTINGS_H
 #define FERRY_AGENT_SETTINGS_H
 
+#include "protocol/message.h"
 #include "shared/config.h"
 #include "shared/files.h"
 
@@ -21,6 +22,7 @@ struct agent_settings {
 	int64_t backoff_min_us, backoff_max_us;
 	int64_t connect_timeout_us, greeting_timeout_us, ping_interval_us;
 	int64_t credit_bytes, push_bytes;
+	int64_t version_min, version_max; /* of the protocol */
 	int64_t history_age_us, history_bytes;
 };
 

@@ -20,6 +20,8 @@ const struct hub_limits hub_limits_default = {
 	.shut_retry_us = 30000000,
 	.heal_window_us = 30000000,
 	.heal_park_us = INT64_C(604800000000),
+	.version_min = FERRY_PROTOCOL_LOWEST,
+	.version_max = FERRY_PROTOCOL_HIGHEST,
 };
 
 int64_t core_now(const struct hub_core *core)
@@ -302,10 +304,12 @@ static void dispatch(struct hub_session *s, const struct message *m)
 		session_credit(s, m->credit.bytes);
 	else if (m->type == MESSAGE_FILL_ACK && up)
 		handle_fill_ack(s);
-	else if (m->type == MESSAGE_COMPARE && up)
+	else if (m->type == MESSAGE_COMPARE && up && session_has(s, FEATURE_COMPARE))
 		handle_compare(s, &m->compare);
 	else if (m->type == MESSAGE_LEASE_ASK && up)
 		handle_lease_ask(s, &m->lease_ask);
+	else if (m->type == MESSAGE_UNKNOWN && up)
+		core_log(s->core, HUB_LOG_DEBUG, &s->tenant->id, &s->device, "event=passed-over type=%u", m->unknown.message_type);
 	else if (m->type != MESSAGE_PONG)
 		session_fail(s, FERRY_UNEXPECTED_MESSAGE, -1, "a message %s is not allowed in state %s",
 			     message_type_name((int)m->type), session_state_name(s->state));
@@ -315,6 +319,18 @@ static void dispatch(struct hub_session *s, const struct message *m)
 static bool is_push(const uint8_t *p, size_t n)
 {
 	return n >= 3 && p[0] >> 5 == 5 && p[1] == 0 && p[2] == MESSAGE_PUSH;
+}
+
+/* [P 1.4] What comes of a message that cannot be read: of an optional type it
+ * is passed over, and its sender told. */
+static void refuse(struct hub_session *s, enum ferry_error e, const uint8_t *plain, size_t n, const struct ferry_why *why)
+{
+	struct message m = {.type = MESSAGE_UNKNOWN};
+
+	if (e == FERRY_UNKNOWN_MESSAGE && session_up(s) && s->version >= 2 && message_optional(plain, n, &m.unknown.message_type))
+		session_send(s, &m);
+	else
+		session_fail(s, (int)e, -1, "%s", why->text[0] == '\0' ? ferry_error_text((int)e) : why->text);
 }
 
 static void receive(struct hub_session *s, const uint8_t *bytes, size_t n)
@@ -338,7 +354,7 @@ static void receive(struct hub_session *s, const uint8_t *bytes, size_t n)
 	if (e == FERRY_OK)
 		e = message_decode(&core->arena, plain, plain_n, &m, &why);
 	if (e != FERRY_OK)
-		session_fail(s, (int)e, -1, "%s", why.text[0] == '\0' ? ferry_error_text((int)e) : why.text);
+		refuse(s, e, plain, plain_n, &why);
 	else
 		dispatch(s, &m);
 }

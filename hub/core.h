@@ -46,6 +46,7 @@ struct hub_limits {
 	int64_t shut_retry_us;           /* a device of a tenant that is shut may come again after: 30 s */
 	int64_t heal_window_us;          /* after a rewind was found out, replays are gathered so long: 30 s */
 	int64_t heal_park_us;            /* and so long what lacks its predecessor is parked: 7 days */
+	int version_min, version_max;    /* of the protocol */
 };
 extern const struct hub_limits hub_limits_default;
 

@@ -185,6 +185,8 @@ struct hub_session {
 	/* What the lookup found, until the welcome. */
 	struct hub_device found;
 	int64_t step; /* of the schema of change-sets that state none */
+	int version;       /* of the protocol; 0: before the hello */
+	uint64_t features; /* FEATURE_* that both have */
 
 	uint32_t leasing; /* store calls for numbers under way */
 
@@ -343,6 +345,7 @@ void session_enter(struct hub_session *s, enum session_state to);
 void session_fail(struct hub_session *s, int code, int64_t retry_after_ms, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 void session_turn_away(struct hub_session *s, int code); /* the device or its tenant may not come in */
+bool session_has(const struct hub_session *s, uint64_t feature);
 bool session_up(const struct hub_session *s); /* FILLING or LIVE, with its link */
 void session_send(struct hub_session *s, const struct message *m); /* takes no credit */
 /* False: the credit does not cover it. */

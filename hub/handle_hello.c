@@ -160,7 +160,7 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 	struct message m = {.type = MESSAGE_WELCOME};
 
 	m.welcome = (struct message_welcome){
-		.version = FERRY_PROTOCOL_VERSION,
+		.version = s->version,
 		.hub_version = HUB_VERSION,
 		.tenant = s->tenant->id,
 		.device = s->device,
@@ -178,7 +178,8 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.message_bytes_max = core->limits.message_bytes_max,
 		.clock = core->fx.wall(core->shell),
 		.held = s->found.held,
-		.compares = core->ops->compare != NULL,
+		.compares = s->version < 2 && session_has(s, FEATURE_COMPARE),
+		.features = s->version >= 2 ? s->features : 0,
 		.common = s->found.common,
 		.common_mark = s->found.common_mark,
 		.backed_up = s->found.backed_up,
@@ -243,9 +244,9 @@ static void welcome(struct hub_session *s, const struct hub_schema *hub)
 	send_welcome(s, schema, mode, code, goes_on);
 	join_ring(s);
 	session_enter(s, mode == WELCOME_DELTA ? LIVE : FILLING);
-	core_log(core, HUB_LOG_INFO, &s->tenant->id, &s->device, "event=welcome mode=%s code=%s position=%lld scopes=%u adding=%u",
+	core_log(core, HUB_LOG_INFO, &s->tenant->id, &s->device, "event=welcome mode=%s code=%s position=%lld scopes=%u adding=%u version=%d",
 		 mode == WELCOME_DELTA ? "delta" : mode == WELCOME_FILL ? "fill" : "resume", ferry_error_name(code),
-		 (long long)s->position, s->owned.count, s->fill.beside ? s->fill.scopes.count : 0);
+		 (long long)s->position, s->owned.count, s->fill.beside ? s->fill.scopes.count : 0, s->version);
 	core_wake(core, core_now(core) + core->limits.poll_interval_us);
 	tenant_work(s->tenant);
 	session_pump(s);
@@ -321,14 +322,28 @@ static void device_came(void *ctx, enum ferry_error e, const struct hub_device *
 	core_leave(core);
 }
 
+/* [P 1.1], [P 1.3] An agent of version 1 states no features, and has compare. */
+static bool agree(struct hub_session *s, const struct message_hello *hello)
+{
+	const struct hub_limits *l = &s->core->limits;
+	uint64_t features = s->core->ops->compare != NULL ? FEATURE_COMPARE : 0;
+
+	s->version = protocol_version_common(l->version_min, l->version_max, hello->version_min, hello->version_max);
+	s->features = s->version >= 2 ? features & hello->features : features;
+	if (s->version != 0)
+		return true;
+	session_fail(s, FERRY_VERSION, -1,
+		     "the hub speaks the protocol's versions %d to %d, this device %d to %d: upgrade the %s; what is unsent stays there",
+		     l->version_min, l->version_max, hello->version_min, hello->version_max,
+		     hello->version_max < l->version_min ? "device" : "hub");
+	return false;
+}
+
 void handle_hello(struct hub_session *s, const struct message_hello *hello)
 {
 	assert(s->state == GREETING);
-	if (hello->version_min > FERRY_PROTOCOL_VERSION || hello->version_max < FERRY_PROTOCOL_VERSION) {
-		session_fail(s, FERRY_VERSION, -1, "the hub speaks version %d, this device %d to %d", FERRY_PROTOCOL_VERSION,
-			     hello->version_min, hello->version_max);
+	if (!agree(s, hello))
 		return;
-	}
 	s->hello = *hello;
 	s->hello.agent_version = NULL; /* borrowed */
 	s->hello.past = arena_copy(&s->arena, hello->past, hello->past_count * sizeof(*hello->past));

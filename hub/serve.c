@@ -369,6 +369,8 @@ static enum ferry_error make_core(struct serve *s)
 	limits.shut_retry_us = t->shut_retry_us;
 	limits.heal_window_us = t->heal_window_us;
 	limits.heal_park_us = t->heal_park_us;
+	limits.version_min = (int)t->version_min;
+	limits.version_max = (int)t->version_max;
 	struct pg_store_config store = {.conninfo = t->database,
 					.connections = (uint32_t)t->connections,
 					.lock_timeout_ms = (uint32_t)(t->lock_timeout_us / 1000),

@@ -75,6 +75,11 @@ void session_fail(struct hub_session *s, int code, int64_t retry_after_ms, const
 	s->core->fx.close(s->core->shell, s->link, code, sentence);
 }
 
+bool session_has(const struct hub_session *s, uint64_t feature)
+{
+	return (s->features & feature) != 0;
+}
+
 bool session_up(const struct hub_session *s)
 {
 	return s->link != NULL && (s->state == FILLING || s->state == LIVE);

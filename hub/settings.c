@@ -58,6 +58,10 @@ static const struct config_key keys[] = {
 	 .text = "Frames kept in memory for each tenant."},
 	{KEY("limits.fill_chunk", BYTES, fill_bytes, "256KiB"), .min = 4096, .max = 900 << 10,
 	 .text = "About how large a message of a fill becomes."},
+	{KEY("protocol.lowest", INT, version_min, "1"), .min = FERRY_PROTOCOL_LOWEST, .max = FERRY_PROTOCOL_HIGHEST,
+	 .text = "Lowest version of the protocol that devices may speak; raise it when none speaks the lower ones any more."},
+	{KEY("protocol.highest", INT, version_max, "2"), .min = FERRY_PROTOCOL_LOWEST, .max = FERRY_PROTOCOL_HIGHEST,
+	 .text = "Highest version of the protocol that is spoken; a lower one holds an upgrade back."},
 	{KEY("timing.hello_timeout", TIME, hello_timeout_us, "10s"), .min = 100000, .max = 600 * SECOND,
 	 .text = "How long a device may take to greet."},
 	{KEY("timing.poll", TIME, poll_interval_us, "100ms"), .min = 1000, .max = 60 * SECOND,
@@ -92,6 +96,8 @@ enum ferry_error hub_settings_load(const char *config, const char *state_dir, co
 		out->state_dir = state_dir;
 	if (e == FERRY_OK && database)
 		out->database = out->admin_database = database;
+	if (e == FERRY_OK && out->version_max < out->version_min)
+		e = ferry_fail(why, FERRY_CONFIG, "protocol.highest is below protocol.lowest");
 	return e == FERRY_OK ? config_check(&hub_config_table, out, why) : e;
 }
 

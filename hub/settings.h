@@ -2,6 +2,7 @@
 #ifndef FERRY_HUB_SETTINGS_H
 #define FERRY_HUB_SETTINGS_H
 
+#include "protocol/message.h"
 #include "shared/config.h"
 #include "shared/files.h"
 
@@ -27,6 +28,7 @@ struct hub_settings {
 	int64_t links_max;
 	int64_t session_credit, batch_rows, batch_bytes, ring_bytes, fill_bytes;
 	int64_t hello_timeout_us, poll_interval_us, registry_interval_us, drain_timeout_us;
+	int64_t version_min, version_max; /* of the protocol */
 	int64_t placement_idle_us, shut_retry_us, heal_window_us, heal_park_us;
 };
 

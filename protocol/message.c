@@ -28,6 +28,7 @@ static const struct kind kinds[] = {
 	[MESSAGE_RANGES] = {"ranges", &ranges_shape},
 	[MESSAGE_LEASE_ASK] = {"lease-ask", &lease_ask_shape},
 	[MESSAGE_LEASE] = {"lease", &lease_shape},
+	[MESSAGE_UNKNOWN] = {"unknown", &unknown_shape},
 };
 
 static const struct kind *kind_of(uint64_t type)
@@ -114,6 +115,35 @@ enum ferry_error message_decode(struct arena *arena, const uint8_t *bytes, size_
 	if (error == FERRY_OK)
 		*out = m;
 	return error;
+}
+
+bool message_optional(const uint8_t *bytes, size_t n, uint32_t *out_type)
+{
+	struct reader_map map;
+	struct reader r;
+	uint64_t key, type;
+
+	reader_init(&r, bytes, n);
+	reader_map(&r, &map);
+	if (!reader_key(&r, &map, &key) || key != 0)
+		return false;
+	type = reader_uint(&r);
+	if (r.error != FERRY_OK || type < MESSAGE_OPTIONAL_MIN || type > MESSAGE_OPTIONAL_MAX || kind_of(type) != NULL)
+		return false;
+	while (reader_key(&r, &map, &key))
+		reader_skip(&r);
+	reader_finish(&r);
+	if (r.error != FERRY_OK)
+		return false;
+	*out_type = (uint32_t)type;
+	return true;
+}
+
+int protocol_version_common(int min, int max, int other_min, int other_max)
+{
+	int highest = max < other_max ? max : other_max;
+
+	return highest >= min && highest >= other_min ? highest : 0;
 }
 
 /* All or nothing: what did not fit is taken back, and the buffer serves on. */

@@ -18,7 +18,9 @@
 #include "protocol/errors.h"
 #include "protocol/value.h"
 
-#define FERRY_PROTOCOL_VERSION 1
+/* [P 1] A program speaks every version from the lowest to the highest. */
+#define FERRY_PROTOCOL_LOWEST 1
+#define FERRY_PROTOCOL_HIGHEST 2
 #define FERRY_SUBPROTOCOL "ferry.v1"
 #define FERRY_MESSAGE_BYTES_MAX (1u << 20) /* default; of the unpacked message */
 #define FERRY_COLUMNS_MAX 62               /* synced columns of a table */
@@ -70,6 +72,7 @@ enum message_type {
 	MESSAGE_RANGES = 15,  /* hub: the hashes, at the state that the commit before it made */
 	MESSAGE_LEASE_ASK = 16, /* agent: few numbers of a column are left */
 	MESSAGE_LEASE = 17,     /* hub: a range of numbers to give */
+	MESSAGE_UNKNOWN = 18,   /* both: an optional message of this type means nothing here */
 };
 
 /* Credit, both ways: hello and welcome grant the first bytes, message credit
@@ -216,6 +219,13 @@ struct schema {
 	int64_t step;         /* only rises while the hub's schema changes; 0: not told */
 };
 
+/* [P 1.3] What only some programs of a version can do, a bit each. */
+#define FEATURE_COMPARE UINT64_C(1) /* compare and ranges [P 9.11] */
+
+/* [P 1.4] Types that a receiver may pass over. */
+#define MESSAGE_OPTIONAL_MIN 128
+#define MESSAGE_OPTIONAL_MAX 255
+
 struct message_hello {
 	int version_min, version_max;
 	const char *agent_version;
@@ -252,6 +262,7 @@ struct message_hello {
 	const int64_t *life_marks;
 	uint32_t life_mark_count;
 	int64_t next_mark;
+	uint64_t features; /* FEATURE_* that the agent has */
 };
 
 enum welcome_mode {
@@ -278,7 +289,7 @@ struct message_welcome {
 	uint32_t message_bytes_max;
 	int64_t clock;
 	int held;                /* why no credit is given and changes wait: TENANT_ARCHIVED ...; or OK */
-	bool compares;           /* compare is answered */
+	bool compares;           /* version 1: compare is answered */
 	int64_t common;          /* with OTHER_HISTORY: the newest position that both have; 0: none */
 	int64_t common_mark;
 	int64_t backed_up;       /* a backup of the hub surely holds all up to here; 0: not known */
@@ -289,6 +300,7 @@ struct message_welcome {
 	const char *const *adding;
 	uint32_t adding_count;
 	bool adding_goes_on;     /* where the unfinished fill of the same scopes stopped */
+	uint64_t features;       /* from version 2: FEATURE_* that both have; others are not used */
 };
 
 struct message_push {
@@ -396,6 +408,11 @@ struct message_lease {
 	int64_t until;           /* microseconds; given out no more from then on; 0: no end */
 };
 
+/* [P 9.15] A message of a type that may mean nothing to its receiver. */
+struct message_unknown {
+	uint32_t message_type;
+};
+
 struct message {
 	enum message_type type;
 	union {
@@ -415,6 +432,7 @@ struct message {
 		struct message_ranges ranges;
 		struct message_lease_ask lease_ask;
 		struct message_lease lease;
+		struct message_unknown unknown;
 	};
 };
 
@@ -422,6 +440,14 @@ FERRY_CHECK enum ferry_error message_decode(struct arena *arena, const uint8_t *
 					    struct ferry_why *why);
 FERRY_CHECK enum ferry_error message_encode(const struct message *m, struct buffer *out);
 const char *message_type_name(int type);
+
+/* [P 1.4] Is this a message that its receiver may pass over: of an optional
+ * type that is unknown here, and sound CBOR? Asked when message_decode() gave
+ * UNKNOWN_MESSAGE. */
+bool message_optional(const uint8_t *bytes, size_t n, uint32_t *out_type);
+
+/* [P 1.1] The highest version that both ranges have; 0: none. */
+int protocol_version_common(int min, int max, int other_min, int other_max);
 
 /* [P 7.1] A change-set alone, as kept in ferry.stage and ferry.rejected. */
 FERRY_CHECK enum ferry_error change_set_encode(const struct change_set *s, struct buffer *out);

@@ -1,9 +1,10 @@
-/* [P 9.8] credit, [P 9.9] error, [P 9.10] ping and pong: what both sides send.
+/* [P 9.8] credit, [P 9.9] error, [P 9.10] ping and pong, [P 9.15] unknown: what both sides send.
  *
  *   credit { 0: 8, 1: bytes }
  *   error  { 0: 9, 1: code, ? 2: sentence, ? 3: retry, ? 4: after so many milliseconds }
  *   ping   { 0: 10, 1: id, 2: sent }
  *   pong   { 0: 11, 1: id, 2: sent, 3: received, 4: answered }   microseconds since 1970
+ *   unknown { 0: 18, 1: type }     of a message that was passed over
  */
 #include "protocol/fields.h"
 
@@ -31,3 +32,9 @@ static const struct field ping_fields[] = {
 
 const struct shape ping_shape = {.size = sizeof(struct message_ping), .fields = ping_fields, .field_count = 2};
 const struct shape pong_shape = {.size = sizeof(struct message_ping), FIELDS(ping_fields)};
+
+static const struct field unknown_fields[] = {
+	REQUIRED(1, U32, message_unknown, message_type, .min = MESSAGE_OPTIONAL_MIN, .max = MESSAGE_OPTIONAL_MAX),
+};
+
+const struct shape unknown_shape = {.size = sizeof(struct message_unknown), FIELDS(unknown_fields)};

@@ -22,7 +22,8 @@
  *            ? 22: next mark     and that of this one
  *            ? 23: [scope ...]   whose rows the replica holds
  *            ? 24: [scope ...]   that the unfinished fill brings
- *            ? 25: beside        bool, it adds them to a replica in force }
+ *            ? 25: beside        bool, it adds them to a replica in force
+ *            ? 26: features      bits [P 1.3] }
  *
  *   welcome {   0: 2
  *               1: version       that both will speak
@@ -38,14 +39,15 @@
  *              13: largest message, in bytes
  *              14: clock
  *            ? 15: held          code: why the hub takes no changes now
- *            ? 16: compares      it answers compare [P 9.11]
+ *            ? 16: compares      version 1: it answers compare [P 9.11]
  *            ? 17: common        position, with code OTHER_HISTORY: the newest that both have,
  *            ? 18: common mark   and its mark
  *            ? 19: backed up     position that a backup of the hub surely holds
  *            ? 20: life          lives of this device, this one included
  *            ? 21: adopted       bool, this copy was turned away and is released
  *            ? 22: [scope ...]   that come by a fill beside the deltas
- *            ? 23: goes on       bool, that fill does where it stopped }
+ *            ? 23: goes on       bool, that fill does where it stopped
+ *            ? 24: features      bits that both have; from version 2 }
  */
 #include "protocol/fields.h"
 
@@ -86,6 +88,7 @@ static const struct field hello_fields[] = {
 	OPTIONAL(23, TEXTS, message_hello, scopes, COUNT(message_hello, scope_count), .max = FERRY_SCOPES_MAX),
 	OPTIONAL(24, TEXTS, message_hello, fill_scopes, COUNT(message_hello, fill_scope_count), .max = FERRY_SCOPES_MAX),
 	OPTIONAL(25, BOOL, message_hello, fill_beside),
+	OPTIONAL(26, U64, message_hello, features),
 };
 
 const struct shape hello_shape = {
@@ -126,6 +129,7 @@ static const struct field welcome_fields[] = {
 	OPTIONAL(21, BOOL, message_welcome, adopted),
 	OPTIONAL(22, TEXTS, message_welcome, adding, COUNT(message_welcome, adding_count), .max = FERRY_SCOPES_MAX),
 	OPTIONAL(23, BOOL, message_welcome, adding_goes_on),
+	OPTIONAL(24, U64, message_welcome, features),
 };
 
 const struct shape welcome_shape = {

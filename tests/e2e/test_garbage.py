@@ -107,7 +107,7 @@ class Garbage(Peer):
         self.check_others()
 
     def test_version_that_the_hub_does_not_speak_is_refused(self):
-        self.check("version 2", "VERSION", lambda s: s.hello(k1=2, k2=9), greeted=False)
+        self.check("version 3", "VERSION", lambda s: s.hello(versions=(3, 9)), greeted=False)
 
     def test_wrong_content_is_a_verdict_and_the_session_goes_on(self):
         s = self.session()

@@ -23,7 +23,7 @@ import cbor2
 import ferry_pg
 
 (HELLO, WELCOME, SCHEMA, PUSH, ACK, DELTA, COMMIT, CREDIT, ERROR, PING, PONG, FILL, FILL_ACK, COMPARE, RANGES, LEASE_ASK,
- LEASE) = range(1, 18)
+ LEASE, UNKNOWN) = range(1, 19)
 BINARY, TEXT, CLOSE, WS_PING, WS_PONG = 2, 1, 8, 9, 10
 DICTIONARY = os.path.join(ferry_pg.SOURCE, "protocol", "dictionary", "ferry.v1.dict")
 
@@ -122,9 +122,9 @@ class Session:
     def send(self, message):
         self.send_bytes(b"\0" + cbor2.dumps(message, canonical=True))
 
-    def hello(self, position=-1, incarnation=b"\1" * 16, credit=64 << 20, **more):
+    def hello(self, position=-1, incarnation=b"\1" * 16, credit=64 << 20, versions=(1, 1), **more):
         """more: other fields, as k5=... for key 5."""
-        message = {0: HELLO, 1: 1, 2: 1, 3: "foreign", 4: incarnation, 7: position, 10: int(time.time() * 1e6), 11: credit}
+        message = {0: HELLO, 1: versions[0], 2: versions[1], 3: "foreign", 4: incarnation, 7: position, 10: int(time.time() * 1e6), 11: credit}
         message.update((int(k[1:]), v) for k, v in more.items())
         self.send(message)
 

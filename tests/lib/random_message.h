@@ -386,6 +386,7 @@ static inline void rng_welcome(struct rng *r, struct arena *a, struct message_we
 	m->clock = (int64_t)rng_next(r);
 	m->held = rng_bool(r) ? FERRY_TENANT_ARCHIVED : FERRY_OK;
 	m->compares = rng_bool(r);
+	m->features = rng_bool(r) ? rng_next(r) : 0;
 	m->common = rng_number(r);
 	m->common_mark = (int64_t)rng_next(r);
 	m->backed_up = rng_number(r);
@@ -431,7 +432,7 @@ static inline void rng_compare(struct rng *r, struct arena *a, struct message_co
 static inline void rng_message(struct rng *r, struct arena *a, struct message *m)
 {
 	memset(m, 0, sizeof(*m));
-	m->type = (enum message_type)(1 + rng_below(r, MESSAGE_LEASE));
+	m->type = (enum message_type)(1 + rng_below(r, MESSAGE_UNKNOWN));
 	switch (m->type) {
 	case MESSAGE_HELLO:
 		rng_hello(r, a, &m->hello);
@@ -496,6 +497,9 @@ static inline void rng_message(struct rng *r, struct arena *a, struct message *m
 						  .first = rng_below(r, 1000), .last = 1000 + rng_below(r, 1000),
 						  .step = 1 + rng_below(r, 9), .padding = rng_below(r, 19), .head = rng_text(r, a),
 						  .tail = rng_text(r, a), .until = (int64_t)rng_next(r)};
+		break;
+	case MESSAGE_UNKNOWN:
+		m->unknown.message_type = MESSAGE_OPTIONAL_MIN + rng_below(r, MESSAGE_OPTIONAL_MAX - MESSAGE_OPTIONAL_MIN + 1);
 		break;
 	}
 }

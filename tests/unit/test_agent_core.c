@@ -547,7 +547,8 @@ static void start_connects_and_greets_with_what_the_store_says(void **state)
 	assert_int_equal(h->last_number, 4);
 	assert_int_equal(h->fill_table, 2);
 	assert_int_equal(h->fill_after.b[0], 8);
-	assert_int_equal(h->version_max, FERRY_PROTOCOL_VERSION);
+	assert_int_equal(h->version_min, FERRY_PROTOCOL_LOWEST);
+	assert_int_equal(h->version_max, FERRY_PROTOCOL_HIGHEST);
 	assert_true(h->clock == b->wall);
 	assert_int_equal(h->credit_bytes, agent_limits_default.credit_bytes);
 }
@@ -673,7 +674,7 @@ static void other_version_in_welcome_stops(void **state)
 {
 	struct bench *b = *state;
 	greet(b);
-	struct message m = {.type = MESSAGE_WELCOME, .welcome = {.version = 2, .hub_version = "9", .mode = WELCOME_DELTA, .message_bytes_max = 4096}};
+	struct message m = {.type = MESSAGE_WELCOME, .welcome = {.version = FERRY_PROTOCOL_HIGHEST + 1, .hub_version = "9", .mode = WELCOME_DELTA, .message_bytes_max = 4096}};
 	hub_says(b, &m);
 	assert_int_equal(agent_core_state(b->core), AGENT_STOPPED);
 	assert_int_equal(agent_core_error(b->core), FERRY_VERSION);

@@ -343,7 +343,7 @@ MESSAGES = {
                       19: ("life", 0, POSITION), 20: ("step", 0, POSITION),
                       21: ("life_marks", 0, List(Int(), 17)), 22: ("next_mark", 0, Int()),
                       23: ("scopes", 0, List(Text(), 4096)), 24: ("fill_scopes", 0, List(Text(), 4096)),
-                      25: ("fill_beside", 0, Bool())}, hello_rule)),
+                      25: ("fill_beside", 0, Bool()), 26: ("features", 0, Hash())}, hello_rule)),
     "welcome": (2, Map({1: ("version", 1, Int(1, 65535)), 2: ("hub_version", 1, Text()), 3: ("tenant", 1, Uuid()),
                         4: ("device", 1, Uuid()), 5: ("epoch", 1, Uuid()), 6: ("schema_hash", 0, Hash()),
                         7: ("mode", 1, Int(1, 3)), 8: ("code", 0, CODE), 9: ("settled", 0, Int(0, MAX - 1)),
@@ -352,7 +352,8 @@ MESSAGES = {
                         14: ("clock", 1, Int()), 15: ("held", 0, CODE), 16: ("compares", 0, Bool()),
                         17: ("common", 0, POSITION), 18: ("common_mark", 0, Int()), 19: ("backed_up", 0, POSITION),
                         20: ("life", 0, POSITION), 21: ("adopted", 0, Bool()),
-                        22: ("adding", 0, List(Text(), 4096)), 23: ("adding_goes_on", 0, Bool())},
+                        22: ("adding", 0, List(Text(), 4096)), 23: ("adding_goes_on", 0, Bool()),
+                        24: ("features", 0, Hash())},
                     welcome_rule)),
     "schema": (3, Map({1: ("hash", 1, Hash()), 2: ("tables", 0, List(SCHEMA_TABLE, 1024)), 3: ("step", 0, POSITION)}, schema_rule)),
     "push": (4, Map({1: ("sets", 1, List(CHANGE_SET, 4096))}, push_rule)),
@@ -379,6 +380,7 @@ MESSAGES = {
     "lease": (17, Map({1: ("table", 1, TABLE), 2: ("num", 1, Int(1, 65535)), 3: ("first", 1, Int(0)), 4: ("last", 1, Int(0)),
                        5: ("step", 1, Int(1, 2**31 - 1)), 6: ("padding", 0, Int(0, 18)), 7: ("head", 0, Text()),
                        8: ("tail", 0, Text()), 9: ("until", 0, Int())}, lease_rule)),
+    "unknown": (18, Map({1: ("message_type", 1, Int(128, 255))})),
 }
 BY_NUMBER = {number: shape for number, shape in MESSAGES.values()}
 
