@@ -2,6 +2,8 @@
 """A few random histories under each nemesis (tools/histories plays thousands), and proof that their
 checker finds what it is there for."""
 
+import contextlib
+import io
 import os
 import shutil
 import sys
@@ -126,6 +128,21 @@ class Checker(unittest.TestCase):
         self.assertIn("a and b differ in x", self.final({"a": after, "b": self.state}))
 
 
+class Summary(unittest.TestCase):
+    """What is said at the end."""
+
+    def test_runs_failures_and_seeds_are_counted_for_each_nemesis(self):
+        tally = main.Tally(5, True)
+        for nemesis, seed, wrong in (("kill", 8, []), ("kill", 7, ["lost: x"]), ("pause", 7, [])):
+            with contextlib.redirect_stderr(io.StringIO()):
+                tally.take({"nemesis": nemesis, "seed": seed, "wrong": wrong, "transactions": 40, "overtaken": 1, "folder": None})
+        said = tally.as_dict()
+        self.assertEqual(said["nemeses"]["kill"], {"runs": 2, "failed": 1, "transactions": 80, "overtaken": 2,
+                                                   "first_seed": 7, "last_seed": 8})
+        self.assertEqual((said["runs"], said["wanted"], said["transactions"]), (3, 5, 120))
+        self.assertIn("7-8; failed: 7", tally.as_text())
+
+
 class Histories(unittest.TestCase):
     def test_P2_P3_P4_histories_under_every_nemesis_lose_double_and_tear_nothing(self):
         folder = tempfile.mkdtemp(prefix="ferry-histories-")
@@ -133,8 +150,8 @@ class Histories(unittest.TestCase):
         print("seeds from %d, FERRY_SEED sets it" % SEED, flush=True)
         tally = main.play(list(NEMESES), range(SEED, SEED + RUNS), 2, folder)
         self.assertEqual((tally.failed, tally.broken), ([], []), "kept in " + folder)
-        self.assertEqual(tally.runs, {name: RUNS for name in NEMESES})
-        self.assertGreater(tally.transactions, 10 * RUNS)
+        self.assertEqual({name: each["runs"] for name, each in tally.of.items()}, {name: RUNS for name in NEMESES})
+        self.assertGreater(tally.sum("transactions"), 10 * RUNS)
         shutil.rmtree(folder, ignore_errors=True)
 
 

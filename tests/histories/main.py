@@ -14,7 +14,11 @@ read is checked (record.py says what for). Nemeses: pause (SIGSTOP, and refused 
 of agents, hubs, PostgreSQL), partition (held and dead connections, cuts inside messages, changes of hub),
 mixed (all of these). Several lanes run side by side, each with its own PostgreSQL, two hubs and devices.
 
-Exit code: 0 all good, 1 something was wrong, 2 it could not run. Folders of failed runs are kept.
+At the end, also of a session that is interrupted, it says of each nemesis how many runs were played, how
+many failed, and the seeds of those.
+
+Exit code: 0 all good, 1 something was wrong, 2 it could not run or was interrupted. Folders of failed runs
+are kept.
 """
 
 import argparse
@@ -85,19 +89,26 @@ class Tally:
     def __init__(self, wanted, quiet):
         self.wanted, self.quiet = wanted, quiet
         self.started = self.said = time.monotonic()
-        self.runs, self.failed, self.broken = {}, [], []
-        self.transactions = self.overtaken = 0
+        self.of, self.failed, self.broken = {}, [], []
 
     def done(self):
-        return sum(self.runs.values())
+        return self.sum("runs")
+
+    def sum(self, what):
+        return sum(each[what] for each in self.of.values())
 
     def take(self, result):
         if "broken" in result:
             self.broken.append(result["broken"])
             return
-        self.runs[result["nemesis"]] = self.runs.get(result["nemesis"], 0) + 1
-        self.transactions += result["transactions"]
-        self.overtaken += result["overtaken"]
+        each = self.of.setdefault(result["nemesis"], {"runs": 0, "failed": 0, "transactions": 0, "overtaken": 0,
+                                                      "first_seed": result["seed"], "last_seed": result["seed"]})
+        each["runs"] += 1
+        each["failed"] += bool(result["wrong"])
+        each["transactions"] += result["transactions"]
+        each["overtaken"] += result["overtaken"]
+        each["first_seed"] = min(each["first_seed"], result["seed"])
+        each["last_seed"] = max(each["last_seed"], result["seed"])
         if result["wrong"]:
             self.failed.append(result)
             self.say("FAILED: --nemesis %(nemesis)s --seed %(seed)d --runs 1, kept in %(folder)s" % result,
@@ -114,15 +125,27 @@ class Tally:
         seconds = self.said - self.started
         left = seconds / max(self.done(), 1) * (self.wanted - self.done())
         self.say("%d of %d runs, %d failed, %d transactions, %.0f s; about %.0f s more" % (
-            self.done(), self.wanted, len(self.failed), self.transactions, seconds, left))
+            self.done(), self.wanted, len(self.failed), self.sum("transactions"), seconds, left))
 
     def as_dict(self):
-        return {"runs": self.runs, "wanted": self.wanted, "transactions": self.transactions, "overtaken": self.overtaken, "failed": self.failed,
-                "broken": self.broken, "seconds": round(time.monotonic() - self.started, 1)}
+        return {"nemeses": self.of, "runs": self.done(), "wanted": self.wanted, "transactions": self.sum("transactions"),
+                "overtaken": self.sum("overtaken"), "failed": self.failed, "broken": self.broken,
+                "seconds": round(time.monotonic() - self.started, 1)}
+
+    def as_text(self):
+        lines = ["%-10s %6s %7s %13s %10s  %s" % ("nemesis", "runs", "failed", "transactions", "overtaken", "seeds")]
+        rows = [(name, each, "%d-%d" % (each["first_seed"], each["last_seed"]) + "".join(
+            "; failed: %d" % f["seed"] for f in self.failed if f["nemesis"] == name)) for name, each in self.of.items()]
+        lines += ["%-10s %6d %7d %13d %10d  %s" % (name, each["runs"], each["failed"], each["transactions"], each["overtaken"],
+                                                   seeds) for name, each, seeds in rows]
+        lines += ["all        %6d %7d %13d %10d  %d wanted, %.0f s" % (
+            self.done(), len(self.failed), self.sum("transactions"), self.sum("overtaken"), self.wanted,
+            time.monotonic() - self.started)]
+        return "\n".join(lines + self.broken)
 
 
 def play(nemeses, seeds, lane_count, folder, quiet=False):
-    """Plays every nemesis with every seed; a Tally."""
+    """Plays every nemesis with every seed; a Tally. One that is interrupted says so in `broken`."""
     context = multiprocessing.get_context("fork")
     jobs, results = context.Queue(), context.Queue()
     jobs.cancel_join_thread()  # when ended early, nobody reads the rest
@@ -141,10 +164,11 @@ def play(nemeses, seeds, lane_count, folder, quiet=False):
                 if not any(w.is_alive() for w in workers):
                     break
             tally.progress()
-    finally:
+    except (KeyboardInterrupt, SystemExit):
+        tally.broken.append("interrupted after %d of %d runs" % (tally.done(), tally.wanted))
         for w in workers:
-            if sys.exc_info()[0]:
-                w.terminate()
+            w.terminate()
+    finally:
         for w in workers:
             w.join()
     if tally.done() < tally.wanted and not tally.broken:
@@ -169,13 +193,10 @@ def main():
     tally = play(nemeses, range(given.seed, given.seed + given.runs), given.lanes, folder)
     if not tally.failed and not given.folder:
         shutil.rmtree(folder, ignore_errors=True)
-    answer = tally.as_dict()
     if given.json:
-        print(json.dumps(answer, indent=1))
+        print(json.dumps(tally.as_dict(), indent=1))
     else:
-        print("%s; %d failed; %d transactions; %.0f s%s" % (
-            ", ".join("%d runs of %s" % (n, name) for name, n in answer["runs"].items()) or "no runs", len(tally.failed),
-            tally.transactions, answer["seconds"], "".join("\n" + text for text in tally.broken)))
+        print(tally.as_text())
     return 2 if tally.broken else 1 if tally.failed else 0
 
 
