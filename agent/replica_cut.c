@@ -11,6 +11,7 @@
 
 #include "agent/replica_internal.h"
 
+#define LOOK_ERROR_US 1000000 /* what measuring a clock and looking may be late by */
 #define RESTAMP_ROWS_MAX 2000 /* a change-set with more may go in parts */
 
 /* ---- Numbers ---- */
@@ -580,11 +581,33 @@ static void fix_depends(struct replica *r, const struct set *set, struct number_
 	}
 }
 
+static bool between_looks(struct replica *r, int64_t at)
+{
+	int64_t now = replica_wall(r) + r->st.clock_offset;
+
+	return at >= r->looked_at - LOOK_ERROR_US && at <= now + LOOK_ERROR_US;
+}
+
+static void note_look(struct replica *r)
+{
+	r->looked_at = replica_wall(r) + r->st.clock_offset;
+	r->looked_offset = r->st.clock_offset;
+}
+
+/* Somebody may have set the clock between an edit and this look at it: where only
+ * the offset of the last look puts the edit between the two looks, it was made by that. */
+static int64_t offset_of(struct replica *r, int64_t at)
+{
+	bool set_since = r->looked_at && !between_looks(r, at + r->st.clock_offset) && between_looks(r, at + r->looked_offset);
+
+	return set_since ? r->looked_offset : r->st.clock_offset;
+}
+
 /* A device clock may be years off: the hub's clock, as far as it was ever
  * heard, corrects it. An edit is later than the state it was made on (P10). */
-static int64_t corrected(const struct replica *r, int64_t at)
+static int64_t corrected(const struct replica *r, int64_t at, int64_t offset)
 {
-	at += r->st.clock_offset;
+	at += offset;
 	if (at <= r->st.commit_clock)
 		at = r->st.commit_clock + 1;
 	return at < 0 ? 0 : at > FERRY_CLOCK_MAX ? FERRY_CLOCK_MAX : at;
@@ -610,7 +633,7 @@ void cut_restamp(struct replica *r, int64_t hub_now)
 			continue;
 		s = set_entries(r, &set, 0);
 		if (gate_next(&r->g, s)) {
-			at = corrected(r, sqlite3_column_int64(s, 6) * 1000);
+			at = corrected(r, sqlite3_column_int64(s, 6) * 1000, r->st.clock_offset);
 			sqlite3_reset(s);
 		}
 		if (at >= 0)
@@ -638,7 +661,7 @@ static bool fix_one(struct replica *r, int64_t *rows)
 		fix_merged(r, &set);
 	fix_depends(r, &set, &depends);
 	if (set.origin == 0)
-		set.at = corrected(r, set.at);
+		set.at = corrected(r, set.at, offset_of(r, set.at));
 	set.joined = set.joined && set.rows > 1;
 	if (depends.count > FERRY_DEPENDS_MAX) { /* the latest: earlier ones are settled before those */
 		memmove(depends.p, depends.p + depends.count - FERRY_DEPENDS_MAX, FERRY_DEPENDS_MAX * sizeof(*depends.p));
@@ -687,6 +710,7 @@ enum ferry_error replica_cut(void *store, bool *out_more, struct ferry_why *why)
 	enum ferry_error e;
 
 	if (!anything(r)) {
+		note_look(r);
 		*out_more = false;
 		return FERRY_OK;
 	}
@@ -699,7 +723,10 @@ enum ferry_error replica_cut(void *store, bool *out_more, struct ferry_why *why)
 			more = fix_one(r, &rows);
 	}
 	*out_more = more;
-	return replica_end(r, why);
+	e = replica_end(r, why);
+	if (e == FERRY_OK && !more)
+		note_look(r);
+	return e;
 }
 
 enum ferry_error cut_all(struct replica *r, struct ferry_why *why)

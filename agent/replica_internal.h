@@ -158,6 +158,7 @@ struct replica {
 	uint32_t tried_count;
 	int64_t next_mark;                     /* of the life that begins with the next welcome; 0: not made yet */
 	uint32_t fell_out;                     /* change-sets forgotten since somebody asked */
+	int64_t looked_at, looked_offset;      /* the last look that left no edit: the hub's time, the offset; 0: none yet */
 	int lost_any;                          /* -1 unknown, 0 ferry_lost is empty, 1 it may not be */
 	const struct replica_news *news; /* NULL: nobody watches */
 	void *news_ctx;

@@ -43,7 +43,11 @@ void checker_scopes(struct checker *c, int device, const bool scopes[SCOPES])
 	struct watched *w = &c->device[device];
 	if (w->count == SCOPE_SETS_MAX)
 		abort();
-	memcpy(w->scopes[w->count++], scopes, SCOPES * sizeof(bool));
+	for (int s = 0; s < SCOPES; s++)
+		w->scopes[w->count] |= scopes[s] ? 1u << s : 0;
+	if (w->count == 0)
+		w->may[0][w->scopes[0]] = true;
+	w->count++;
 }
 
 const struct sim_state *checker_state_at(const struct checker *c, int64_t position)

@@ -40,11 +40,15 @@ struct past {
 	struct sim_state state;
 };
 
-/* The last are what the hub holds for it; the replica follows in time. */
+/* A set of scopes, as bits. The hub gave the device one after the other; the replica follows in
+ * time: it fills what is new beside the rest, and shows each scope whole or not at all. What it
+ * shows may fit several of the sets, so each that it may stand at is kept. */
 #define SCOPE_SETS_MAX 40
+#define SCOPE_MASKS (1u << SCOPES)
 struct watched {
-	bool scopes[SCOPE_SETS_MAX][SCOPES];
-	int first, count;
+	unsigned scopes[SCOPE_SETS_MAX];
+	bool may[SCOPE_SETS_MAX][SCOPE_MASKS]; /* it was told of that set, and shows these of it */
+	int count;
 	bool clock_known;
 };
 

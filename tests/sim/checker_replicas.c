@@ -39,15 +39,15 @@ static bool row_right(const struct pending *p, const struct sim_row *base, const
 	return true;
 }
 
-static const struct sim_row *base_row(const struct sim_state *hub, int key, const bool scopes[SCOPES])
+static const struct sim_row *base_row(const struct sim_state *hub, int key, unsigned scopes)
 {
 	static const struct sim_row none;
 	int scope = hub->rows[key].exists ? sim_scope_of(hub, key) : -1;
-	return scope >= 0 && scopes[scope] ? &hub->rows[key] : &none;
+	return scope >= 0 && (scopes >> scope & 1) ? &hub->rows[key] : &none;
 }
 
 /* The first row that is not as it should be; -1: none. */
-static int wrong_row(const struct sim_state *hub, const struct pending *pending, const bool scopes[SCOPES],
+static int wrong_row(const struct sim_state *hub, const struct pending *pending, unsigned scopes,
 		     const struct sim_state *visible)
 {
 	for (int key = 0; key < KEYS_MAX; key++)
@@ -75,43 +75,50 @@ static void gather_pending(const struct checker *c, int device, int64_t position
 	free(order);
 }
 
-/* On the way to set i: what it held all the time is there, of the rest of the
- * set some, each scope whole; what is not in the set is gone. */
-static bool on_the_way(const struct watched *w, int i, const struct sim_state *hub, const struct pending *pending,
-		       const struct sim_state *visible)
+/* From the scopes that it showed, told of set i, to what may be shown now of set k: what all sets
+ * since then have stays. */
+static bool leads_to(const struct watched *w, int i, unsigned shown, int k, unsigned now)
 {
-	for (unsigned some = 0; some < 1u << SCOPES; some++) {
-		bool scopes[SCOPES], possible = true;
-		for (int s = 0; s < SCOPES; s++) {
-			bool always = true;
-			for (int k = w->first; k <= i; k++)
-				always &= w->scopes[k][s];
-			scopes[s] = some >> s & 1;
-			possible &= scopes[s] ? w->scopes[i][s] : !always;
-		}
-		if (possible && wrong_row(hub, pending, scopes, visible) < 0)
-			return true;
-	}
+	for (int between = i; between <= k; between++)
+		shown &= w->scopes[between];
+	return k >= i && (now & shown) == shown && (now & ~w->scopes[k]) == 0;
+}
+
+static bool reachable(const struct watched *w, int k, unsigned now)
+{
+	for (int i = 0; i <= k; i++)
+		for (unsigned shown = 0; shown < SCOPE_MASKS; shown++)
+			if (w->may[i][shown] && leads_to(w, i, shown, k, now))
+				return true;
 	return false;
 }
 
-/* A replica has the scopes that it was last told, and follows the hub's. */
+/* Where the replica may stand now; -1 when there is such a place, or else a wrong row. */
 static int follow_scopes(struct watched *w, const struct sim_state *hub, const struct pending *pending,
-			 const struct sim_state *visible, bool quiet)
+			 const struct sim_state *visible)
 {
-	int first = quiet ? w->count - 1 : w->first, wrong = -1;
-	for (int i = first; i < w->count; i++) {
-		int key = wrong_row(hub, pending, w->scopes[i], visible);
-		if (key < 0) {
-			w->first = i;
-			return -1;
+	int wrong[SCOPE_MASKS], first = -1;
+	bool known[SCOPE_MASKS] = {false}, may[SCOPE_SETS_MAX][SCOPE_MASKS] = {{false}}, any = false;
+	for (int k = 0; k < w->count; k++)
+		for (unsigned now = 0; now < SCOPE_MASKS; now++) {
+			if (!reachable(w, k, now))
+				continue;
+			if (!known[now])
+				wrong[now] = wrong_row(hub, pending, now, visible);
+			known[now] = true;
+			may[k][now] = wrong[now] < 0;
+			any = any || may[k][now];
+			first = first < 0 ? wrong[now] : first;
 		}
-		wrong = i == first ? key : wrong;
-	}
-	for (int i = first + 1; i < w->count; i++)
-		if (on_the_way(w, i, hub, pending, visible))
-			return -1;
-	return wrong;
+	if (!any)
+		return first;
+	memcpy(w->may, may, sizeof may);
+	return -1;
+}
+
+static unsigned last_scopes(const struct watched *w)
+{
+	return w->scopes[w->count - 1];
 }
 
 static void compare(struct checker *c, int device, int64_t position, const struct sim_state *visible, bool quiet)
@@ -121,9 +128,9 @@ static void compare(struct checker *c, int device, int64_t position, const struc
 	struct watched *w = &c->device[device];
 	if (!quiet)
 		gather_pending(c, device, position, pending);
-	int key = follow_scopes(w, hub, pending, visible, quiet);
+	int key = quiet ? wrong_row(hub, pending, last_scopes(w), visible) : follow_scopes(w, hub, pending, visible);
 	if (key >= 0) {
-		const struct sim_row *base = base_row(hub, key, w->scopes[w->first]), *shown = &visible->rows[key];
+		const struct sim_row *base = base_row(hub, key, last_scopes(w)), *shown = &visible->rows[key];
 		sim_fail(c->sim,
 			 "%s: device %d at %lld shows row %d as %s %lld %lld %lld %lld; the hub had %s %lld %lld %lld %lld; "
 			 "pending %s%s",

@@ -60,6 +60,7 @@ struct model_replica {
 	uint64_t fill_hash;   /* of what is being filled */
 	int64_t clock_offset; /* hub minus device */
 	int64_t commit_clock; /* the hub's, of the state that is shown */
+	int64_t cut_at, cut_offset; /* when all was cut last, true as far as known, and the offset then; 0: not in this life */
 	const char *scopes[SCOPES], *fill_scopes[SCOPES]; /* static names */
 	uint32_t scope_count, fill_scope_count;
 	bool filling, beside; /* beside: the staged scopes come into a replica in force */
@@ -201,28 +202,27 @@ static bool first_of_key(const struct model_replica *m, int i)
 	return true;
 }
 
+static int64_t hub_now(const struct model_replica *m)
+{
+	return sim_device_clock(m->sim, *m->skew) + m->clock_offset;
+}
+
 /* P10: by the hub's clock as far as it is known, and later than the state
- * that the edit was made on. */
+ * that the edit was made on. When the device's clock was set since the edit,
+ * only by the offset of before can the edit lie between the last cut and now. */
 static int64_t stamp(const struct model_replica *m, int64_t at)
 {
+	int64_t today = at + m->clock_offset, before = at + m->cut_offset, first = m->cut_at - SIM_S, last = hub_now(m) + SIM_S;
 	if (m->faults.ignore_offset)
 		return at;
-	at += m->clock_offset;
+	at = m->cut_at && (today < first || today > last) && before >= first && before <= last ? before : today;
 	if (at <= m->commit_clock)
 		at = m->commit_clock + 1;
 	return at < 0 ? 0 : at > FERRY_CLOCK_MAX ? FERRY_CLOCK_MAX : at;
 }
 
-static enum ferry_error model_cut(void *store, bool *out_more, struct ferry_why *why)
+static void cut_raw(struct model_replica *m, int count)
 {
-	struct model_replica *m = store;
-	int count = 0;
-	(void)why;
-	*out_more = false;
-	while (count < m->raw_count && m->raw[count].position == m->raw[0].position)
-		count++;
-	if (count == 0)
-		return FERRY_OK;
 	if (m->set_count == SETS_MAX)
 		abort();
 	struct pending_set *s = &m->sets[m->set_count];
@@ -239,7 +239,22 @@ static enum ferry_error model_cut(void *store, bool *out_more, struct ferry_why 
 	}
 	memmove(m->raw, m->raw + count, (size_t)(m->raw_count - count) * sizeof *m->raw);
 	m->raw_count -= count;
+}
+
+static enum ferry_error model_cut(void *store, bool *out_more, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	int count = 0;
+	(void)why;
+	while (count < m->raw_count && m->raw[count].position == m->raw[0].position)
+		count++;
+	if (count > 0)
+		cut_raw(m, count);
 	*out_more = m->raw_count > 0;
+	if (!*out_more) {
+		m->cut_at = hub_now(m);
+		m->cut_offset = m->clock_offset;
+	}
 	return FERRY_OK;
 }
 
@@ -585,6 +600,13 @@ static void model_disconnected(void *store)
 	((struct model_replica *)store)->frame_count = 0;
 }
 
+static void model_crash(void *store)
+{
+	struct model_replica *m = store;
+	m->frame_count = 0;
+	m->cut_at = 0;
+}
+
 static void model_free(void *store)
 {
 	struct model_replica *m = store;
@@ -615,5 +637,5 @@ struct sim_replica model_replica_new(struct sim *sim, int device, const int64_t 
 	m->raw = sim_alloc(RAW_MAX * sizeof *m->raw);
 	m->frames = sim_alloc(FRAME_ROWS_MAX * sizeof *m->frames);
 	return (struct sim_replica){.ops = &model_ops, .handle = &m->self, .store = m, .edit = model_edit, .visible = model_visible,
-				    .crash = model_disconnected, .free = model_free};
+				    .crash = model_crash, .free = model_free};
 }

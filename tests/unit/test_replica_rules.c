@@ -1,5 +1,6 @@
 /* The replica's rules, by their names in the design. */
 #include "agent/replica_internal.h"
+#include "shared/clock.h"
 #include "tests/unit/replica_fixture.h"
 
 #include <sqlite3.h>
@@ -784,6 +785,50 @@ static void P10_a_stamp_of_a_clock_that_was_ahead_is_corrected_with_the_first_co
 	assert_true(push.sets[0].at <= now);
 }
 
+static int64_t stamp_of_last(struct fixture *f)
+{
+	struct message_push push;
+
+	f->cursor = (struct push_cursor){.number = f->last_number};
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	f->last_number = push.sets[push.set_count - 1].number;
+	return push.sets[push.set_count - 1].at;
+}
+
+/* The app's clock is this machine's; the agent's is set after the edit and before the look at it. */
+static void P10_an_edit_that_was_made_before_the_clock_was_set_is_stamped_by_the_clock_of_then(void **state)
+{
+	static const int64_t day = INT64_C(86400000000);
+	struct fixture *f = *state;
+
+	for (int64_t jump = -10 * day; jump <= 10 * day; jump += 20 * day) {
+		f->wall = clock_wall_us();
+		replica_store_ops.clock(f->r, 0);
+		cut(f);
+		app(f, "UPDATE units SET floor = coalesce(floor, 0) + 1 WHERE id = '%s'", unit(1));
+		f->wall = clock_wall_us() + jump;
+		replica_store_ops.clock(f->r, -jump);
+		int64_t stamp = stamp_of_last(f);
+		assert_true(stamp > clock_wall_us() - day && stamp < clock_wall_us() + day);
+	}
+}
+
+static void P10_an_edit_of_after_the_clock_was_set_is_stamped_by_the_clock_of_now(void **state)
+{
+	static const int64_t day = INT64_C(86400000000);
+	struct fixture *f = *state;
+
+	f->wall = clock_wall_us() - 10 * day; /* the hub's */
+	replica_store_ops.clock(f->r, 0);
+	cut(f);
+	f->wall += 10 * day;
+	replica_store_ops.clock(f->r, -10 * day);
+	app(f, "UPDATE units SET floor = coalesce(floor, 0) + 1 WHERE id = '%s'", unit(1));
+	int64_t stamp = stamp_of_last(f);
+	assert_true(stamp > clock_wall_us() - 11 * day && stamp < clock_wall_us() - 9 * day);
+}
+
 /* ---- R17, R18: the hub went back in time ---- */
 
 static void R18_bookmarks_of_the_past_reach_far_back_in_few(void **state)
@@ -954,6 +999,8 @@ int main(void)
 		replica_test(R16_upsert_and_ignore_are_captured_once),
 		replica_test(R16_key_update_aborts),
 		replica_test(P10_a_stamp_of_a_clock_that_was_ahead_is_corrected_with_the_first_contact),
+		replica_test(P10_an_edit_that_was_made_before_the_clock_was_set_is_stamped_by_the_clock_of_then),
+		replica_test(P10_an_edit_of_after_the_clock_was_set_is_stamped_by_the_clock_of_now),
 		cmocka_unit_test(R18_bookmarks_of_the_past_reach_far_back_in_few),
 		replica_test(R18_what_was_confirmed_is_offered_again_when_the_hub_has_lost_it),
 		replica_test(R18_numbers_that_fell_out_of_the_history_go_out_empty_and_refused),

@@ -1,0 +1,122 @@
+/* The judge itself, told short stories by hand: what is right passes, what is wrong is found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/sim/checker.h"
+
+struct story {
+	struct sim sim;
+	struct checker *checker;
+	struct sim_state hub;
+	int64_t position;
+};
+
+static int set_up(void **state)
+{
+	struct story *s = sim_alloc(sizeof *s);
+	sim_init(&s->sim, 1);
+	s->checker = checker_new(&s->sim, 1);
+	*state = s;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct story *s = *state;
+	checker_free(s->checker);
+	sim_deinit(&s->sim);
+	free(s);
+	return 0;
+}
+
+/* The hub's people put a unit into a project, or take it to another. */
+static void hub_puts_unit(struct story *s, int key, int project, int64_t token)
+{
+	struct sim_row before = s->hub.rows[key], *row = &s->hub.rows[key];
+	*row = (struct sim_row){.exists = true, .table = UNIT, .cells = {PROJECT_CELL(project, token), token + 1, token + 2, CELL_NULL}};
+	checker_edit(s->checker, -1, key, &before, row);
+	checker_commit(s->checker, ++s->position, &s->hub, NULL, NULL, 0);
+}
+
+/* It shows the hub's rows of these projects. */
+static void device_shows(struct story *s, const bool scopes[SCOPES])
+{
+	struct sim_state visible = s->hub;
+	for (int key = 0; key < KEYS_MAX; key++)
+		visible.rows[key].exists = s->hub.rows[key].exists && scopes[sim_scope_of(&s->hub, key)];
+	checker_replica(s->checker, 0, s->position, &visible);
+}
+
+static const bool one[SCOPES] = {true, true, false, false}, both[SCOPES] = {true, true, true, false},
+		  only_two[SCOPES] = {true, false, true, false};
+
+/* While project 2 has no row, one cannot tell whether it was filled already. */
+static void an_empty_scope_that_is_being_filled_is_not_taken_as_arrived(void **state)
+{
+	struct story *s = *state;
+	checker_scopes(s->checker, 0, one);
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	device_shows(s, one);
+	checker_scopes(s->checker, 0, both);
+	device_shows(s, one);
+	hub_puts_unit(s, 0, 2, FIRST_TOKEN + 10);
+	device_shows(s, one); /* the row has left project 1 */
+	assert_false(s->sim.failed);
+	device_shows(s, both);
+	assert_false(s->sim.failed);
+}
+
+static void P3_a_scope_that_was_there_and_vanishes_is_found(void **state)
+{
+	struct story *s = *state;
+	checker_scopes(s->checker, 0, one);
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	hub_puts_unit(s, 1, 2, FIRST_TOKEN + 10);
+	checker_scopes(s->checker, 0, both);
+	device_shows(s, both);
+	assert_false(s->sim.failed);
+	device_shows(s, one);
+	assert_true(s->sim.failed);
+}
+
+static void P3_a_held_scope_that_is_left_out_while_another_comes_is_found(void **state)
+{
+	struct story *s = *state;
+	checker_scopes(s->checker, 0, one);
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	hub_puts_unit(s, 1, 2, FIRST_TOKEN + 10);
+	device_shows(s, one);
+	checker_scopes(s->checker, 0, both);
+	device_shows(s, only_two);
+	assert_true(s->sim.failed);
+}
+
+static void a_scope_that_was_taken_away_for_a_while_may_be_missing(void **state)
+{
+	struct story *s = *state;
+	checker_scopes(s->checker, 0, both);
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	hub_puts_unit(s, 1, 2, FIRST_TOKEN + 10);
+	device_shows(s, both);
+	checker_scopes(s->checker, 0, one);
+	checker_scopes(s->checker, 0, both);
+	device_shows(s, one);
+	assert_false(s->sim.failed);
+}
+
+#define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		STORY(an_empty_scope_that_is_being_filled_is_not_taken_as_arrived),
+		STORY(P3_a_scope_that_was_there_and_vanishes_is_found),
+		STORY(P3_a_held_scope_that_is_left_out_while_another_comes_is_found),
+		STORY(a_scope_that_was_taken_away_for_a_while_may_be_missing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
