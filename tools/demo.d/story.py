@@ -207,7 +207,6 @@ def play(keep):
         story.decisions()
         step("Refused")
         story.refused()
-        step("Checked")
         story.check()
         rules = Rules(office, *devices)
         try:
