@@ -2,6 +2,7 @@
 """Policies on real processes: what edits of several devices and of psql come to (docs/merge.md)."""
 
 import json
+import sqlite3
 import unittest
 
 from ferry_run import SiteCase, wait_until
@@ -130,6 +131,25 @@ class Policies(SiteCase):
         self.start(a, b)
         self.assertEqual(a.sql("SELECT name, sentence FROM ferry_rejected"), [("GUARD", "units.status cannot go from available to sold")])
         self.assertEqual(a.row("units", unit)["status"], "available")
+        self.assert_same()
+
+    def test_column_of_the_hub_is_refused_by_sqlite_and_an_edit_from_before_is_kept(self):
+        unit, (a, b) = self.some(2, view="sea")
+        a.sql("UPDATE units SET view = 'garden', code = 'Z-1' WHERE id = ?", unit)
+        self.site.sql("SELECT ferry.policy('inventory.units', 'view', 'hub')")
+        self.addCleanup(self.site.sql, "SELECT ferry.policy('inventory.units', 'view', 'text')")
+        self.start(a, b)
+        (name, values), = a.sql('SELECT name, "values" FROM ferry_rejected')
+        self.assertEqual((name, json.loads(values)), ("UNKNOWN_COLUMN", {"code": "Z-1", "view": "garden"}))
+        self.assertEqual(self.hub_unit(unit, "view"), "sea")
+        for statement in ("UPDATE units SET view = 'pool'",
+                          "INSERT INTO units (project_id, code, unit_type_code, view) SELECT project_id, 'N-1', unit_type_code, 'pool' FROM units"):
+            with self.assertRaisesRegex(sqlite3.IntegrityError, 'units.*view.*read-only on devices'):
+                a.sql(statement)
+        a.sql("UPDATE units SET view = view, code = 'Z-2' WHERE id = ?", unit)
+        self.site.sql("UPDATE inventory.units SET view = 'hill' WHERE id = %s", unit)
+        self.settle(a, b)
+        self.assertEqual((self.hub_unit(unit, "code"), b.row("units", unit)["view"]), ("Z-2", "hill"))
         self.assert_same()
 
     def test_R2_a_chain_of_guarded_steps_offline_passes_as_its_author_saw_it(self):
