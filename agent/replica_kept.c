@@ -16,8 +16,16 @@
 #define BODY_BYTES_MAX (4u * FERRY_MESSAGE_BYTES_MAX)
 #define BOOKMARKS_NEWEST 16 /* of these every one is kept */
 #define TRIM_SETS 64        /* forgotten at a time */
+#define POSITION_LEAP (INT64_C(1) << 40)
 
 /* ---- Bookmarks of the past ---- */
+
+/* Positions of a restored hub begin anew far above those of the history it has
+ * lost: such a leap counts as one step. */
+static int64_t steps_between(int64_t newer, int64_t older)
+{
+	return newer - older < POSITION_LEAP ? newer - older : 1;
+}
 
 /* positions: newest first. Which to keep: the newest few, then each that is at
  * least as far from the one kept before as half of its way back, and the
@@ -25,12 +33,14 @@
 uint32_t bookmarks_thin(const int64_t *positions, uint32_t count, bool *keep)
 {
 	uint32_t kept = 0;
-	int64_t last = 0;
+	int64_t back = 0, last = 0; /* steps from the newest one */
 
 	for (uint32_t i = 0; i < count; i++) {
-		keep[i] = i < BOOKMARKS_NEWEST || i + 1 == count || last - positions[i] >= (positions[0] - positions[i]) / 2;
+		if (i > 0)
+			back += steps_between(positions[i - 1], positions[i]);
+		keep[i] = i < BOOKMARKS_NEWEST || i + 1 == count || back - last >= back / 2;
 		if (keep[i]) {
-			last = positions[i];
+			last = back;
 			kept++;
 		}
 	}

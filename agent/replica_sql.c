@@ -56,10 +56,11 @@
 	"AND l.incarnation = (SELECT incarnation FROM ferry_state) " \
 	"AND (l.until IS NULL OR l.until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) GROUP BY l.tbl, l.num;"
 /* Kept history and what goes with it (replica_kept.c, replica_lost.c). */
+#define FIRST_POSITION "first_position INTEGER NOT NULL DEFAULT 0"
 #define KEPT_DDL \
 	"CREATE TABLE ferry_kept(number INTEGER PRIMARY KEY, position INTEGER NOT NULL, verdict INTEGER NOT NULL, " \
 	"code INTEGER NOT NULL, sentence TEXT, at INTEGER NOT NULL, bytes INTEGER NOT NULL, due INTEGER NOT NULL DEFAULT 0, " \
-	"lost_from INTEGER NOT NULL DEFAULT 0, body BLOB) STRICT;" \
+	"lost_from INTEGER NOT NULL DEFAULT 0, body BLOB, " FIRST_POSITION ") STRICT;" \
 	"CREATE INDEX ferry_kept_due ON ferry_kept(number) WHERE due = 1;" \
 	"CREATE TABLE ferry_kept_part(number INTEGER NOT NULL, part INTEGER NOT NULL, body BLOB NOT NULL, " \
 	"PRIMARY KEY(number, part)) STRICT;" \
@@ -194,6 +195,11 @@ const char replica_upgrade_12[] = FORMER_DDL;
 /* From layout 12: scopes come and go by themselves. */
 const char replica_upgrade_13[] = "ALTER TABLE ferry_scope ADD COLUMN filling INTEGER NOT NULL DEFAULT 0;";
 
+/* From layout 13: where a change-set was settled first. */
+const char replica_upgrade_14[] =
+	"ALTER TABLE ferry_kept ADD COLUMN " FIRST_POSITION ";"
+	"UPDATE ferry_kept SET first_position = position;";
+
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
 
@@ -320,8 +326,8 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_BOOKMARK_ADD] = "REPLACE INTO ferry_bookmark(position, mark) VALUES (?1, ?2)",
 	[Q_BOOKMARK_DELETE] = "DELETE FROM ferry_bookmark WHERE position = ?1",
 	[Q_BOOKMARKS_CUT] = "DELETE FROM ferry_bookmark WHERE position > ?1",
-	[Q_KEPT_ADD] = "REPLACE INTO ferry_kept(number, position, verdict, code, sentence, at, bytes, body) "
-		       "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	[Q_KEPT_ADD] = "REPLACE INTO ferry_kept(number, position, first_position, verdict, code, sentence, at, bytes, body) "
+		       "VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
 	[Q_KEPT_PART_ADD] = "REPLACE INTO ferry_kept_part(number, part, body) VALUES (?1, ?2, ?3)",
 	[Q_KEPT_PART_DELETE] = "DELETE FROM ferry_kept_part WHERE number = ?1",
 	[Q_KEPT_DELETE] = "DELETE FROM ferry_kept WHERE number = ?1",
@@ -332,14 +338,15 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_KEPT_BODY] = "SELECT body FROM ferry_kept WHERE number = ?1",
 	[Q_KEPT_PART] = "SELECT body FROM ferry_kept_part WHERE number = ?1 AND part = ?2",
 	[Q_KEPT_GET] = "SELECT verdict FROM ferry_kept WHERE number = ?1",
-	[Q_KEPT_SETTLE] = "UPDATE ferry_kept SET position = ?2, verdict = ?3, code = ?4, sentence = ?5, due = 0 WHERE number = ?1",
+	[Q_KEPT_SETTLE] = "UPDATE ferry_kept SET position = ?2, first_position = iif(first_position = 0, ?2, first_position), "
+			  "verdict = ?3, code = ?4, sentence = ?5, due = 0 WHERE number = ?1",
 	[Q_KEPT_GAP] = "INSERT OR IGNORE INTO ferry_kept(number, position, verdict, code, sentence, at, bytes, due) "
 		       "SELECT ?1, 0, ?2, ?3, ?4, ?5, 0, 1 WHERE NOT EXISTS(SELECT 1 FROM ferry_change_set WHERE number = ?1 AND state < 3)",
 	[Q_KEPT_DUE] = "UPDATE ferry_kept SET due = number > ?1 WHERE due <> (number > ?1)",
 	[Q_KEPT_NOT_DUE] = "UPDATE ferry_kept SET due = 0 WHERE number = ?1",
 	[Q_KEPT_ABOVE] = "SELECT count(*) FROM ferry_kept WHERE number > ?1 AND due = 1",
 	[Q_KEPT_NEXT] = "SELECT number FROM ferry_kept WHERE number > ?1 AND due = 1 ORDER BY number LIMIT 1",
-	[Q_KEPT_REPLAY] = "SELECT position, verdict, code, sentence, lost_from, body IS NOT NULL FROM ferry_kept WHERE number = ?1",
+	[Q_KEPT_REPLAY] = "SELECT first_position, verdict, code, sentence, lost_from, body IS NOT NULL FROM ferry_kept WHERE number = ?1",
 	[Q_KEPT_LOST] = "UPDATE ferry_kept SET lost_from = ?1 WHERE lost_from = 0 OR lost_from > ?1",
 	[Q_SETS_ABOVE] = "SELECT count(*) FROM ferry_change_set WHERE number > ?1 AND state < 3",
 	[Q_LIFE_MARKS] = "SELECT mark FROM ferry_life ORDER BY id DESC",

@@ -188,6 +188,7 @@ static void row_init(struct row *row, const struct merge_row *from, uint32_t tab
 		.key = from->key,
 		.table = table_index,
 		.in_database = from->exists,
+		.fresh = !from->known,
 		.update_wins = from->update_wins,
 		.kept = from->last_cells != NULL,
 		.last_cells = from->last_cells,

@@ -121,6 +121,7 @@ struct merge_write {
 	const struct value *cells;
 	const uint32_t *stamps;
 	bool revives;    /* ROW_INSERT without columns: deleted rows come back as they were */
+	bool buries;     /* ROW_DELETE of rows that came and went within the batch: only noted as deleted */
 	uint64_t by_hub; /* bit i: the cells of column i are a merge's, not the stamps' authors' (R2) */
 };
 
@@ -134,8 +135,10 @@ struct merge_stamp { /* becomes a row of ferry.stamp */
 struct merge_writes {
 	/* To be carried out in this order: deletes of rows that are inserted anew
 	 * by rank descending, revivals, inserts by rank ascending, updates, deletes by rank
-	 * descending. A row may be in one insert and several updates (one for
-	 * each stamp). */
+	 * descending, burials. A row may be in one insert and several updates (one for
+	 * each stamp). A row that replays made and somebody deleted, all since the
+	 * last commit, is buried: other replays may still edit it, and would wait
+	 * for it for ever (R18). */
 	const struct merge_write *writes;
 	uint32_t write_count;
 	const struct merge_stamp *stamps;

@@ -416,6 +416,7 @@ static enum ferry_error new_row(struct edit *e)
 	state->given = known_when_left_out(e->table);
 	state->lost = 0;
 	state->born_stamp = e->stamp;
+	state->replayed |= e->set->old_position > 0;
 	for (uint16_t i = 0; i < e->block->column_count; i++) {
 		const struct value *v = cell_of(e, i);
 		const struct schema_column *column = &e->table->columns[e->columns[i]];

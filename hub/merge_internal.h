@@ -28,6 +28,7 @@ struct row_state {
 	uint64_t given;            /* the value is known; else the hub's default fills it */
 	uint32_t born_stamp;       /* NO_STAMP: as loaded */
 	uint32_t gone_stamp;       /* the last deletion made here; NO_STAMP: as loaded */
+	bool replayed;             /* a replay made this life of it here, or a former one */
 	/* What is not written yet: */
 	bool revive_pending; /* it was deleted, and comes back as it was */
 	uint64_t lost;       /* was to be written when it was deleted */
@@ -43,6 +44,7 @@ struct row {
 	bool in_database;  /* it exists there, before what is not written yet */
 	bool touched;      /* is in the list of rows to write */
 	bool update_wins;
+	bool fresh;        /* the database had no version of it when it was loaded */
 	bool kept;         /* the database has deleted it and keeps what it was */
 	const struct value *last_cells;
 	struct version version; /* as loaded */

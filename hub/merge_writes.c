@@ -7,7 +7,7 @@
 #include "hub/merge.h"
 #include "hub/merge_internal.h"
 
-enum phase { PHASE_EARLY_DELETE, PHASE_REVIVE, PHASE_INSERT, PHASE_UPDATE, PHASE_DELETE };
+enum phase { PHASE_EARLY_DELETE, PHASE_REVIVE, PHASE_INSERT, PHASE_UPDATE, PHASE_DELETE, PHASE_BURY };
 
 struct group {
 	enum phase phase;
@@ -120,12 +120,20 @@ static bool emit_updates(struct output *o, const struct row *row)
 	return true;
 }
 
+/* It never stood in a committed state here, so that the database would not
+ * remember it; yet in the lost history devices had it. */
+static bool to_be_buried(const struct row *row)
+{
+	return row->fresh && row->state.replayed && row->state.gone_stamp != NO_STAMP;
+}
+
 static bool emit_row(struct output *o, const struct row *row)
 {
 	const struct row_state *s = &row->state;
 
 	if (!s->exists)
-		return !row->in_database || emit(o, row, PHASE_DELETE, 0, s->gone_stamp);
+		return (!row->in_database || emit(o, row, PHASE_DELETE, 0, s->gone_stamp)) &&
+		       (!to_be_buried(row) || emit(o, row, PHASE_BURY, 0, s->gone_stamp));
 	if (s->revive_pending && !emit(o, row, PHASE_REVIVE, 0, s->born_stamp))
 		return false;
 	if (s->insert_pending) {
@@ -139,7 +147,7 @@ static bool emit_row(struct output *o, const struct row *row)
 
 static enum ferry_error group_alloc(struct output *o, struct group *g)
 {
-	static const enum row_op ops[] = {ROW_DELETE, ROW_INSERT, ROW_INSERT, ROW_UPDATE, ROW_DELETE};
+	static const enum row_op ops[] = {ROW_DELETE, ROW_INSERT, ROW_INSERT, ROW_UPDATE, ROW_DELETE, ROW_DELETE};
 	const struct schema_table *t = &o->m->schema->tables[g->table];
 	struct arena *a = &o->m->output;
 	uint16_t count = (uint16_t)__builtin_popcountll(g->mask), i = 0;
@@ -152,6 +160,7 @@ static enum ferry_error group_alloc(struct output *o, struct group *g)
 		.table = t->table,
 		.op = ops[g->phase],
 		.revives = g->phase == PHASE_REVIVE,
+		.buries = g->phase == PHASE_BURY,
 		.column_count = count,
 		.nums = nums,
 		.row_count = g->row_count,

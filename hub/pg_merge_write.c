@@ -547,6 +547,25 @@ static bool revive_rows(struct merge_op *m, const struct written *x, const struc
 	return true;
 }
 
+/* They have to be known as deleted, though they never stood in a committed state. */
+static bool bury_rows(struct merge_op *m, const struct written *x)
+{
+	struct pg_batch *b = &m->op.batch;
+	int64_t *stamps = arena_array(&b->arena, x->w->row_count, sizeof(*stamps));
+
+	if (!stamps)
+		return false;
+	for (uint32_t r = 0; r < x->w->row_count; r++)
+		stamps[r] = m->stamps[m->stamp_next + x->w->stamps[r]];
+	pg_call(b, "SELECT ferry.bury($1, $2, $3, $4, $5)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_int4(b, (int32_t)x->table->tbl);
+	pg_arg_text(b, x->table->tenant_scope);
+	pg_arg_uuids(b, x->w->keys, x->w->row_count);
+	pg_arg_int8s(b, stamps, x->w->row_count);
+	return true;
+}
+
 static bool write_one(struct merge_op *m, const struct merge_write *w, const struct merge_writes *all, bool postpone)
 {
 	struct written x = {.w = w, .table = pg_catalog_table(m->op.catalog, w->table),
@@ -556,6 +575,8 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 		x.columns[c] = &x.table->columns[pg_table_column(x.table, w->nums[c])];
 	if (w->revives)
 		return revive_rows(m, &x, all);
+	if (w->buries)
+		return bury_rows(m, &x);
 	if (!rights_before(m, &x, all))
 		return false;
 	/* Declared first: what triggers on the write note of its author (the audit

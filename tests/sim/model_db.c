@@ -148,9 +148,12 @@ void model_commit_state(struct model_db *db, const struct database *next, int64_
 	db->head = p;
 }
 
+/* A restored database goes on at its time, so that no position belongs to two histories. */
 int64_t model_next_position(struct model_db *db)
 {
-	return db->head->position + 1 + (sim_chance(db->sim, 100) ? sim_range(db->sim, 1, 5) : 0);
+	int64_t last = db->head->position > db->restored_at ? db->head->position : db->restored_at;
+
+	return last + 1 + (sim_chance(db->sim, 100) ? sim_range(db->sim, 1, 5) : 0);
 }
 
 /* `from` is the row as it is, `to` as it shall be. */

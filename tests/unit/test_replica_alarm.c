@@ -112,7 +112,8 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
-#define WITHOUT_SCOPES "ALTER TABLE ferry_scope DROP COLUMN filling; "
+#define WITHOUT_FIRST "ALTER TABLE ferry_kept DROP COLUMN first_position; "
+#define WITHOUT_SCOPES WITHOUT_FIRST "ALTER TABLE ferry_scope DROP COLUMN filling; "
 #define WITHOUT_FORMER WITHOUT_SCOPES "DROP TABLE ferry_former; DROP TABLE ferry_former_value; "
 #define WITHOUT_MERGE \
 	WITHOUT_FORMER "ALTER TABLE ferry_rejected DROP COLUMN other; DROP TABLE ferry_repair; " \

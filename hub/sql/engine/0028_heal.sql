@@ -34,6 +34,9 @@ COMMENT ON COLUMN ferry.rewind.common IS 'The newest position that both are know
 -- The first to find a rewind out makes a new epoch: who names the present one, or one that this
 -- history has never had, since it was made after the backup. Others come late.
 -- At most one a minute: a device that lies about its bookmark costs no more than that (R19).
+-- Positions go on at the present time in microseconds, which no history has reached that ran
+-- before now (it would have had a million commits in each second). So a position belongs to
+-- one history alone, and those of a later history are higher.
 CREATE FUNCTION ferry.note_rewind(by text, tenant uuid, device uuid, of_epoch uuid, lost bigint, common bigint) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -50,6 +53,9 @@ BEGIN
         UPDATE ferry.history SET epoch = new_epoch, created_at = clock_timestamp();
         PERFORM ferry.skip_leases();
     END IF;
+    PERFORM setval('ferry.position_seq'::regclass,
+                   greatest(s.last_value + 1000000, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
+    FROM ferry.position_seq s;
     INSERT INTO ferry.rewind (found_by, tenant_id, device_id, lost, common, old_epoch, was_epoch, epoch)
     VALUES (by, tenant, device, lost, common, coalesce(of_epoch, now_epoch), now_epoch, coalesce(new_epoch, now_epoch));
     RETURN coalesce(new_epoch, now_epoch);
@@ -60,6 +66,22 @@ COMMENT ON FUNCTION ferry.note_rewind(text, uuid, uuid, uuid, bigint, bigint) IS
 REVOKE EXECUTE ON FUNCTION ferry.note_rewind(text, uuid, uuid, uuid, bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.note_rewind(text, uuid, uuid, uuid, bigint, bigint) TO ferry_hub, ferry_owner;
 GRANT SELECT ON ferry.rewind TO ferry_hub, ferry_owner;
+
+-- Rows that replays made and deleted within one transaction are noted as deleted: an edit of
+-- one that comes later would wait for it for ever. No device has such a row, so the scope
+-- matters to none; stamps are of the deletions.
+CREATE FUNCTION ferry.bury(of_tenant uuid, of_tbl int, of_scope text, of_keys uuid[], stamps bigint[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ferry.version AS v (tenant_id, tbl, key, deleted, tx, base_tx, born, scope)
+    SELECT of_tenant, of_tbl, u.key, true, u.stamp, u.stamp, u.stamp, of_scope FROM unnest(of_keys, stamps) AS u(key, stamp)
+    WHERE of_tenant = ferry.tenant()
+    ON CONFLICT (tenant_id, tbl, key) DO UPDATE SET tx = excluded.tx WHERE v.deleted
+$$;
+COMMENT ON FUNCTION ferry.bury(uuid, int, text, uuid[], bigint[]) IS 'Notes rows as deleted that came and went within this transaction';
+REVOKE EXECUTE ON FUNCTION ferry.bury(uuid, int, text, uuid[], bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.bury(uuid, int, text, uuid[], bigint[]) TO ferry_hub;
 
 -- ---------------------------------------------------------------- backups
 
