@@ -40,7 +40,7 @@ class HealTwice(HealCase):
         for n, device in enumerate((b, c, a, b)):
             device.sql("UPDATE units SET floor = ? WHERE id = ?", n + 2, stays)
             self.site.wait_settled()
-        for _ in range(3):
+        for _ in range(2):
             self.heal(backup)  # all of it comes back in few transactions, each time
             self.assert_nothing_waits()
             self.assertEqual(self.hub_unit(stays, "floor"), 5)
