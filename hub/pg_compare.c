@@ -10,7 +10,7 @@
 
 static const char wanted_sql[] =
 	"SELECT k.key, v.key IS NOT NULL FROM unnest($3::uuid[]) k(key) LEFT JOIN ferry.version v "
-	"ON v.tenant_id = $1 AND v.tbl = $2 AND v.key = k.key AND v.scope = $4 AND NOT v.deleted";
+	"ON v.tenant_id = $1 AND v.tbl = $2 AND v.key = k.key AND (v.scope = $4 OR $4 = ANY (v.also)) AND NOT v.deleted";
 
 enum { R_RANGE, R_ROWS, R_HASH, R_LAST };
 
@@ -68,7 +68,7 @@ static void ranges_sql(struct pg_sql *sql, const struct pg_table *t)
 			"SELECT v.key, ntile(%d) OVER (ORDER BY v.key) AS cut, uuid_hash_extended(v.key, 0)", CUTS);
 	for (uint16_t c = 0; c < t->column_count; c++)
 		pg_sql_add(sql, " # coalesce(v.hashes[%u], 0)", t->columns[c].sum_index + 1u);
-	pg_sql_add(sql, " AS h FROM ferry.version v WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.scope = $5 AND NOT v.deleted "
+	pg_sql_add(sql, " AS h FROM ferry.version v WHERE v.tenant_id = $1 AND v.tbl = $2 AND (v.scope = $5 OR $5 = ANY (v.also)) AND NOT v.deleted "
 			"AND v.key > r.after AND v.key <= r.upto) x GROUP BY r.n, x.cut ORDER BY r.n, x.cut");
 }
 

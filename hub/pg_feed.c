@@ -67,10 +67,10 @@ static const char since_sql[] =
 	"SELECT s.surrogate FROM ferry.surrogates_since(ferry.nobody(), $2) s";
 static const char versions_sql[] =
 	CHANGED_SQL
-	"SELECT v.tenant_id = ferry.nobody(), v.tbl, v.scope, v.key, v.deleted, v.base_tx, v.born, v.moved, v.over "
+	"SELECT v.tenant_id = ferry.nobody(), v.tbl, v.scope, v.key, v.deleted, v.base_tx, v.born, v.moved, v.over, v.also "
 	"FROM ch CROSS JOIN LATERAL (SELECT * FROM ferry.version v WHERE v.tenant_id = ch.tenant_id AND v.tbl = ch.tbl "
-	"AND v.key = ch.key OFFSET 0) v WHERE $3::text[] IS NULL OR v.scope = ANY ($3)";
-enum { V_GLOBAL, V_TBL, V_SCOPE, V_KEY, V_DELETED, V_BASE, V_BORN, V_MOVED, V_OVER };
+	"AND v.key = ch.key OFFSET 0) v WHERE $3::text[] IS NULL OR v.scope = ANY ($3) OR v.also && $3";
+enum { V_GLOBAL, V_TBL, V_SCOPE, V_KEY, V_DELETED, V_BASE, V_BORN, V_MOVED, V_OVER, V_ALSO };
 static const char left_sql[] =
 	CHANGED_SQL
 	"SELECT l.tenant_id = ferry.nobody(), l.tbl, l.scope, l.key, l.tx FROM ch CROSS JOIN LATERAL ("
@@ -276,6 +276,41 @@ static const char *scope_name(struct feed_op *f, const char *text)
 	return arena_text(&f->arena, text, strlen(text));
 }
 
+static bool is_asked(const struct feed_op *f, const char *scope)
+{
+	for (uint32_t i = 0; f->scopes && i < f->scope_count; i++) {
+		if (strcmp(f->scopes[i], scope) == 0)
+			return true;
+	}
+	return !f->scopes;
+}
+
+/* The last entry, of a row in several scopes, once for each that is asked for. */
+static enum ferry_error spread(struct feed_op *f, uint32_t row)
+{
+	struct feed_entry first = f->entries[f->entry_count - 1], *e;
+	struct pg_elements also;
+	const uint8_t *p;
+	size_t n;
+
+	if (pg_elements(&f->op.batch, f->calls[F_VERSIONS], row, V_ALSO, &also) == 0)
+		return FERRY_OK;
+	if (!is_asked(f, first.scope))
+		f->entry_count--;
+	while (pg_element(&also, &p, &n)) {
+		first.scope = arena_text(&f->arena, (const char *)p, n);
+		if (!first.scope)
+			return FERRY_LIMIT;
+		if (!is_asked(f, first.scope))
+			continue;
+		e = entry_add(f);
+		if (!e)
+			return FERRY_LIMIT;
+		*e = first;
+	}
+	return FERRY_OK;
+}
+
 static enum ferry_error read_versions(struct feed_op *f)
 {
 	const struct pg_batch *b = &f->op.batch;
@@ -299,6 +334,8 @@ static enum ferry_error read_versions(struct feed_op *f)
 			read_change(f, row, e);
 		if (e->op == ROW_UPDATE && e->mask == 0)
 			f->entry_count--; /* a newer surrogate on an unsynced column only */
+		else if (spread(f, row) != FERRY_OK)
+			return FERRY_LIMIT;
 	}
 	return FERRY_OK;
 }

@@ -59,7 +59,7 @@ static bool scope_condition(const struct pg_table *t, const char *scope, struct 
 			pg_sql_add(sql, " AND r.%s::text = $4", t->scope_column);
 		return is_tenant || fits;
 	default:
-		pg_sql_add(sql, " AND v.scope = $4");
+		pg_sql_add(sql, " AND (v.scope = $4 OR $4 = ANY (v.also))");
 		return is_tenant || fits;
 	}
 }

@@ -93,6 +93,7 @@ struct merge_table { /* rows of a table that the run touches */
 	uint32_t rows_call, versions_call, present_call, last_call;
 	struct merge_row *rows;      /* one per key */
 	const char **scopes;         /* of rows that exist */
+	struct pg_elements *also;    /* and their further ones; NULL: the table's rows have one */
 	bool *held;                  /* somebody else's lock */
 	uint32_t suspects;
 };

@@ -18,6 +18,22 @@ static bool holds_scope(const struct merge_device *d, const char *scope)
 	return false;
 }
 
+/* Does it hold one of the row's further scopes? */
+static bool holds_another(const struct merge_device *d, const struct merge_table *t, int64_t row)
+{
+	struct pg_elements also = t->also ? t->also[row] : (struct pg_elements){0};
+	const uint8_t *p;
+	size_t n;
+
+	while (pg_element(&also, &p, &n)) {
+		for (uint32_t i = 0; i < d->scope_count; i++) {
+			if (strlen(d->scopes[i]) == n && memcmp(d->scopes[i], p, n) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 static void admit_depends(struct merge_op *m, struct merge_entry *e, const struct change_set *s)
 {
 	for (uint32_t i = 0; i < s->depends_count && e->state == ITEM_WAITING; i++) {
@@ -72,6 +88,8 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 		if (!in_scope_now(&t->rows[i], b->op) || !t->scopes[i] || (good && strcmp(good, t->scopes[i]) == 0))
 			continue;
 		if (!holds_scope(e->device, t->scopes[i])) {
+			if (holds_another(e->device, t, i))
+				continue;
 			pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a row is outside this device's scopes");
 			return;
 		}

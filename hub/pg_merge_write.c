@@ -316,7 +316,7 @@ static bool needs_check(const struct written *x)
 {
 	if (x->w->op == ROW_DELETE || x->table->scope_form == PG_SCOPE_TENANT || x->table->scope_form == PG_SCOPE_GLOBAL)
 		return false;
-	if (x->w->op == ROW_INSERT)
+	if (x->w->op == ROW_INSERT || x->table->scope_also)
 		return true;
 	for (uint16_t c = 0; c < x->w->column_count; c++) {
 		if (x->w->nums[c] == x->table->scope_num)
@@ -330,6 +330,7 @@ static bool check_scopes(struct merge_op *m, const struct written *x, const stru
 	struct pg_batch *b = &m->op.batch;
 	struct uuid *devices = arena_array(&b->arena, x->w->row_count + 1u, sizeof(*devices));
 	struct scope_check *check = &m->checks[m->check_count];
+	const char *also = x->table->scope_also;
 	struct pg_sql sql;
 
 	check->owners = arena_array(&m->load_arena, x->w->row_count + 1u, sizeof(*check->owners));
@@ -344,9 +345,10 @@ static bool check_scopes(struct merge_op *m, const struct written *x, const stru
 	}
 	pg_sql_init(&sql);
 	pg_sql_add(&sql, "SELECT u.n::int FROM unnest($1::uuid[], $3::uuid[]) WITH ORDINALITY AS u(k, device, n) "
-		   "CROSS JOIN LATERAL (SELECT %s AS scope FROM %s r%s WHERE r.%s = $2 AND r.%s = u.k OFFSET 0) x "
-		   "WHERE NOT EXISTS (SELECT FROM ferry.held_scope d WHERE d.device_id = u.device AND d.scope = x.scope)",
-		   x->table->scope_expr, x->table->name, x->table->scope_joins, x->table->tenant, x->table->key);
+		   "CROSS JOIN LATERAL (SELECT %s%s%s AS scope FROM %s r%s WHERE r.%s = $2 AND r.%s = u.k OFFSET 0) x "
+		   "WHERE NOT EXISTS (SELECT FROM ferry.held_scope d WHERE d.device_id = u.device AND d.scope = %s)",
+		   x->table->scope_expr, also ? " || " : "", also ? also : "", x->table->name, x->table->scope_joins,
+		   x->table->tenant, x->table->key, also ? "ANY (x.scope)" : "x.scope");
 	check->call = pg_call(b, sql.p);
 	pg_arg_uuids(b, x->w->keys, x->w->row_count);
 	pg_arg_uuid(b, &m->op.tenant);

@@ -473,24 +473,28 @@ class SiteCase(unittest.TestCase):
 # ---------------------------------------------------------------- replica against hub
 
 def scope_expression(cur, table):
-    """SQL for the scope of row r of a tracked table, and its joins, from foreign keys and the model alone."""
-    expression, joins = root_expression(cur, table)
-    if table["read_permission"]:
-        expression = "(%s) || '/%s'" % (expression, table["read_permission"])
+    """SQL for the scopes (text[]) of row r of a tracked table, and its joins, from foreign keys and the model alone."""
+    lists, joins = [], ""
+    for n, way in enumerate(table["scope"].split("|")):
+        expression, more = root_expression(cur, table, way, "p%d_" % n)
+        lists.append(expression)
+        joins += more
+    suffix = "'%s'" % ("/" + table["read_permission"] if table["read_permission"] else "")
     if table["archives"]:
-        expression = "(%s) || CASE WHEN r.deleted_at IS NULL THEN '' ELSE '+archived' END" % expression
-    return expression, joins
+        suffix += " || CASE WHEN r.deleted_at IS NULL THEN '' ELSE '+archived' END"
+    roots = "array_remove(%s, NULL)" % " || ".join(lists)
+    return "ARRAY(SELECT x || %s FROM unnest(CASE WHEN %s = '{}' THEN ARRAY['tenant'] ELSE %s END) x)" % (suffix, roots, roots), joins
 
 
-def root_expression(cur, table):
-    """The same without permission and archive."""
-    word, colon, path = table["scope"].partition(":")
+def root_expression(cur, table, scope, names):
+    """One way to a row's scopes, without permission and archive; elements may be NULL."""
+    word, colon, path = scope.partition(":")
     if not colon:
         if word == "global":
-            return "CASE WHEN r.%s = '%s' THEN 'global' ELSE 'tenant' END" % (quote(table["tenant_col"]), NOBODY), ""
-        return "'tenant'", ""
+            return "ARRAY[CASE WHEN r.%s = '%s' THEN 'global' ELSE 'tenant' END]" % (quote(table["tenant_col"]), NOBODY), ""
+        return "ARRAY['tenant']", ""
     if word == "row":
-        return "r." + quote(path), ""
+        return "ARRAY[r.%s]" % quote(path), ""
     joins, alias, relation = "", "r", table["relid"]
     hops = path.split(".")
     for n, hop in enumerate(hops[:-1]):
@@ -500,10 +504,14 @@ def root_expression(cur, table):
             JOIN ferry.tracked t ON t.relid = c.confrelid
             WHERE c.contype = 'f' AND c.conrelid = %s::regclass AND a.attnum = ANY (c.conkey)""", (hop, relation))
         parent, tenant_col, key_col = cur.fetchone()
-        joins += " LEFT JOIN %s p%d ON p%d.%s = r.%s AND p%d.%s = %s.%s" % (
-            parent, n, n, quote(tenant_col), quote(table["tenant_col"]), n, quote(key_col), alias, quote(hop))
-        alias, relation = "p%d" % n, parent
-    return "coalesce('%s:' || %s.%s, 'tenant')" % (word, alias, quote(hops[-1])), joins
+        joins += " LEFT JOIN %s %s%d ON %s%d.%s = r.%s AND %s%d.%s = %s.%s" % (
+            parent, names, n, names, n, quote(tenant_col), quote(table["tenant_col"]), names, n, quote(key_col), alias, quote(hop))
+        alias, relation = "%s%d" % (names, n), parent
+    cur.execute("SELECT typcategory = 'A' FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = %s::regclass "
+                "AND a.attname = %s", (relation, hops[-1]))
+    if cur.fetchone()[0]:
+        return "ARRAY(SELECT '%s:' || e FROM unnest(%s.%s) e)" % (word, alias, quote(hops[-1])), joins
+    return "ARRAY['%s:' || %s.%s]" % (word, alias, quote(hops[-1])), joins
 
 
 def quote(name):
@@ -564,7 +572,7 @@ def hub_rows(cur, table, columns, tenant, scopes):
     """{key: values} of a table's rows in these scopes of a tenant, by plain SQL over the model."""
     scope, joins = scope_expression(cur, table)
     owner = "r." + quote(table["tenant_col"])
-    text = "SELECT %s FROM %s r%s WHERE %s = ANY (%%s) AND (%s = %%s AND %s <> 'global' OR %s = %%s AND %s = 'global')" % (
+    text = "SELECT %s FROM %s r%s WHERE %s && %%s::text[] AND (%s = %%s AND 'global' <> ALL (%s) OR %s = %%s AND 'global' = ANY (%s))" % (
         ", ".join(sql_value(c).replace("%", "%%") for c in columns), table["relid"], joins, scope, owner, scope, owner, scope)
     cur.execute(text, (list(scopes), str(tenant), str(NOBODY)))
     return by_key(table, columns, cur.fetchall())

@@ -96,11 +96,13 @@ CREATE TABLE ferry.version (
     scope     text NOT NULL,
     over      bigint[],
     hashes    bigint[],
+    also      text[],
     PRIMARY KEY (tenant_id, tbl, key)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE ferry.version IS 'The version of each tracked row, also after its deletion';
 COMMENT ON COLUMN ferry.version.moved IS
     'Surrogate with which the row last changed its scope in this life; NULL if it never did';
+COMMENT ON COLUMN ferry.version.also IS 'Further scopes of a row that is in several, in order; NULL: none, as of most';
 
 CREATE TABLE ferry.left (
     tenant_id uuid NOT NULL,

@@ -4,7 +4,8 @@
 SET LOCAL ROLE ferry_engine;
 
 -- A scope over foreign keys, hop by hop: column col of from_tbl points to a row of to_tbl.
--- The last hop (to_tbl NULL) is the column that holds the scope's id.
+-- The last hop (to_tbl NULL) is the column that holds the scope's id. Where rows have several
+-- scopes, the ways to the second, the third ... are numbered from 101, 201 ...
 CREATE TABLE ferry.scope_hop (
     tbl      int NOT NULL REFERENCES ferry.tracked ON DELETE CASCADE,
     hop      int NOT NULL,
@@ -80,9 +81,22 @@ END $$;
 $f$, t.tbl, t.tenant_col, t.key_col);
 END $outer$;
 
+-- May rows of the table have several scopes? Alternatives do that, and a column that is an array.
+CREATE FUNCTION ferry.is_listed(of_tbl int) RETURNS bool
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT t.scope LIKE '%|%' OR EXISTS (
+        SELECT FROM ferry.scope_hop h JOIN ferry.tracked_column c ON c.tbl = h.from_tbl AND c.name = h.col
+        WHERE h.tbl = of_tbl AND h.to_tbl IS NULL AND c.kind = 'array')
+    FROM ferry.tracked t WHERE t.tbl = of_tbl
+$$;
+
 -- LEFT JOINs from alias r of the table to the parents on its scope's path, and the scope's
--- expression. A row whose scope column is NULL belongs to the scope "tenant".
-CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text)
+-- expression. A row whose scope column is NULL belongs to the scope "tenant". Of a table whose
+-- rows may have several scopes they come as a set in own.s, without NULL: the first in order is
+-- the row's scope, and "also" the expression of the others; else that is NULL.
+CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -90,6 +104,8 @@ DECLARE
     t ferry.tracked;
     h record;
     prev text := 'r';
+    word text;
+    sets text;
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
     joins := '';
@@ -98,19 +114,33 @@ BEGIN
     ELSIF t.scope = 'global' THEN
         expr := 'CASE WHEN $2 = ferry.nobody() THEN ''global'' ELSE ''tenant'' END';
     ELSE
-        FOR h IN SELECT s.*, p.relid, p.key_col, p.tenant_col FROM ferry.scope_hop s
+        FOR h IN SELECT s.*, p.relid, p.key_col, p.tenant_col, c.kind = 'array' AS many FROM ferry.scope_hop s
                  LEFT JOIN ferry.tracked p ON p.tbl = s.to_tbl
+                 LEFT JOIN ferry.tracked_column c ON c.tbl = s.from_tbl AND c.name = s.col
                  WHERE s.tbl = of_tbl ORDER BY s.hop LOOP
+            IF h.hop % 100 = 1 THEN
+                prev := 'r';
+            END IF;
+            word := split_part(split_part(t.scope, '|', h.hop / 100 + 1), ':', 1) || ':';
             IF t.scope LIKE 'row:%' THEN
                 expr := format('r.%I', h.col); -- the row says its scope itself, whole
+            ELSIF h.to_tbl IS NULL AND ferry.is_listed(of_tbl) THEN
+                sets := concat_ws(' UNION ', sets, CASE WHEN h.many THEN format('SELECT %L || x::text FROM unnest(%s.%I) x', word, prev, h.col)
+                                                        ELSE format('SELECT %L || %s.%I::text', word, prev, h.col) END);
             ELSIF h.to_tbl IS NULL THEN
-                expr := format('coalesce(%L || %s.%I::text, ''tenant'')', split_part(t.scope, ':', 1) || ':', prev, h.col);
+                expr := format('coalesce(%L || %s.%I::text, ''tenant'')', word, prev, h.col);
             ELSE
                 joins := joins || format(' LEFT JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I',
                     h.relid, h.hop, h.hop, h.tenant_col, h.hop, h.key_col, prev, h.col);
                 prev := 'p' || h.hop;
             END IF;
         END LOOP;
+        IF sets IS NOT NULL THEN
+            joins := joins || format(' CROSS JOIN LATERAL (SELECT array_agg(y.x ORDER BY y.x COLLATE "C") AS s FROM (%s) y(x) '
+                                     'WHERE y.x IS NOT NULL) own', sets);
+            expr := 'coalesce(own.s[1], ''tenant'')';
+            also := 'nullif(own.s[2:], ''{}'')';
+        END IF;
     END IF;
 END $$;
 
@@ -154,9 +184,11 @@ DECLARE
     author text;
     place text;
     c record;
+    listed bool;     -- rows may have several scopes
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
     SELECT * INTO s FROM ferry.scope_sql(of_tbl);
+    listed := s.also IS NOT NULL;
     FOR c IN SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl ORDER BY num LOOP
         hashes := concat_ws(E',\n            ', hashes, format('coalesce(%s, 0)',
             ferry.fill(c.hash_expr, format('r.%I', c.name),
@@ -184,20 +216,20 @@ BEGIN
     RETURN format($q$
 WITH cur AS MATERIALIZED (
     SELECT k.key, v.ctid AS vid, r.alive IS TRUE AS alive, v.deleted IS FALSE AS was,
-           coalesce(r.scope, v.scope) AS scope, v.scope AS old_scope, (r.scope <> v.scope) IS TRUE AS moves,
+           coalesce(r.scope, v.scope) AS scope, v.scope AS old_scope, (r.scope <> v.scope%19$s) IS TRUE AS moves,%20$s
            v.base_tx, v.born, v.moved, v.over, v.hashes AS o, r.h%9$s
     FROM unnest($3) AS k(key)
     LEFT JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %1$s AND v.key = k.key
     LEFT JOIN (
-        SELECT r.%3$I AS key, true AS alive, %4$s AS scope, ARRAY[
+        SELECT r.%3$I AS key, true AS alive, %4$s AS scope,%21$s ARRAY[
             %6$s] AS h
         FROM %2$s r%5$s
         WHERE r.%7$I = $2) r ON r.key = k.key%10$s
-    WHERE CASE WHEN r.alive THEN v.key IS NULL OR v.deleted OR r.h <> v.hashes OR r.scope <> v.scope
+    WHERE CASE WHEN r.alive THEN v.key IS NULL OR v.deleted OR r.h <> v.hashes OR r.scope <> v.scope%22$s
                ELSE NOT v.deleted END
 ), upd AS (
     UPDATE ferry.version v SET
-        deleted = NOT c.alive, tx = c.author, scope = c.scope, hashes = c.h,
+        deleted = NOT c.alive, tx = c.author, scope = c.scope,%23$s hashes = c.h,
         born = CASE WHEN c.alive AND NOT c.was THEN c.author ELSE c.born END,
         moved = CASE WHEN c.moves THEN $1 WHEN c.was THEN c.moved END,
         base_tx = CASE WHEN c.alive AND NOT c.was THEN c.author
@@ -210,25 +242,22 @@ WITH cur AS MATERIALIZED (
           FROM cur c WHERE c.vid IS NOT NULL OFFSET 0) f OFFSET 0) c
     WHERE v.tenant_id = $2 AND v.ctid = c.vid
 ), ins AS (
-    INSERT INTO ferry.version (tenant_id, tbl, key, tx, base_tx, born, scope, over, hashes)
-    SELECT $2, %1$s, c.key, %11$s, %11$s, %11$s, c.scope, %15$s, c.h
+    INSERT INTO ferry.version (tenant_id, tbl, key, tx, base_tx, born, scope, over, hashes%24$s)
+    SELECT $2, %1$s, c.key, %11$s, %11$s, %11$s, c.scope, %15$s, c.h%25$s
     FROM cur c WHERE c.vid IS NULL
 ), chg AS (
     INSERT INTO ferry.change (tenant_id, tx, tbl, scope, keys)
     SELECT $2, $1, %1$s, s.scope, array_agg(s.key)
-    FROM (SELECT c.scope, c.key FROM cur c
-          UNION ALL SELECT c.old_scope, c.key FROM cur c WHERE c.moves) s
+    FROM (%26$s) s
     GROUP BY s.scope, uuid_hash(s.key) & $4
 ), sums AS (
     INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows)
     SELECT $2, %1$s, s.scope, $1, ARRAY[
             %16$s], sum(s.rows)
-    FROM (SELECT c.scope, c.h, CASE WHEN NOT c.moves THEN c.o END AS o,
-                 c.alive::int - (c.was AND NOT c.moves)::int AS rows FROM cur c
-          UNION ALL SELECT c.old_scope, NULL, c.o, -(c.was::int) FROM cur c WHERE c.moves) s
+    FROM (%27$s) s
     GROUP BY s.scope
 )
-SELECT count(*), array_agg(c.key) FILTER (WHERE c.moves), array_agg(c.old_scope) FILTER (WHERE c.moves)%17$s
+SELECT count(*), %28$s%17$s
 FROM cur c$q$,
         t.tbl, t.relid, t.key_col, s.expr, s.joins, hashes, t.tenant_col, coalesce(cells, 'NULL::bigint'),
         CASE WHEN declares THEN ', d.stamp, d.stamps, d.nums, d.hashes AS dh' ELSE '' END,
@@ -241,7 +270,30 @@ FROM cur c$q$,
         CASE WHEN declares THEN ' AND (SELECT count(DISTINCT x & 281474976710655) FROM unnest(f.f) x) = 1' ELSE '' END,
         CASE WHEN declares THEN format('CASE WHEN c.stamp IS NOT NULL THEN nullif(array_remove(ARRAY[%s], NULL), ''{}'') END',
                                        coalesce(births, 'NULL::bigint')) ELSE 'NULL::bigint[]' END,
-        sums, watched, ferry.over_sql());
+        sums, watched, ferry.over_sql(),
+        -- 19 to 25: further scopes, where rows may have them
+        CASE WHEN listed THEN ' OR r.alive AND v.key IS NOT NULL AND r.also IS DISTINCT FROM v.also' ELSE '' END,
+        CASE WHEN listed THEN E'\n           CASE WHEN r.alive THEN r.also ELSE v.also END AS also, v.also AS old_also,' ELSE '' END,
+        CASE WHEN listed THEN ' ' || s.also || ' AS also,' ELSE '' END,
+        CASE WHEN listed THEN ' OR r.also IS DISTINCT FROM v.also' ELSE '' END,
+        CASE WHEN listed THEN ' also = c.also,' ELSE '' END,
+        CASE WHEN listed THEN ', also' ELSE '' END,
+        CASE WHEN listed THEN ', c.also' ELSE '' END,
+        -- 26: the keys under all scopes that they are or were in
+        CASE WHEN listed THEN 'SELECT x AS scope, c.key FROM cur c, unnest(c.scope || c.also) x
+          UNION SELECT x, c.key FROM cur c, unnest(c.old_scope || c.old_also) x WHERE c.moves'
+        ELSE 'SELECT c.scope, c.key FROM cur c
+          UNION ALL SELECT c.old_scope, c.key FROM cur c WHERE c.moves' END,
+        -- 27: what each scope gains and loses
+        CASE WHEN listed THEN 'SELECT x AS scope, c.h, NULL::bigint[] AS o, c.alive::int AS rows FROM cur c, unnest(c.scope || c.also) x
+          UNION ALL SELECT x, NULL, c.o, -(c.was::int) FROM cur c, unnest(c.old_scope || c.old_also) x WHERE c.vid IS NOT NULL'
+        ELSE 'SELECT c.scope, c.h, CASE WHEN NOT c.moves THEN c.o END AS o,
+                 c.alive::int - (c.was AND NOT c.moves)::int AS rows FROM cur c
+          UNION ALL SELECT c.old_scope, NULL, c.o, -(c.was::int) FROM cur c WHERE c.moves' END,
+        -- 28: who moved, and out of which scopes; of rows with several also those where they are now
+        CASE WHEN listed THEN '(SELECT array_agg(c.key ORDER BY c.key, x) FROM cur c, unnest(c.old_scope || c.old_also || c.scope || c.also) x WHERE c.moves),
+    (SELECT array_agg(x ORDER BY c.key, x) FROM cur c, unnest(c.old_scope || c.old_also || c.scope || c.also) x WHERE c.moves)'
+        ELSE 'array_agg(c.key) FILTER (WHERE c.moves), array_agg(c.old_scope) FILTER (WHERE c.moves)' END);
 END $outer$;
 
 -- The query that reads one row with its version, into the variables of
@@ -292,11 +344,15 @@ AS $outer$
 DECLARE
     t ferry.tracked;
     hops ferry.scope_hop[];
+    first_hop ferry.scope_hop;
+    listed bool := ferry.is_listed(of_tbl);
     watch int[];
     vars text := '';
     targets text := '';
     settings text := '';
     lock_many text := '';
+    one_lock text;
+    came text;
     lock_one text := '';
     watch_one text := '';
     children text := '';
@@ -321,11 +377,11 @@ BEGIN
 
     -- A new row, or one that points elsewhere now, locks the parents on its path against
     -- change until the commit: its scope can't become another behind its back.
-    IF cardinality(hops) > 1 THEN
+    FOR first_hop IN SELECT (h).* FROM unnest(hops) h WHERE h.hop % 100 = 1 AND h.to_tbl IS NOT NULL ORDER BY h.hop LOOP
         way := '';
         prev := 'r';
         FOR d IN SELECT h.*, p.relid, p.key_col, p.tenant_col FROM unnest(hops) h JOIN ferry.tracked p ON p.tbl = h.to_tbl
-                 ORDER BY h.hop LOOP
+                 WHERE h.hop / 100 = first_hop.hop / 100 ORDER BY h.hop LOOP
             way := way || format(' JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I',
                 d.relid, d.hop, d.hop, d.tenant_col, d.hop, d.key_col, prev, d.col);
             prev := 'p' || d.hop;
@@ -342,17 +398,18 @@ BEGIN
                       '            now_scope := coalesce(locked_scope, now_scope);\n'
                       '        END IF;\n',
                       c.i, (ferry.scope_sql(of_tbl)).expr, t.relid, way, t.tenant_col, t.key_col, p.names)
-        INTO lock_many, lock_one
+        INTO one_lock, lock_one
         FROM (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c,
-             (SELECT string_agg('p' || h.hop, ', ') AS names FROM unnest(hops) h WHERE h.to_tbl IS NOT NULL) p
-        WHERE c.name = hops[1].col;
-        lock_many := format(E'    EXECUTE %L USING t, tenant, keys;\n', lock_many);
-    END IF;
+             (SELECT string_agg('p' || h.hop, ', ') AS names FROM unnest(hops) h
+              WHERE h.to_tbl IS NOT NULL AND h.hop / 100 = first_hop.hop / 100) p
+        WHERE c.name = first_hop.col;
+        lock_many := lock_many || format(E'    EXECUTE %L USING t, tenant, keys;\n', one_lock);
+    END LOOP;
 
     -- Tables whose path goes through a column of this one: their rows follow it.
     watch := ARRAY(SELECT DISTINCT c.i::int FROM ferry.scope_hop h
                    JOIN (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c ON c.name = h.col
-                   WHERE h.from_tbl = of_tbl AND h.hop > 1 ORDER BY 1);
+                   WHERE h.from_tbl = of_tbl AND h.hop % 100 > 1 ORDER BY 1);
     FOREACH i IN ARRAY watch LOOP
         vars := vars || format(E'    m%s uuid[];\n', i);
         targets := targets || format(', m%s', i);
@@ -362,13 +419,13 @@ BEGIN
              FROM ferry.scope_hop h
              JOIN (SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl) c ON c.name = h.col
              JOIN ferry.tracked p ON p.tbl = h.tbl
-             WHERE h.from_tbl = of_tbl AND h.hop > 1
+             WHERE h.from_tbl = of_tbl AND h.hop % 100 > 1
              ORDER BY c.i, h.tbl, h.hop LOOP
         SELECT string_agg(format(' JOIN %s p%s ON p%s.%I = $2 AND p%s.%I = %s.%I', p.relid, h.hop, h.hop, p.tenant_col,
-                                 h.hop, p.key_col, CASE WHEN h.hop = 1 THEN 'r' ELSE 'p' || h.hop - 1 END, h.col), '' ORDER BY h.hop)
+                                 h.hop, p.key_col, CASE WHEN h.hop % 100 = 1 THEN 'r' ELSE 'p' || h.hop - 1 END, h.col), '' ORDER BY h.hop)
         INTO way
         FROM ferry.scope_hop h JOIN ferry.tracked p ON p.tbl = h.to_tbl
-        WHERE h.tbl = d.child AND h.hop < d.hop - 1;
+        WHERE h.tbl = d.child AND h.hop < d.hop - 1 AND h.hop / 100 = d.hop / 100;
         -- The row before this table on the path points at it with the hop's column.
         SELECT h.col INTO STRICT prev FROM ferry.scope_hop h WHERE h.tbl = d.child AND h.hop = d.hop - 1;
         children := children || format($f$
@@ -385,13 +442,18 @@ BEGIN
         END IF;
     END IF;
 $f$, d.i, d.child, d.key_col, d.relid, coalesce(way, ''), d.tenant_col,
-            CASE WHEN d.hop = 2 THEN 'r' ELSE 'p' || d.hop - 2 END, prev);
+            CASE WHEN d.hop % 100 = 2 THEN 'r' ELSE 'p' || d.hop - 2 END, prev);
     END LOOP;
     SELECT array_agg(CASE WHEN c.name IN (t.key_col, t.tenant_col) THEN 0 ELSE c.num::bigint << 48 END ORDER BY c.num),
            array_agg(0::bigint), count(*) FILTER (WHERE c.name NOT IN (t.key_col, t.tenant_col))
     INTO marks, zeros, mutable
     FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
 
+    IF listed THEN
+        -- One way for any number: rows with several scopes have no fast one.
+        EXECUTE format('CREATE OR REPLACE FUNCTION ferry.finish_few_%1$s(t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int '
+                       'LANGUAGE plpgsql AS ''BEGIN RETURN ferry.finish_many_%1$s(t, tenant, keys, 0, declares); END''', of_tbl);
+    ELSE
     EXECUTE format($f$
 CREATE OR REPLACE FUNCTION ferry.finish_few_%1$s(t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
     LANGUAGE plpgsql
@@ -519,7 +581,11 @@ DECLARE
     RETURN did;
 END $fn$ $f$, of_tbl, settings, marks, vars, ferry.row_query(of_tbl), lock_one, watch_one, zeros, cardinality(marks),
         greatest(mutable, 1), children);
+    END IF;
 
+    -- Of rows with several scopes the statement names all that they are or were in.
+    came := CASE WHEN listed THEN ' AND NOT EXISTS (SELECT FROM ferry.version v WHERE v.tenant_id = $2 AND v.tbl = '
+                 || of_tbl || ' AND v.key = u.key AND (v.scope = u.scope OR u.scope = ANY (v.also)))' ELSE '' END;
     EXECUTE format($f$
 CREATE OR REPLACE FUNCTION ferry.finish_many_%1$s(t bigint, tenant uuid, keys uuid[], mask int, declares bool) RETURNS int
     LANGUAGE plpgsql
@@ -544,15 +610,15 @@ DECLARE
     END IF;
     IF movers IS NOT NULL THEN
         INSERT INTO ferry.left AS l (tenant_id, tbl, key, scope, tx)
-        SELECT $2, %1$s, u.key, u.scope, $1 FROM unnest(movers, scopes) AS u(key, scope)
+        SELECT $2, %1$s, u.key, u.scope, $1 FROM unnest(movers, scopes) AS u(key, scope) WHERE true%9$s
         ON CONFLICT (tenant_id, tbl, key, scope) DO UPDATE SET tx = excluded.tx;
         DELETE FROM ferry.left l USING ferry.version v
         WHERE l.tenant_id = $2 AND l.tbl = %1$s AND l.key = ANY (movers)
-          AND v.tenant_id = $2 AND v.tbl = %1$s AND v.key = l.key AND v.scope = l.scope;
+          AND v.tenant_id = $2 AND v.tbl = %1$s AND v.key = l.key AND (v.scope = l.scope OR l.scope = ANY (v.also));
     END IF;%8$s
     RETURN did;
 END $fn$ $f$, of_tbl, settings, vars, lock_many, ferry.finish_sql(of_tbl, true, watch), targets,
-        ferry.finish_sql(of_tbl, false, watch), children);
+        ferry.finish_sql(of_tbl, false, watch), children, came);
     EXECUTE format('REVOKE EXECUTE ON FUNCTION ferry.finish_few_%1$s(bigint, uuid, uuid[], bool), '
                    'ferry.finish_many_%1$s(bigint, uuid, uuid[], int, bool) FROM PUBLIC', of_tbl);
 END $outer$;

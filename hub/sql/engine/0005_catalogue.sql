@@ -77,22 +77,34 @@ CREATE FUNCTION ferry.read_scope(of_tbl int) RETURNS void
 AS $$
 DECLARE
     t ferry.tracked;
-    at ferry.tracked;
-    steps text[];
-    next_tbl int;
+    ways text[];
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
     DELETE FROM ferry.scope_hop WHERE tbl = of_tbl;
     IF t.scope IN ('tenant', 'global') THEN
         RETURN;
     END IF;
-    IF t.scope !~ '^[a-z][a-z0-9_]*:[^.:]+(\.[^.:]+)*$' OR split_part(t.scope, ':', 1) IN ('tenant', 'global') THEN
+    ways := string_to_array(t.scope, '|');
+    IF EXISTS (SELECT FROM unnest(ways) w WHERE w !~ '^[a-z][a-z0-9_]*:[^.:]+(\.[^.:]+)*$' OR split_part(w, ':', 1) IN ('tenant', 'global')
+               OR split_part(w, ':', 1) = 'row' AND cardinality(ways) > 1) THEN
         RAISE EXCEPTION '%: "%" is no scope', t.relid, t.scope
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Write ''tenant'', ''global'', ''user:<column>'' or ''project:<column>.<column of the parent>''.';
+                  HINT = 'Write ''tenant'', ''global'', ''user:<column>'' or ''project:<column>.<column of the parent>''; several with | between them.';
     END IF;
-    steps := string_to_array(split_part(t.scope, ':', 2), '.');
-    at := t;
+    FOR way IN 1 .. cardinality(ways) LOOP
+        PERFORM ferry.read_way(t, way - 1, string_to_array(split_part(ways[way], ':', 2), '.'));
+    END LOOP;
+END $$;
+
+-- One of the ways to a table's scopes: its columns one after the other.
+CREATE FUNCTION ferry.read_way(t ferry.tracked, way int, steps text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at ferry.tracked := t;
+    next_tbl int;
+BEGIN
     FOR i IN 1 .. cardinality(steps) LOOP
         IF NOT EXISTS (SELECT FROM ferry.tracked_column c WHERE c.tbl = at.tbl AND c.name = steps[i]) THEN
             RAISE EXCEPTION '%: its scope "%" needs the synced column %.%', t.relid, t.scope, at.relid, steps[i]
@@ -113,7 +125,7 @@ BEGIN
                     USING ERRCODE = 'invalid_foreign_key', HINT = 'Track the parent table first.';
             END IF;
         END IF;
-        INSERT INTO ferry.scope_hop (tbl, hop, from_tbl, col, to_tbl) VALUES (of_tbl, i, at.tbl, steps[i], next_tbl);
+        INSERT INTO ferry.scope_hop (tbl, hop, from_tbl, col, to_tbl) VALUES (t.tbl, way * 100 + i, at.tbl, steps[i], next_tbl);
         SELECT * INTO at FROM ferry.tracked WHERE tbl = next_tbl;
     END LOOP;
 END $$;

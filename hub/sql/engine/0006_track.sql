@@ -387,9 +387,11 @@ BEGIN
     FROM ferry.tracked_column c JOIN ferry.tracked p ON p.tbl = c.tbl
     JOIN pg_attribute a ON a.attrelid = p.relid AND a.attnum = c.num AND NOT a.attisdropped
     WHERE c.tbl = of_tbl AND h.from_tbl = of_tbl AND h.col = c.name AND c.name <> a.attname;
-    UPDATE ferry.tracked o SET scope = split_part(o.scope, ':', 1) || ':' || h.path
-    FROM (SELECT h.tbl, string_agg(h.col, '.' ORDER BY h.hop) AS path FROM ferry.scope_hop h GROUP BY h.tbl) h
-    WHERE o.tbl = h.tbl AND split_part(o.scope, ':', 2) <> h.path;
+    UPDATE ferry.tracked o SET scope = s.written
+    FROM (SELECT w.tbl, string_agg(split_part(split_part(x.scope, '|', w.way + 1), ':', 1) || ':' || w.path, '|' ORDER BY w.way) AS written
+          FROM (SELECT h.tbl, h.hop / 100 AS way, string_agg(h.col, '.' ORDER BY h.hop) AS path FROM ferry.scope_hop h GROUP BY 1, 2) w
+          JOIN ferry.tracked x ON x.tbl = w.tbl GROUP BY w.tbl) s
+    WHERE o.tbl = s.tbl AND o.scope <> s.written;
     PERFORM ferry.read_columns(of_tbl);
     PERFORM ferry.read_filled(of_tbl, was);
     PERFORM ferry.note_past(of_tbl, was);
@@ -516,7 +518,7 @@ ALTER EVENT TRIGGER ferry_drop ENABLE ALWAYS;
 SET LOCAL ROLE ferry_engine;
 REVOKE EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]),
     ferry.generate(int), ferry.generate_note(int), ferry.generate_finish(int), ferry.generate_dispatch(),
-    ferry.read_columns(int), ferry.read_references(), ferry.read_scope(int),
+    ferry.read_columns(int), ferry.read_references(), ferry.read_scope(int), ferry.read_way(ferry.tracked, int, text[]),
     ferry.track(regclass, text, bool, text, text[]), ferry.untrack(regclass), ferry.policy(regclass, text, text)
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.register(regclass, text, bool, text, text[]),

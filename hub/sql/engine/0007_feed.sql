@@ -68,10 +68,11 @@ BEGIN
         GROUP BY c.tbl, c.scope;
     ELSE
         RETURN QUERY
-        SELECT v.tbl, v.scope, array_agg(v.key) FROM ferry.version v
+        SELECT v.tbl, x.scope, array_agg(v.key) FROM ferry.version v
         JOIN ferry.surrogates_since(tenant, from_pos) s ON s.surrogate = v.tx
+        CROSS JOIN LATERAL unnest(v.scope || v.also) AS x(scope)
         WHERE v.tenant_id = tenant
-        GROUP BY v.tbl, v.scope
+        GROUP BY v.tbl, x.scope
         UNION ALL
         SELECT l.tbl, l.scope, array_agg(l.key) FROM ferry.left l
         JOIN ferry.surrogates_since(tenant, from_pos) s ON s.surrogate = l.tx
@@ -161,7 +162,7 @@ DECLARE
 BEGIN
     FOR t IN SELECT o.tbl FROM ferry.tracked o ORDER BY o.tbl LOOP
         RETURN QUERY EXECUTE ferry.row_sql(t, format(
-            'SELECT %s, s.scope, ARRAY[%s], count(*) FROM (%%s) s GROUP BY s.scope', t,
+            'SELECT %s, x.scope, ARRAY[%s], count(*) FROM (%%s) s, unnest(s.scope || s.also) x(scope) GROUP BY x.scope', t,
             (SELECT string_agg(format('bit_xor(s.h[%s])', i), ', ' ORDER BY i)
              FROM generate_series(1, (SELECT count(*)::int FROM ferry.tracked_column c WHERE c.tbl = t)) i)))
             USING NULL::bigint, tenant;
@@ -169,7 +170,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ferry.sums_full(uuid) IS 'The checksums by table and scope, computed from the rows';
 
--- Puts "key, scope, cell hashes of each row of tenant $2" into a statement.
+-- Puts "key, scope, further scopes, cell hashes of each row of tenant $2" into a statement.
 CREATE FUNCTION ferry.row_sql(of_tbl int, outer_sql text) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -184,8 +185,8 @@ BEGIN
     SELECT string_agg(format('coalesce(%s, 0)', ferry.fill(c.hash_expr, format('r.%I', c.name),
                format('pg_catalog.uuid_hash_extended(r.%I, 0) # %s', t.key_col, c.num))), ', ' ORDER BY c.num)
     INTO hashes FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
-    RETURN replace(outer_sql, '%s', format('SELECT r.%I AS key, %s AS scope, ARRAY[%s] AS h FROM %s r%s WHERE r.%I = $2',
-                                           t.key_col, s.expr, hashes, t.relid, s.joins, t.tenant_col));
+    RETURN replace(outer_sql, '%s', format('SELECT r.%I AS key, %s AS scope, %s AS also, ARRAY[%s] AS h FROM %s r%s WHERE r.%I = $2',
+                                           t.key_col, s.expr, coalesce(s.also, 'NULL::text[]'), hashes, t.relid, s.joins, t.tenant_col));
 END $$;
 
 -- ---------------------------------------------------------------- pruning
@@ -279,7 +280,7 @@ BEGIN
             '(SELECT array_agg(c.name ORDER BY c.n) FROM (SELECT o.name, row_number() OVER (ORDER BY o.num) AS n '
             'FROM ferry.tracked_column o WHERE o.tbl = %1$s) c WHERE s.h[c.n] <> v.hashes[c.n]) FROM (%%s) s '
             'FULL JOIN (SELECT * FROM ferry.version v WHERE v.tenant_id = $2 AND v.tbl = %1$s AND NOT v.deleted) v ON v.key = s.key '
-            'WHERE s.key IS NULL OR v.key IS NULL OR s.h <> v.hashes OR s.scope <> v.scope', t.tbl))
+            'WHERE s.key IS NULL OR v.key IS NULL OR s.h <> v.hashes OR s.scope <> v.scope OR s.also IS DISTINCT FROM v.also', t.tbl))
             USING NULL::bigint, r.tenant LOOP
             tab := t.relid;
             tenant_id := r.tenant;

@@ -103,7 +103,7 @@ CREATE VIEW ferry.scope_kind AS
     SELECT DISTINCT w.word, t.read_permission AS permission, a.archived,
            coalesce('/' || t.read_permission, '') || CASE WHEN a.archived THEN '+archived' ELSE '' END AS suffix
     FROM ferry.tracked t
-    CROSS JOIN LATERAL (VALUES ('tenant'), (split_part(t.scope, ':', 1))) AS w(word)
+    CROSS JOIN LATERAL (SELECT 'tenant' UNION SELECT split_part(x, ':', 1) FROM string_to_table(t.scope, '|') x) AS w(word)
     JOIN (VALUES (false), (true)) AS a(archived) ON t.archives OR NOT a.archived;
 
 CREATE VIEW ferry.known_permission AS
@@ -113,20 +113,23 @@ GRANT SELECT ON ferry.known_permission TO PUBLIC;
 
 -- The scope of 0004 with permission and archive. The path to it is the same.
 ALTER FUNCTION ferry.scope_sql(int) RENAME TO root_sql;
-CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text)
+CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     t ferry.tracked;
+    behind text;
 BEGIN
     SELECT * INTO t FROM ferry.tracked o WHERE o.tbl = of_tbl;
-    SELECT r.joins, r.expr INTO joins, expr FROM ferry.root_sql(of_tbl) r;
-    IF t.read_permission IS NOT NULL THEN
-        expr := format('(%s) || %L', expr, '/' || t.read_permission);
+    SELECT r.joins, r.expr, r.also INTO joins, expr, also FROM ferry.root_sql(of_tbl) r;
+    behind := concat_ws(' || ', quote_literal('/' || t.read_permission),
+                        CASE WHEN t.archives THEN 'CASE WHEN r.deleted_at IS NULL THEN '''' ELSE ''+archived'' END' END);
+    IF behind <> '' THEN
+        expr := format('(%s) || %s', expr, behind);
     END IF;
-    IF t.archives THEN
-        expr := format('(%s) || CASE WHEN r.deleted_at IS NULL THEN '''' ELSE ''+archived'' END', expr);
+    IF behind <> '' AND also IS NOT NULL THEN
+        also := format('(SELECT array_agg(x || %s ORDER BY n) FROM unnest(%s) WITH ORDINALITY AS u(x, n))', behind, also);
     END IF;
 END $$;
 
@@ -161,6 +164,8 @@ BEGIN
         FOREACH tab IN ARRAY ARRAY['version', 'sum', 'change', 'left'] LOOP
             EXECUTE format('UPDATE ferry.%I x SET scope = %s WHERE x.tbl = %s', tab, renames, of_tbl);
         END LOOP;
+        EXECUTE format('UPDATE ferry.version v SET also = ARRAY(SELECT %s FROM unnest(v.also) WITH ORDINALITY AS x(scope, n) ORDER BY x.n) '
+                       'WHERE v.tbl = %s AND v.also IS NOT NULL', renames, of_tbl);
     END IF;
     PERFORM ferry.generate(of_tbl);
     IF t.archives <> qualify.archives THEN
@@ -636,10 +641,10 @@ BEGIN
         SELECT * INTO t FROM ferry.tracked o WHERE o.tbl = of_tbl;
         SELECT * INTO s FROM ferry.root_sql(of_tbl);
         EXECUTE format('SELECT EXISTS (SELECT FROM unnest($1::uuid[], $3::uuid[]) AS u(k, device) '
-                       'CROSS JOIN LATERAL (SELECT %s AS scope FROM %s r%s WHERE r.%I = $2 AND r.%I = u.k OFFSET 0) x '
+                       'CROSS JOIN LATERAL (SELECT %s AS scopes FROM %s r%s WHERE r.%I = $2 AND r.%I = u.k OFFSET 0) x '
                        'WHERE u.device = ANY ($4) AND NOT EXISTS (SELECT FROM ferry.held_right h '
-                       'WHERE h.device_id = u.device AND h.permission = $5 AND h.scope = x.scope))',
-                       s.expr, t.relid, s.joins, t.tenant_col, t.key_col)
+                       'WHERE h.device_id = u.device AND h.permission = $5 AND h.scope = ANY (x.scopes)))',
+                       concat_ws(' || ', s.expr, s.also, CASE WHEN s.also IS NULL THEN '''{}''::text[]' END), t.relid, s.joins, t.tenant_col, t.key_col)
             INTO refused USING keys, tenant, devices, r.lacking, r.permission;
         IF refused THEN
             RAISE EXCEPTION 'the permission % is missing for % on %', r.permission, op, t.replica_name || coalesce((

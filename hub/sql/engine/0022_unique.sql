@@ -27,7 +27,8 @@ CREATE VIEW ferry.placeholder AS
             WHERE i.indexprs IS NOT NULL AND d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
               AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.relid AND d.refobjsubid > 0) k
         JOIN ferry.tracked_column c ON c.tbl = t.tbl AND c.num = k.num AND NOT c.generated AND c.policy <> 'hub'
-            AND c.name NOT IN (t.key_col, t.tenant_col, split_part(split_part(t.scope, ':', 2), '.', 1))
+            AND c.name NOT IN (t.key_col, t.tenant_col)
+            AND NOT EXISTS (SELECT FROM ferry.scope_hop h WHERE h.tbl = t.tbl AND h.hop % 100 = 1 AND h.col = c.name)
         CROSS JOIN LATERAL (SELECT
             CASE WHEN NOT k.inside AND NOT c.not_null AND NOT i.indnullsnotdistinct THEN 'NULL'
                  WHEN c.ref_tbl IS NOT NULL OR c.labels IS NOT NULL THEN NULL
@@ -217,7 +218,7 @@ BEGIN
     IF other IS NULL THEN
         RETURN;
     END IF;
-    IF NOT EXISTS (SELECT FROM ferry.version v JOIN ferry.held_scope s ON s.device_id = device AND s.scope = v.scope AND s.reads
+    IF NOT EXISTS (SELECT FROM ferry.version v JOIN ferry.held_scope s ON s.device_id = device AND s.scope = ANY (v.scope || v.also) AND s.reads
                    WHERE v.tenant_id = tenant AND v.tbl = t.tbl AND v.key = other) THEN
         other := NULL;
         said := 'a row that this device does not hold';
