@@ -33,6 +33,8 @@ void pg_batch_reset(struct pg_batch *b)
 		PQclear(b->calls[i].result);
 	b->count = 0;
 	b->full = false;
+	b->overflowed = false;
+	b->result_bytes = b->result_bytes_max = 0;
 	memset(&b->failure, 0, sizeof(b->failure));
 	arena_reset(&b->arena);
 }

@@ -47,7 +47,7 @@ struct pg_call {
 	const char *sql;
 	struct pg_arg *args; /* PG_ARGS_MAX of them, from the arena */
 	uint32_t arg_count;
-	struct pg_result *result; /* NULL: did not run or failed */
+	struct pg_result *result; /* NULL: did not run, failed, or was more than the batch may hold */
 };
 
 struct pg_batch {
@@ -55,6 +55,9 @@ struct pg_batch {
 	struct pg_call *calls;
 	uint32_t count, capacity;
 	bool full;
+	size_t result_bytes_max; /* set before it is submitted: answers of more bytes are not kept; 0: no bound */
+	size_t result_bytes;
+	bool overflowed; /* answers are missing: there was more than that */
 	bool planned_each; /* set before it is submitted: each statement is planned for its own parameters */
 	struct pg_failure failure;
 };

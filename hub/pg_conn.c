@@ -375,6 +375,15 @@ static void note_failure(struct pg_link *link, uint32_t call, const PGresult *r)
 	copy_field(f->column, sizeof(f->column), PQresultErrorField(r, PG_DIAG_COLUMN_NAME));
 }
 
+/* Is there room for one more answer? What libpq holds of it counts. */
+static bool has_room(struct pg_batch *b, const PGresult *r)
+{
+	b->result_bytes += PQresultMemorySize(r);
+	if (b->result_bytes_max && b->result_bytes > b->result_bytes_max)
+		b->overflowed = true;
+	return !b->overflowed;
+}
+
 /* Takes the result over. */
 static void take_result(struct pg_link *link, PGresult *r)
 {
@@ -387,7 +396,7 @@ static void take_result(struct pg_link *link, PGresult *r)
 		note_failure(link, s->call, r);
 	if (s->preparing) {
 		s->preparing->prepared = good;
-	} else if (good && !link->batch->calls[s->call].result) {
+	} else if (good && !link->batch->calls[s->call].result && has_room(link->batch, r)) {
 		link->batch->calls[s->call].result = r;
 		return;
 	}

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/pg_bound.h"
 #include "hub/pg_compare.h"
 #include "hub/pg_feed.h"
 #include "hub/pg_json.h"
@@ -134,6 +135,13 @@ static void ask_verdicts(struct feed_op *f, int which, const char *sql)
 		pg_arg_null(&f->op.batch, 2950); /* uuid */
 }
 
+/* What libpq may hold of a feed's answers: beside its bytes each cell takes a
+ * few words. */
+static size_t answers_bytes_max(const struct feed_op *f)
+{
+	return 4 * f->op.store->config.feed_bytes_max;
+}
+
 static void feed_read_changes(struct pg_op *op);
 
 static void feed_forget(struct feed_op *f)
@@ -154,6 +162,7 @@ static void feed_ask(struct pg_op *op)
 	struct pg_batch *b = &op->batch;
 
 	feed_forget(f);
+	b->result_bytes_max = answers_bytes_max(f);
 	pg_op_begin(op, "REPEATABLE READ READ ONLY");
 	ask(f, F_HEAD, head_sql);
 	ask(f, F_HORIZON, horizon_sql);
@@ -235,11 +244,6 @@ static struct feed_entry *entry_add(struct feed_op *f)
 	return &f->entries[f->entry_count++];
 }
 
-static uint64_t all_columns(const struct pg_table *t)
-{
-	return t->column_count ? UINT64_MAX >> (64 - t->column_count) : 0;
-}
-
 /* Columns without an override changed when the base did, but then the row
  * goes whole; else exactly those whose override is above `from`. */
 static void read_change(const struct feed_op *f, uint32_t row, struct feed_entry *e)
@@ -250,7 +254,7 @@ static void read_change(const struct feed_op *f, uint32_t row, struct feed_entry
 	const uint8_t *p;
 	size_t n;
 
-	e->mask = all_columns(e->table);
+	e->mask = pg_table_mask(e->table);
 	e->op = ROW_INSERT;
 	if (is_since(f, pg_int(b, call, row, V_BORN)) || is_since(f, pg_int(b, call, row, V_MOVED)))
 		return;
@@ -382,7 +386,7 @@ static enum ferry_error read_wanted(struct feed_op *f)
 			return FERRY_LIMIT;
 		*e = (struct feed_entry){.table = t, .scope = scope, .key = pg_uuid(b, q->wanted_call, row, W_KEY),
 					 .op = held ? ROW_INSERT : ROW_LEFT, .global = pg_question_global(q),
-					 .mask = held ? all_columns(t) : 0};
+					 .mask = held ? pg_table_mask(t) : 0};
 	}
 	return pg_question_read(q, b, &f->arena, &f->result);
 }
@@ -636,23 +640,23 @@ static void order_entries(struct feed_op *f)
 static void ask_cells(struct feed_op *f, const struct feed_entry *first, const struct uuid *keys, uint32_t count)
 {
 	const struct pg_table *t = first->table;
-	struct pg_sql sql;
+	struct pg_sql sql, from;
 
-	pg_sql_init(&sql);
-	pg_sql_add(&sql, "SELECT k.n::int, x.* FROM unnest($1::uuid[]) WITH ORDINALITY AS k(key, n) "
-		   "CROSS JOIN LATERAL (SELECT ");
-	for (uint16_t c = 0; c < t->column_count; c++) {
-		if (first->mask >> c & 1)
-			pg_sql_add(&sql, "%s%s", first->mask & ((UINT64_C(1) << c) - 1) ? ", " : "", t->columns[c].wire);
-	}
 	/* One descent of the primary key for each row: see pg_merge_load.c. */
-	pg_sql_add(&sql, " FROM %s r WHERE r.%s = $2 AND r.%s = k.key OFFSET 0) x ORDER BY k.n", t->name, t->tenant, t->key);
+	pg_sql_init(&from);
+	pg_sql_add(&from, " FROM unnest($1::uuid[]) WITH ORDINALITY AS k(key, n) CROSS JOIN LATERAL (SELECT * FROM %s r "
+		   "WHERE r.%s = $2 AND r.%s = k.key OFFSET 0) r", t->name, t->tenant, t->key);
+	pg_sql_init(&sql);
+	pg_bound_select(&(struct pg_bound){.table = t, .mask = first->mask, .order = "k.n::int", .from = from.p,
+					   .form = count == 1 ? PG_BOUND_ONE : PG_BOUND_SUM,
+					   .bytes_max = f->op.store->config.feed_bytes_max}, &sql);
 	pg_call(&f->op.batch, sql.p);
 	pg_arg_uuids(&f->op.batch, keys, count);
 	pg_arg_uuid(&f->op.batch, first->global ? &PG_NOBODY : &f->op.tenant);
-	if (sql.failed)
+	if (sql.failed || from.failed)
 		f->op.batch.full = true;
 	pg_sql_deinit(&sql);
+	pg_sql_deinit(&from);
 }
 
 static uint32_t rank_of(const struct feed_op *f, const struct pg_table *t)
@@ -660,45 +664,76 @@ static uint32_t rank_of(const struct feed_op *f, const struct pg_table *t)
 	return f->op.catalog->hub.schema.tables[t - f->op.catalog->tables].rank;
 }
 
-/* A question's answer into pieces by scope. `call` is UINT32_MAX for
- * operations without columns. Rows that vanished past the triggers are
- * simply not there. */
+struct answer { /* to a question about rows of one table, operation and column list */
+	const struct feed_entry *first; /* of those that were asked for */
+	uint32_t call; /* UINT32_MAX: none, for operations without columns */
+	uint32_t rows;
+};
+
+static uint32_t entry_of(const struct feed_op *f, const struct answer *a, uint32_t row)
+{
+	return a->call == UINT32_MAX ? row : (uint32_t)pg_int(&f->op.batch, a->call, row, PG_BOUND_ORDER) - 1;
+}
+
+static bool is_too_large(const struct feed_op *f, const struct answer *a, uint32_t row)
+{
+	return a->call != UINT32_MAX && pg_bound_too_large(&f->op.batch, a->call, row);
+}
+
+static bool read_piece_cells(struct feed_op *f, const struct answer *a, uint32_t row, struct feed_piece *p)
+{
+	const struct pg_table *t = p->table;
+	struct value *cells = arena_array(&f->arena, (size_t)p->count * (size_t)__builtin_popcountll(p->mask) + 1, sizeof(*cells));
+	uint32_t column = 0;
+
+	p->cells = cells;
+	for (uint16_t c = 0; cells && c < t->column_count; c++) {
+		if (!(p->mask >> c & 1))
+			continue;
+		for (uint32_t r = 0; r < p->count; r++)
+			cells[(size_t)column * p->count + r] =
+				pg_value(&f->op.batch, a->call, row + r, PG_BOUND_CELLS + column, t->columns[c].kind);
+		column++;
+	}
+	return cells != NULL;
+}
+
+/* The rows of one scope from `row` on; 0: no memory. */
+static uint32_t read_piece(struct feed_op *f, const struct answer *a, uint32_t row)
+{
+	const struct pg_table *t = a->first->table;
+	const char *scope = a->first[entry_of(f, a, row)].scope;
+	struct uuid *keys = arena_array(&f->arena, a->rows - row, sizeof(*keys));
+	struct feed_piece *p = &f->pieces[f->piece_count++];
+	uint32_t n = 0;
+
+	for (; keys && row + n < a->rows && !is_too_large(f, a, row + n); n++) {
+		const struct feed_entry *e = &a->first[entry_of(f, a, row + n)];
+
+		if (compare_text(e->scope, scope) != 0)
+			break;
+		keys[n] = e->key;
+	}
+	*p = (struct feed_piece){.table = t, .rank = rank_of(f, t), .scope = scope, .op = a->first->op,
+				 .mask = a->call == UINT32_MAX ? 0 : a->first->mask, .keys = keys, .count = n};
+	return read_piece_cells(f, a, row, p) ? n : 0;
+}
+
+/* A question's answer into pieces by scope. Rows that vanished past the
+ * triggers are simply not there. */
 static enum ferry_error read_cells(struct feed_op *f, const struct feed_entry *first, uint32_t count, uint32_t call)
 {
-	const struct pg_table *t = first->table;
-	const struct pg_batch *b = &f->op.batch;
-	bool asked = call != UINT32_MAX;
-	uint32_t rows = asked ? pg_rows(b, call) : count;
+	struct answer a = {.first = first, .call = call};
 
-	for (uint32_t row = 0, n; row < rows; row += n) {
-		uint32_t index = asked ? (uint32_t)pg_int(b, call, row, 0) - 1 : row;
-		const char *scope = first[index].scope;
-		struct feed_piece *p = &f->pieces[f->piece_count++];
-		struct uuid *keys = arena_array(&f->arena, rows - row, sizeof(*keys));
-		struct value *cells;
-		uint32_t column = 0;
-
-		if (!keys)
+	a.rows = call == UINT32_MAX ? count : pg_rows(&f->op.batch, call);
+	for (uint32_t row = 0, n; row < a.rows; row += n) {
+		n = 1;
+		if (is_too_large(f, &a, row))
+			pg_store_leave_out(f->op.store, first->table, &first[entry_of(f, &a, row)].key);
+		else
+			n = read_piece(f, &a, row);
+		if (n == 0)
 			return FERRY_LIMIT;
-		for (n = 0; row + n < rows; n++) {
-			index = asked ? (uint32_t)pg_int(b, call, row + n, 0) - 1 : row + n;
-			if (compare_text(first[index].scope, scope) != 0)
-				break;
-			keys[n] = first[index].key;
-		}
-		*p = (struct feed_piece){.table = t, .rank = rank_of(f, t), .scope = scope, .op = first->op,
-					 .mask = asked ? first->mask : 0, .keys = keys, .count = n};
-		cells = arena_array(&f->arena, (size_t)n * (size_t)__builtin_popcountll(p->mask) + 1, sizeof(*cells));
-		if (!cells)
-			return FERRY_LIMIT;
-		p->cells = cells;
-		for (uint16_t c = 0; c < t->column_count; c++) {
-			if (!(p->mask >> c & 1))
-				continue;
-			for (uint32_t r = 0; r < n; r++)
-				cells[(size_t)column * n + r] = pg_value(b, call, row + r, column + 1, t->columns[c].kind);
-			column++;
-		}
 	}
 	return FERRY_OK;
 }
@@ -758,12 +793,16 @@ static void feed_read_cells(struct pg_op *op)
 	uint32_t call = 0;
 
 	f->pieces = arena_array(&f->arena, f->entry_count + 1u, sizeof(*f->pieces));
-	if (!f->pieces)
+	if (!f->pieces || op->batch.overflowed)
 		e = FERRY_LIMIT;
 	for (uint32_t i = 0, n; i < f->entry_count && e == FERRY_OK; i += n) {
+		bool asked = f->entries[i].op == ROW_INSERT || f->entries[i].op == ROW_UPDATE;
+
 		n = question_length(f, i);
-		e = read_cells(f, &f->entries[i], n,
-			       f->entries[i].op == ROW_INSERT || f->entries[i].op == ROW_UPDATE ? call++ : UINT32_MAX);
+		if (asked && pg_bound_full(&op->batch, call))
+			e = FERRY_LIMIT;
+		else
+			e = read_cells(f, &f->entries[i], n, asked ? call++ : UINT32_MAX);
 	}
 	if (e != FERRY_OK)
 		pg_op_end(op, FERRY_PRUNED);
@@ -780,6 +819,7 @@ static void feed_ask_cells(struct feed_op *f)
 		return;
 	}
 	pg_batch_reset(&f->op.batch);
+	f->op.batch.result_bytes_max = answers_bytes_max(f);
 	for (uint32_t i = 0, n; i < f->entry_count; i += n) {
 		n = question_length(f, i);
 		for (uint32_t k = 0; k < n; k++)
@@ -803,8 +843,12 @@ static void feed_read_changes(struct pg_op *op)
 	const struct pg_batch *b = &op->batch;
 	enum ferry_error e;
 
-	if (!pg_op_current(op))
+	if (!b->overflowed && !pg_op_current(op))
 		return;
+	if (b->overflowed) {
+		pg_op_end(op, FERRY_PRUNED);
+		return;
+	}
 	if (pg_rows(b, f->calls[F_HEAD]) > 0) {
 		f->result.to = pg_int(b, f->calls[F_HEAD], 0, 0);
 		f->result.mark = pg_int(b, f->calls[F_HEAD], 0, 1);

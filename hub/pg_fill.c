@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/pg_bound.h"
 #include "hub/pg_op.h"
 #include "hub/pg_sql.h"
 #include "protocol/row_pieces.h"
 
 #define PAGE_ROWS_MAX 20000
+#define ROW_BYTES_MIN 64 /* taken for a row at least, so that a page is bounded where its next rows are longer */
 #define FILL_ARENA_BYTES_MAX ((size_t)128 << 20)
 #define PIECE_ROOM 8192 /* of a message: its own fields, and the cells that are no text */
 #define PIECES_BYTES_MAX (FERRY_ROW_BYTES_MAX + FERRY_ROW_BYTES_MAX / 8)
@@ -21,6 +23,7 @@ struct fill_op {
 	char *root;    /* the scope without permission and archive */
 	bool archived;
 	uint32_t limit;
+	enum pg_bound_form form;
 	uint32_t rows_call;
 	struct arena arena;
 	struct buffer message;
@@ -31,14 +34,6 @@ struct fill_op {
 };
 
 /* ------------------------------------------------------------- the question */
-
-static void add_select(struct pg_sql *sql, const struct pg_table *t)
-{
-	pg_sql_add(sql, "SELECT r.%s", t->key);
-	for (uint16_t c = 0; c < t->column_count; c++)
-		pg_sql_add(sql, ", %s", t->columns[c].wire);
-	pg_sql_add(sql, " FROM %s r", t->name);
-}
 
 /* Is the scope one that rows of the table can be in? Then *out_where is the
  * condition; it may use $4, which add_scope_arg gives. */
@@ -95,8 +90,9 @@ static bool read_scope(struct fill_op *f, const struct pg_table *t)
 	return f->root != NULL;
 }
 
-static void add_from_where(struct fill_op *f, const struct pg_table *t, struct pg_sql *sql, const struct uuid *id)
+static void add_from(struct fill_op *f, const struct pg_table *t, struct pg_sql *sql, const struct uuid *id)
 {
+	pg_sql_add(sql, " FROM %s r", t->name);
 	if (t->scope_form == PG_SCOPE_PATH)
 		pg_sql_add(sql, " JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %u AND v.key = r.%s", t->tbl, t->key);
 	pg_sql_add(sql, " WHERE r.%s = $2 AND r.%s > $1", t->tenant, t->key);
@@ -116,9 +112,17 @@ static void fill_question(struct fill_op *f, const struct pg_table *t, struct pg
 	bool argument = scope_is_argument(t, f->root);
 	struct uuid id;
 	bool by_id = argument && scope_uuid(t, f->root, &id);
+	struct pg_sql from, order;
 
-	add_select(sql, t);
-	add_from_where(f, t, sql, by_id ? &id : NULL);
+	pg_sql_init(&from);
+	add_from(f, t, &from, by_id ? &id : NULL);
+	pg_sql_init(&order);
+	pg_sql_add(&order, "r.%s", t->key);
+	pg_bound_select(&(struct pg_bound){.table = t, .mask = pg_table_mask(t), .order = order.p, .from = from.p,
+					   .form = f->form, .bytes_max = f->request.bytes_max}, sql);
+	sql->failed |= from.failed || order.failed;
+	pg_sql_deinit(&from);
+	pg_sql_deinit(&order);
 	f->rows_call = pg_call(b, sql->p);
 	pg_arg_uuid(b, &f->request.after);
 	pg_arg_uuid(b, global ? &PG_NOBODY : &f->op.tenant);
@@ -141,11 +145,11 @@ static bool read_cells(struct fill_op *f, const struct pg_table *t, uint32_t row
 	if (!keys || !nums || !cells)
 		return false;
 	for (uint32_t r = 0; r < rows; r++)
-		keys[r] = pg_uuid(b, f->rows_call, r, 0);
+		keys[r] = pg_uuid(b, f->rows_call, r, PG_BOUND_ORDER);
 	for (uint16_t c = 0; c < t->column_count; c++) {
 		nums[c] = t->columns[c].num;
 		for (uint32_t r = 0; r < rows; r++)
-			cells[(size_t)c * rows + r] = pg_value(b, f->rows_call, r, c + 1u, t->columns[c].kind);
+			cells[(size_t)c * rows + r] = pg_value(b, f->rows_call, r, PG_BOUND_CELLS + c, t->columns[c].kind);
 	}
 	*out = (struct block){.table = t->tbl, .op = ROW_INSERT, .column_count = t->column_count, .row_count = rows,
 			      .nums = nums, .keys = keys, .cells = cells};
@@ -198,12 +202,7 @@ static enum ferry_error encode_pieces(struct fill_op *f, const struct pg_table *
 
 static enum ferry_error leave_out(struct fill_op *f, const struct pg_table *t, bool done)
 {
-	char key[UUID_TEXT];
-
-	uuid_format(&f->result.last, key);
-	pg_store_log(f->op.store, "row %s of %s has more than %u bytes and does not reach devices", key, t->name,
-		     FERRY_ROW_BYTES_MAX);
-	f->op.store->stats.oversized++;
+	pg_store_leave_out(f->op.store, t, &f->result.last);
 	f->result.row_count = 0;
 	return encode_rows(f, t, 0, done);
 }
@@ -213,9 +212,11 @@ static enum ferry_error leave_out(struct fill_op *f, const struct pg_table *t, b
  * so that it holds up nobody (P6). */
 static enum ferry_error encode_page(struct fill_op *f, struct pg_table *t, uint32_t found)
 {
-	uint32_t rows = found;
-	bool done = found < f->limit;
-	enum ferry_error e = encode_rows(f, t, rows, done);
+	uint32_t rows = pg_bound_whole_rows(&f->op.batch, f->rows_call, f->form);
+	bool ends = found < f->limit && !pg_bound_full(&f->op.batch, f->rows_call);
+	bool done = ends && rows == found;
+	bool alone = ends && found == 1;
+	enum ferry_error e = rows || !found ? encode_rows(f, t, rows, done) : FERRY_ROW_TOO_LARGE;
 
 	while (e == FERRY_MESSAGE_TOO_LARGE && rows > 1) {
 		rows = (rows + 1) / 2;
@@ -223,27 +224,34 @@ static enum ferry_error encode_page(struct fill_op *f, struct pg_table *t, uint3
 		done = false;
 	}
 	f->result.row_count = rows;
-	f->result.last = found ? pg_uuid(&f->op.batch, f->rows_call, rows - 1, 0) : f->request.after;
+	f->result.last = found ? pg_uuid(&f->op.batch, f->rows_call, rows ? rows - 1 : 0, PG_BOUND_ORDER) : f->request.after;
 	if (e == FERRY_MESSAGE_TOO_LARGE) {
-		done = found == 1 && found < f->limit;
-		e = encode_pieces(f, t, done);
-		if (e == FERRY_ROW_TOO_LARGE)
-			e = leave_out(f, t, done);
+		done = alone;
+		e = encode_pieces(f, t, alone);
+	}
+	if (e == FERRY_ROW_TOO_LARGE) {
+		done = alone;
+		e = leave_out(f, t, alone);
 	}
 	f->result.table_done = done;
 	return e;
 }
 
-/* A page is read whole before it is cut, so that its rows are estimated: after
- * a large one they come singly, then twice as many each time that they fit. */
-static void note_row_bytes(struct fill_op *f, struct pg_table *t, uint32_t found)
+/* How many rows to ask for next time: only an estimate, since the bytes of a
+ * page are bounded anyhow. */
+static void note_row_bytes(const struct fill_op *f, struct pg_table *t)
 {
-	if (f->result.piece_count > 0 || f->result.row_count < found)
-		t->row_bytes = (uint32_t)f->request.bytes_max / (f->result.piece_count > 0 ? 1 : f->result.row_count + 1u) + 1;
-	else if (f->result.row_count >= 16)
-		t->row_bytes = (uint32_t)(f->message.n / f->result.row_count) + 1;
-	else if (found == f->limit && f->message.n < f->request.bytes_max / 2)
-		t->row_bytes = t->row_bytes / 2 + 1;
+	if (f->result.row_count > 0)
+		t->row_bytes = (uint32_t)((f->result.piece_count ? f->pieces.n : f->message.n) / f->result.row_count) + 1;
+}
+
+static void fill_question_run(struct fill_op *f, struct pg_table *t);
+
+/* A page that begins with a long row is asked for once more, up to its bytes;
+ * so are then all pages of the table until one of them is of short rows. */
+static bool begins_long(const struct fill_op *f, uint32_t found)
+{
+	return f->form == PG_BOUND_SHORT && found > 0 && pg_bound_whole_rows(&f->op.batch, f->rows_call, f->form) == 0;
 }
 
 static void fill_read(struct pg_op *op)
@@ -257,11 +265,18 @@ static void fill_read(struct pg_op *op)
 		return;
 	t = pg_catalog_table(op->catalog, f->request.table);
 	found = pg_rows(&op->batch, f->rows_call);
+	if (begins_long(f, found)) {
+		t->long_rows = true;
+		pg_batch_reset(&op->batch);
+		fill_question_run(f, t);
+		return;
+	}
 	f->result.piece_count = 0;
 	e = encode_page(f, t, found);
 	f->result.message = f->result.piece_count ? f->pieces.p : f->message.p;
 	f->result.message_bytes = f->result.piece_count ? f->pieces.n : f->message.n;
-	note_row_bytes(f, t, found);
+	note_row_bytes(f, t);
+	t->long_rows = f->form == PG_BOUND_SUM && pg_bound_full(&op->batch, f->rows_call);
 	op->store->stats.fills++;
 	pg_op_end(op, e);
 }
@@ -278,39 +293,52 @@ static void fill_nothing(struct pg_op *op)
 	pg_op_end(op, e);
 }
 
+static uint32_t page_rows(const struct fill_op *f, const struct pg_table *t)
+{
+	size_t rows = f->request.bytes_max / (t->row_bytes > ROW_BYTES_MIN ? t->row_bytes : ROW_BYTES_MIN);
+
+	if (rows > FERRY_CELLS_MAX / (t->column_count + 1u))
+		rows = FERRY_CELLS_MAX / (t->column_count + 1u);
+	return rows < 1 ? 1 : rows > PAGE_ROWS_MAX ? PAGE_ROWS_MAX : (uint32_t)rows;
+}
+
+static void fill_question_run(struct fill_op *f, struct pg_table *t)
+{
+	struct pg_sql sql;
+	bool failed;
+
+	f->limit = page_rows(f, t);
+	f->form = pg_bound_is_measured(t) && !t->long_rows ? PG_BOUND_SHORT : PG_BOUND_SUM;
+	pg_op_begin(&f->op, "READ COMMITTED READ ONLY");
+	pg_sql_init(&sql);
+	fill_question(f, t, &sql);
+	pg_call(&f->op.batch, "COMMIT");
+	failed = sql.failed;
+	pg_sql_deinit(&sql);
+	if (failed)
+		pg_op_end(&f->op, FERRY_NO_MEMORY);
+	else
+		pg_op_run(&f->op, fill_read);
+}
+
 static void fill_ask(struct pg_op *op)
 {
 	struct fill_op *f = (struct fill_op *)op;
 	struct pg_table *t = pg_catalog_table(op->catalog, f->request.table);
-	struct pg_sql sql;
-	bool fits, failed;
-	size_t rows;
+	struct pg_sql condition;
+	bool fits;
 
 	if (!t) {
 		pg_op_end(op, FERRY_UNKNOWN_TABLE);
 		return;
 	}
-	pg_sql_init(&sql);
-	fits = read_scope(f, t) && scope_condition(t, f->root, &sql);
-	pg_sql_clear(&sql);
-	if (!fits) {
-		pg_sql_deinit(&sql);
-		fill_nothing(op);
-		return;
-	}
-	rows = f->request.bytes_max / t->row_bytes;
-	if (rows > FERRY_CELLS_MAX / (t->column_count + 1u))
-		rows = FERRY_CELLS_MAX / (t->column_count + 1u);
-	f->limit = rows < 1 ? 1 : rows > PAGE_ROWS_MAX ? PAGE_ROWS_MAX : (uint32_t)rows;
-	pg_op_begin(op, "READ COMMITTED READ ONLY");
-	fill_question(f, t, &sql);
-	pg_call(&op->batch, "COMMIT");
-	failed = sql.failed;
-	pg_sql_deinit(&sql);
-	if (failed)
-		pg_op_end(op, FERRY_NO_MEMORY);
+	pg_sql_init(&condition);
+	fits = read_scope(f, t) && scope_condition(t, f->root, &condition);
+	pg_sql_deinit(&condition);
+	if (fits)
+		fill_question_run(f, t);
 	else
-		pg_op_run(op, fill_read);
+		fill_nothing(op);
 }
 
 static void fill_answer(struct pg_op *op, enum ferry_error e)

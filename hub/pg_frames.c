@@ -87,16 +87,6 @@ static bool cut(struct frame_writer *w, const struct feed_piece *p, uint32_t fir
 	return true;
 }
 
-static void leave_out(struct frame_writer *w, const struct feed_piece *p, uint32_t row)
-{
-	char key[UUID_TEXT];
-
-	uuid_format(&p->keys[row], key);
-	pg_store_log(w->store, "row %s of %s has more than %u bytes and does not reach devices", key, p->table->name,
-		     FERRY_ROW_BYTES_MAX);
-	w->store->stats.oversized++;
-}
-
 /* [P 6.6] A row that fits no message goes in pieces, each the last block of its
  * message. One that is larger than a row may be is left out, so that it holds
  * up nobody else (P6). */
@@ -106,7 +96,7 @@ static void add_pieces(struct frame_writer *w, const struct feed_piece *p, uint3
 	struct block b = {.goes_on = true};
 
 	if (row_bytes(whole, 0) > FERRY_ROW_BYTES_MAX) {
-		leave_out(w, p, row);
+		pg_store_leave_out(w->store, p->table, &p->keys[row]);
 		return;
 	}
 	frames_flush(w);

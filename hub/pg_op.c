@@ -20,6 +20,15 @@ void pg_store_log(const struct pg_store *s, const char *format, ...)
 	s->config.log(s->config.log_ctx, text);
 }
 
+void pg_store_leave_out(struct pg_store *s, const struct pg_table *t, const struct uuid *key)
+{
+	char text[UUID_TEXT];
+
+	uuid_format(key, text);
+	pg_store_log(s, "row %s of %s has more than %u bytes and does not reach devices", text, t->name, FERRY_ROW_BYTES_MAX);
+	s->stats.oversized++;
+}
+
 /* ------------------------------------------------------------- life cycle */
 
 void *pg_op_new(struct pg_store *s, size_t bytes, const struct uuid *tenant, enum pg_lane lane)

@@ -92,6 +92,8 @@ void pg_op_plan_for_size(struct pg_op *op);
 bool pg_op_current(struct pg_op *op);
 
 void pg_store_log(const struct pg_store *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Says that a row is larger than a row may be [P 6.6] and stays at the hub. */
+void pg_store_leave_out(struct pg_store *s, const struct pg_table *t, const struct uuid *key);
 
 /* The operations, as hub/store.h describes them. */
 void pg_store_device(void *store, const uint8_t fingerprint[32], const struct message_hello *hello, hub_device_cb cb,

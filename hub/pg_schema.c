@@ -342,10 +342,6 @@ static void read_table(struct reader *r, uint32_t row, uint32_t *column_row, str
 	pg_sql_add_quoted(&r->sql, cell(r, r->tables, row, T_NAME));
 	t->name = keep_sql(r);
 	read_columns(r, from, to, key_col, tenant_col, s, t);
-	for (uint16_t c = 0; c < t->column_count; c++) { /* documents may be large: the first page of a fill is short */
-		if (t->columns[c].kind == KIND_JSON || t->columns[c].kind == KIND_BYTES)
-			t->row_bytes = 16384;
-	}
 	read_scope(r, row, t);
 	read_rights(r, row, t);
 }
@@ -458,4 +454,9 @@ int pg_table_column(const struct pg_table *t, uint16_t num)
 			return c;
 	}
 	return -1;
+}
+
+uint64_t pg_table_mask(const struct pg_table *t)
+{
+	return t->column_count ? UINT64_MAX >> (64 - t->column_count) : 0;
 }

@@ -57,7 +57,9 @@ struct pg_table {
 	bool parks;                /* a row whose parent is missing waits for it */
 	const struct pg_column *columns; /* in the order of the device's schema: without the key */
 	uint16_t column_count;
-	uint32_t row_bytes;        /* running estimate of a row's wire size, for paging; changes */
+	/* What the last page of a fill told of the next; changes. */
+	uint32_t row_bytes;        /* estimate of a row's wire size */
+	bool long_rows;            /* the page was full before its rows were: ask for bytes at once */
 };
 
 struct pg_catalog {
@@ -74,6 +76,7 @@ struct pg_catalog {
  * and -1 when unknown. */
 struct pg_table *pg_catalog_table(const struct pg_catalog *c, uint32_t tbl);
 int pg_table_column(const struct pg_table *t, uint16_t num);
+uint64_t pg_table_mask(const struct pg_table *t); /* of all columns, by their index */
 
 /* Adds the statements that read the catalogue of a set of schemas (zero: the
  * shared one) as a tenant sees it; the results start at the returned index. */
