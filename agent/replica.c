@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 14
+#define LAYOUT_VERSION 15
 #define AGENT_CACHE_KIB 2000
 #define HELLO_BYTES_MAX ((size_t)1 << 20) /* names of scopes */
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
@@ -238,8 +238,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_12);
 	if (version < 13)
 		gate_exec(&r->g, replica_upgrade_13);
-	if (version >= 10) /* else that of layout 10 has made it as it is now */
+	if (version >= 10 && version < 14) /* else that of layout 10 has made it as it is now */
 		gate_exec(&r->g, replica_upgrade_14);
+	gate_exec(&r->g, replica_upgrade_15);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 

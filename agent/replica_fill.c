@@ -14,8 +14,7 @@ static char *names_like(struct replica *r, const char *glob, const char *format)
 	sqlite3_str *sql = sqlite3_str_new(r->g.db);
 
 	sqlite3_str_appendall(sql, " "); /* so that NULL means no memory */
-	gate_statement(&r->g, &s, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?1 "
-				  "AND name NOT IN ('ferry_fill_member')");
+	gate_statement(&r->g, &s, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?1");
 	for (bool more = gate_step(&r->g, s, "t", glob); more; more = gate_next(&r->g, s))
 		sqlite3_str_appendf(sql, format, sqlite3_column_text(s, 0));
 	gate_finalize(&s);
@@ -48,7 +47,7 @@ bool staging_exists(struct replica *r, const char *table)
 static void forget_staged(struct replica *r, enum fill_kind next)
 {
 	staging_drop(r);
-	gate_exec(&r->g, "DELETE FROM ferry_fill_member; DELETE FROM ferry_sum WHERE fill = 1; "
+	gate_exec(&r->g, "DELETE FROM ferry_member_fill; DELETE FROM ferry_sum WHERE fill = 1; "
 			 "UPDATE ferry_table SET fill_scope = 0");
 	r->st.fill = next;
 	r->st.fill_position = -1;

@@ -209,7 +209,7 @@ int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
 	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[], replica_upgrade_11[],
-	replica_upgrade_12[], replica_upgrade_13[], replica_upgrade_14[];
+	replica_upgrade_12[], replica_upgrade_13[], replica_upgrade_14[], replica_upgrade_15[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);

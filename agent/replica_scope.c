@@ -309,7 +309,7 @@ static void join_table(struct replica *r, struct table *t)
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
 	else
 		gate_execf(&r->g, "INSERT INTO \"%w\"(%s) SELECT %s FROM \"ferry_fill_%w\"", t->t->name, names, names, t->t->name);
-	gate_execf(&r->g, "INSERT OR IGNORE INTO ferry_member SELECT * FROM ferry_fill_member WHERE tbl = %u", t->t->table);
+	gate_execf(&r->g, "INSERT OR IGNORE INTO ferry_member SELECT * FROM ferry_member_fill WHERE tbl = %u", t->t->table);
 	t->side[TARGET_LIVE].explicit_members = -1;
 	sqlite3_free(names);
 }
@@ -342,7 +342,7 @@ void scopes_join(struct replica *r)
 			join_table(r, &r->now.tables[i]);
 	}
 	join_sums(r);
-	gate_exec(&r->g, "DELETE FROM ferry_fill_member; DELETE FROM ferry_sum WHERE fill = 1");
+	gate_exec(&r->g, "DELETE FROM ferry_member_fill; DELETE FROM ferry_sum WHERE fill = 1");
 	staging_drop(r);
 	scopes_filled(r, true);
 	r->st.fill = FILL_NONE;

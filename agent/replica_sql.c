@@ -122,7 +122,7 @@ const char replica_ddl[] =
 	"CREATE TABLE ferry_scope(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, held INTEGER NOT NULL, "
 	"filling INTEGER NOT NULL DEFAULT 0) STRICT;"
 	"CREATE TABLE ferry_member" MEMBER_COLUMNS ";"
-	"CREATE TABLE ferry_fill_member" MEMBER_COLUMNS ";"
+	"CREATE TABLE ferry_member_fill" MEMBER_COLUMNS ";"
 	"CREATE TABLE ferry_sum(scope INTEGER NOT NULL, tbl INTEGER NOT NULL, fill INTEGER NOT NULL, "
 	"rows INTEGER NOT NULL, sums BLOB NOT NULL, PRIMARY KEY(scope, tbl, fill)) STRICT, WITHOUT ROWID;"
 	"CREATE TABLE ferry_frame(id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
@@ -199,6 +199,9 @@ const char replica_upgrade_13[] = "ALTER TABLE ferry_scope ADD COLUMN filling IN
 const char replica_upgrade_14[] =
 	"ALTER TABLE ferry_kept ADD COLUMN " FIRST_POSITION ";"
 	"UPDATE ferry_kept SET first_position = position;";
+
+/* From layout 14: what is staged of a table "member" is ferry_fill_member. */
+const char replica_upgrade_15[] = "ALTER TABLE ferry_fill_member RENAME TO ferry_member_fill;";
 
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
@@ -367,8 +370,8 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_member(tbl, key, scope) VALUES (?1, ?2, ?3)",
 	[Q_MEMBER_DELETE] = "DELETE FROM ferry_member WHERE tbl = ?1 AND key = ?2",
 	[Q_MEMBER_ANY] = "SELECT 1 FROM ferry_member WHERE tbl = ?1 LIMIT 1",
-	[Q_FILL_MEMBER_GET] = "SELECT scope FROM ferry_fill_member WHERE tbl = ?1 AND key = ?2 ORDER BY scope",
-	[Q_FILL_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_fill_member(tbl, key, scope) VALUES (?1, ?2, ?3)",
-	[Q_FILL_MEMBER_DELETE] = "DELETE FROM ferry_fill_member WHERE tbl = ?1 AND key = ?2",
-	[Q_FILL_MEMBER_ANY] = "SELECT 1 FROM ferry_fill_member WHERE tbl = ?1 LIMIT 1",
+	[Q_FILL_MEMBER_GET] = "SELECT scope FROM ferry_member_fill WHERE tbl = ?1 AND key = ?2 ORDER BY scope",
+	[Q_FILL_MEMBER_ADD] = "INSERT OR IGNORE INTO ferry_member_fill(tbl, key, scope) VALUES (?1, ?2, ?3)",
+	[Q_FILL_MEMBER_DELETE] = "DELETE FROM ferry_member_fill WHERE tbl = ?1 AND key = ?2",
+	[Q_FILL_MEMBER_ANY] = "SELECT 1 FROM ferry_member_fill WHERE tbl = ?1 LIMIT 1",
 };

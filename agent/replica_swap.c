@@ -137,7 +137,7 @@ static void check_names(struct replica *r)
 	gate_statement(&r->g, &s, "SELECT b.name FROM sqlite_schema a JOIN sqlite_schema b "
 				  "ON b.name = substr(a.name, 12) COLLATE NOCASE "
 				  "OR (b.tbl_name = a.name AND b.type <> 'table' AND b.sql IS NOT NULL) "
-				  "WHERE a.type = 'table' AND a.name GLOB '" FILL_PREFIX "*' AND a.name <> 'ferry_fill_member'");
+				  "WHERE a.type = 'table' AND a.name GLOB '" FILL_PREFIX "*'");
 	if (gate_step(&r->g, s, ""))
 		gate_fail(&r->g, FERRY_SCHEMA, "%s is in the way of a table of the hub: give it another name.",
 			  (const char *)sqlite3_column_text(s, 0));
@@ -167,10 +167,10 @@ static void rename_staged(struct replica *r)
 			 "UPDATE sqlite_schema SET tbl_name = substr(tbl_name, 12), "
 			 "name = iif(type = 'table', substr(name, 12), 'sqlite_autoindex_' || substr(name, 29)), "
 			 "sql = iif(type = 'table', 'CREATE TABLE \"' || substr(sql, 26), NULL) "
-			 "WHERE tbl_name GLOB '" FILL_PREFIX "*' AND tbl_name <> 'ferry_fill_member'; "
+			 "WHERE tbl_name GLOB '" FILL_PREFIX "*'; "
 			 "UPDATE sqlite_schema SET name = 'ferry_member', tbl_name = 'ferry_member', "
 			 "sql = 'CREATE TABLE ferry_member" MEMBER_COLUMNS "' "
-			 "WHERE name = 'ferry_fill_member' AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'ferry_member')");
+			 "WHERE name = 'ferry_member_fill' AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'ferry_member')");
 	gate_execf(&r->g, "PRAGMA schema_version = %lld", (long long)schema_number(r) + 1);
 	/* In any case: the statement before may have failed. */
 	if (sqlite3_exec(r->g.db, "PRAGMA writable_schema = RESET", NULL, NULL, NULL) != SQLITE_OK)
@@ -180,7 +180,7 @@ static void rename_staged(struct replica *r)
 static bool members_staged(struct replica *r)
 {
 	sqlite3_stmt *s = NULL;
-	bool any = gate_step(&r->g, gate_statement(&r->g, &s, "SELECT 1 FROM ferry_fill_member LIMIT 1"), "");
+	bool any = gate_step(&r->g, gate_statement(&r->g, &s, "SELECT 1 FROM ferry_member_fill LIMIT 1"), "");
 
 	gate_finalize(&s);
 	return any;
@@ -194,7 +194,7 @@ static void swap_tables(struct replica *r, const enum table_way *ways)
 	drop_old(r, ways, &kept);
 	gate_exec(&r->g, members_staged(r) ? "DROP TABLE ferry_member" : "DELETE FROM ferry_member");
 	rename_staged(r);
-	gate_exec(&r->g, "CREATE TABLE IF NOT EXISTS ferry_fill_member" MEMBER_COLUMNS);
+	gate_exec(&r->g, "CREATE TABLE IF NOT EXISTS ferry_member_fill" MEMBER_COLUMNS);
 	for (uint32_t i = 0; i < fresh->table_count; i++) {
 		if (ways[i] == WAY_ANEW)
 			live_table_create(r, &fresh->tables[i]);

@@ -214,21 +214,6 @@ int cli_token_create(struct cli *c)
 
 /* ---- devices ---- */
 
-int cli_device_list(struct cli *c)
-{
-	static const struct cli_column columns[] = {{"name", NULL},	{"tenant", NULL},    {"status", NULL},
-						    {"class", NULL},	{"last_seen", "last seen"}, {"bookmark", NULL},
-						    {"settled", NULL},	{"quarantined_at", "copy turned away"}, {"scopes", NULL},    {"id", NULL},
-						    {NULL, NULL}};
-	return list(c,
-		    "SELECT d.name, t.slug AS tenant, d.status, d.class, d.last_seen, d.bookmark AS \"bookmark::int\", "
-		    "d.settled AS \"settled::int\", d.not_after, d.quarantined_at, "
-		    "(SELECT string_agg(s.scope, ' ' ORDER BY s.scope) FROM ferry.device_scope s WHERE s.device_id = d.id) AS scopes, "
-		    "d.id FROM ferry.device d LEFT JOIN ferry.placement t ON t.tenant_id = d.tenant_id "
-		    "WHERE d.tenant_id = coalesce($1::uuid, d.tenant_id) ORDER BY t.slug, d.name, d.id",
-		    cli_value(c, "tenant"), columns, "No device is enrolled: ferry-hub token create makes a token for one.");
-}
-
 static int device_revoke(struct cli *c, const struct cli_setting *s, struct pg_admin *db, const char *device)
 {
 	struct ferry_why why = {0};

@@ -277,15 +277,21 @@ class Exchange(SiteCase):
         self.assert_same()
 
     def test_a_unique_value_may_be_freed_and_used_again_in_one_change_set(self):
-        a, b, unit = self.two(code="U-1")
+        old = str(self.site.value("INSERT INTO crm.contacts (tenant_id, full_name, email) VALUES (%s, 'Old', 'one@example.com') RETURNING id",
+                                  self.tenant))
+        with self.assertRaises(psycopg2.errors.UniqueViolation):
+            self.site.sql("INSERT INTO crm.contacts (tenant_id, full_name, email) VALUES (%s, 'Other', 'ONE@example.com') RETURNING id", self.tenant)
+        a, b, _ = self.two()
         fresh = str(uuid.uuid4())
         with a.transaction() as db:
-            db.execute("DELETE FROM units WHERE id = ?", (unit,))
-            db.execute("INSERT INTO units (id, project_id, code, unit_type_code) VALUES (?, ?, 'U-1', 'APT_1BR')", (fresh, self.project))
+            db.execute("DELETE FROM contacts WHERE id = ?", (old,))
+            db.execute("INSERT INTO contacts (id, full_name, email) VALUES (?, 'New', 'One@example.com')", (fresh,))
         self.start(a, b)
         self.assertEqual(a.sql("SELECT sentence FROM ferry_rejected"), [])
-        self.assertIsNone(b.row("units", unit))
-        self.assertEqual(b.row("units", fresh)["code"], "U-1")
+        self.assertIsNone(b.row("contacts", old))
+        self.assertEqual(b.row("contacts", fresh)["email"], "One@example.com")
+        self.assertEqual(self.site.sql("SELECT id::text FROM crm.contacts WHERE tenant_id = %s AND email = 'one@example.com'", self.tenant),
+                         [(fresh,)])
         self.assert_same()
 
     # ---- direct writers

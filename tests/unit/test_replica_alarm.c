@@ -112,7 +112,8 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
-#define WITHOUT_FIRST "ALTER TABLE ferry_kept DROP COLUMN first_position; "
+#define WITHOUT_NAME "ALTER TABLE ferry_member_fill RENAME TO ferry_fill_member; "
+#define WITHOUT_FIRST WITHOUT_NAME "ALTER TABLE ferry_kept DROP COLUMN first_position; "
 #define WITHOUT_SCOPES WITHOUT_FIRST "ALTER TABLE ferry_scope DROP COLUMN filling; "
 #define WITHOUT_FORMER WITHOUT_SCOPES "DROP TABLE ferry_former; DROP TABLE ferry_former_value; "
 #define WITHOUT_MERGE \
