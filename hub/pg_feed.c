@@ -244,6 +244,18 @@ static struct feed_entry *entry_add(struct feed_op *f)
 	return &f->entries[f->entry_count++];
 }
 
+/* Columns whose values took another form: that is in no version. */
+static uint64_t retyped_since(const struct feed_op *f, const struct pg_table *t)
+{
+	uint64_t mask = 0;
+
+	for (uint16_t c = 0; c < t->column_count; c++) {
+		if (t->columns[c].retyped != 0 && is_since(f, t->columns[c].retyped))
+			mask |= UINT64_C(1) << c;
+	}
+	return mask;
+}
+
 /* Columns without an override changed when the base did, but then the row
  * goes whole; else exactly those whose override is above `from`. */
 static void read_change(const struct feed_op *f, uint32_t row, struct feed_entry *e)
@@ -261,7 +273,7 @@ static void read_change(const struct feed_op *f, uint32_t row, struct feed_entry
 	e->op = ROW_UPDATE;
 	if (is_since(f, pg_int(b, call, row, V_BASE)))
 		return;
-	e->mask = 0;
+	e->mask = retyped_since(f, e->table);
 	pg_elements(b, call, row, V_OVER, &over);
 	while (pg_element(&over, &p, &n)) {
 		int64_t packed = pg_element_int(p, n);

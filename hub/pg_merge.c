@@ -126,6 +126,7 @@ static void run_forget(struct merge_op *m)
 	m->refused_count = m->stack_count = m->order_count = m->check_count = 0;
 	m->part = 0;
 	m->row_wish = 0;
+	m->conversions = (struct conversions){0};
 	m->savepoint = false;
 	m->phase = MERGE_LOADS;
 }
@@ -139,7 +140,7 @@ static bool entry_translate(struct merge_op *m, struct merge_entry *e)
 
 	if (!e->item->set)
 		return true;
-	if (translate_set(&m->op.catalog->hub.schema, &m->op.catalog->past, e->item->set, &m->arena, &t) != FERRY_OK)
+	if (translate_set(&m->op.catalog->hub.schema, &m->op.catalog->past, e->item->set, &m->arena, &m->conversions, &t) != FERRY_OK)
 		return false;
 	e->set = t.set;
 	e->misfit = t.code;
@@ -148,17 +149,20 @@ static bool entry_translate(struct merge_op *m, struct merge_entry *e)
 	return true;
 }
 
-static void run_begin(struct pg_op *op)
+static bool run_translate(struct merge_op *m)
 {
-	struct merge_op *m = (struct merge_op *)op;
-	char timeout[16];
-	bool ok;
+	bool ok = true;
 
-	run_next(m);
-	run_forget(m);
-	ok = pg_entries_make(m);
-	if (ok)
-		pg_entries_take_forced(m);
+	for (uint32_t i = 0; ok && !m->staged && i < m->entry_count; i++)
+		ok = entry_translate(m, &m->entries[i]);
+	return ok;
+}
+
+static void run_load(struct merge_op *m, bool ok)
+{
+	struct pg_op *op = &m->op;
+	char timeout[16];
+
 	pg_op_begin(op, "");
 	m->touch_call = pg_call(&op->batch, "SELECT ferry.touch($1), ferry.merging(true), set_config('lock_timeout', $2, true)");
 	pg_arg_uuid(&op->batch, &op->tenant);
@@ -169,7 +173,7 @@ static void run_begin(struct pg_op *op)
 	if (ok && m->staged)
 		pg_stage_ask(m, 0);
 	for (uint32_t i = 0; ok && !m->staged && i < m->entry_count; i++)
-		ok = entry_translate(m, &m->entries[i]) && (m->entries[i].forced || pg_load_wants(m, m->entries[i].set));
+		ok = m->entries[i].forced || pg_load_wants(m, m->entries[i].set);
 	if (ok && (m->staged || m->row_wish > PG_PLAN_FOR_SIZE_ROWS))
 		pg_op_plan_for_size(op);
 	if (ok && !m->staged)
@@ -178,6 +182,32 @@ static void run_begin(struct pg_op *op)
 		pg_op_end(op, FERRY_LIMIT);
 	else
 		pg_op_run(op, run_loaded);
+}
+
+static void run_converted(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+
+	run_load(m, pg_conversions_read(m) && run_translate(m));
+}
+
+static void run_begin(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+	bool ok;
+
+	run_next(m);
+	run_forget(m);
+	ok = pg_entries_make(m);
+	if (ok)
+		pg_entries_take_forced(m);
+	ok = ok && run_translate(m);
+	if (!ok || m->conversions.count == 0) {
+		run_load(m, ok);
+		return;
+	}
+	pg_conversions_ask(m);
+	pg_op_run(op, run_converted);
 }
 
 static void suspects_seen(struct pg_op *op)

@@ -146,12 +146,13 @@ struct merge_op {
 	uint32_t table_count;
 	struct named_surrogate *surrogates; /* sorted by id */
 	uint32_t surrogate_count;
-	uint32_t device_call, scopes_call, settled_call, refused_call, touch_call, stamps_call, stage_call;
+	uint32_t convert_call, device_call, scopes_call, settled_call, refused_call, touch_call, stamps_call, stage_call;
 	int64_t tx;
 	const int64_t *stamps; /* ids to give out */
 	uint32_t stamp_count, stamp_next, stamp_wish;
 	bool revives; /* some table's updates win: the first stamp is for rows that come back */
 	uint32_t row_wish;
+	struct conversions conversions; /* of values of earlier types, by the database */
 
 	/* The groups. */
 	struct merge *merge;
@@ -184,6 +185,10 @@ struct merge_op {
 void pg_run_abandon(struct merge_op *m); /* nothing to settle: rolls back, on to the next run */
 void pg_run_settle(struct merge_op *m);  /* adds C to the batch, after what refusals have to be told */
 void pg_run_settled(struct pg_op *op);   /* after COMMIT */
+
+/* pg_merge_convert.c */
+void pg_conversions_ask(struct merge_op *m);              /* a batch of its own, before the transaction */
+FERRY_CHECK bool pg_conversions_read(struct merge_op *m); /* false: no memory */
 
 /* pg_merge_entry.c */
 FERRY_CHECK bool pg_entries_make(struct merge_op *m); /* false: no memory */

@@ -176,7 +176,7 @@ static bool translate_part(struct merge_op *m, struct change_set *part)
 {
 	struct translation t;
 
-	if (translate_set(&m->op.catalog->hub.schema, &m->op.catalog->past, part, &m->part_arena, &t) != FERRY_OK) {
+	if (translate_set(&m->op.catalog->hub.schema, &m->op.catalog->past, part, &m->part_arena, NULL, &t) != FERRY_OK) {
 		pg_run_reject(m, entry(m), FERRY_CHANGE_SET_TOO_LARGE, "the change-set is larger than the hub can translate");
 		return false;
 	}

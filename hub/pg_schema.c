@@ -23,16 +23,17 @@ static const char columns_sql[] =
 	"coalesce(c.ref_tbl, 0), c.wire_expr, c.in_expr, c.hash_expr, "
 	"(SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = t.relid AND d.adnum = c.num), "
 	"c.generated, c.policy_options::text, h.expr, c.filled #>> '{}', "
-	"CASE c.policy WHEN 'sequence' THEN coalesce((c.policy_options ->> 'lease')::int, 0) ELSE 0 END "
+	"CASE c.policy WHEN 'sequence' THEN coalesce((c.policy_options ->> 'lease')::int, 0) ELSE 0 END, "
+	"(SELECT max(y.tx) FROM ferry.retyped y WHERE y.tbl = c.tbl AND y.num = c.num) "
 	"FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
 	"LEFT JOIN ferry.placeholder h ON h.tbl = c.tbl AND h.num = c.num "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 OR ferry.is_shared(t.relid) ORDER BY c.tbl, c.num";
 enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_LABELS, C_REF, C_WIRE, C_IN, C_HASH,
-       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER, C_FILLED, C_LEASE };
+       C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER, C_FILLED, C_LEASE, C_RETYPED };
 
 static const char past_sql[] =
-	"SELECT p.tbl, p.num, p.n, p.name, p.kind, p.to_num, p.discarded FROM ferry.past_column p ORDER BY p.tbl, p.num, p.n";
-enum { P_TBL, P_NUM, P_STEP, P_NAME, P_KIND, P_TO, P_DISCARDED };
+	"SELECT p.tbl, p.num, p.n, p.name, p.kind, p.to_num, p.discarded, p.converter IS NOT NULL FROM ferry.past_column p ORDER BY p.tbl, p.num, p.n";
+enum { P_TBL, P_NUM, P_STEP, P_NAME, P_KIND, P_TO, P_DISCARDED, P_CONVERTS };
 
 struct reader {
 	const struct pg_batch *b;
@@ -221,6 +222,8 @@ static void read_column(struct reader *r, uint32_t row, const char *tenant_col, 
 				.hash = keep(r, cell(r, r->columns, row, C_HASH)),
 				.hash_in_c = hash_in_c(s->kind, type), .single = strcmp(type, "real") == 0,
 				.is_tenant = is_tenant};
+	if (!pg_is_null(r->b, r->columns, row, C_RETYPED))
+		c->retyped = pg_int(r->b, r->columns, row, C_RETYPED);
 	if (!pg_is_null(r->b, r->columns, row, C_PLACEHOLDER))
 		c->placeholder = keep(r, cell(r, r->columns, row, C_PLACEHOLDER));
 	pg_sql_clear(&r->sql);
@@ -363,7 +366,8 @@ static void read_past(struct reader *r, uint32_t call, struct past *out)
 						  .step = pg_int(r->b, call, i, P_STEP), .kind = kind,
 						  .name = keep(r, cell(r, call, i, P_NAME)),
 						  .to = (uint16_t)pg_int(r->b, call, i, P_TO),
-						  .discarded = pg_bool(r->b, call, i, P_DISCARDED)};
+						  .discarded = pg_bool(r->b, call, i, P_DISCARDED),
+						  .converts = pg_bool(r->b, call, i, P_CONVERTS)};
 	}
 	*out = (struct past){.columns = columns, .count = count};
 }

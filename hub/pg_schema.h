@@ -22,6 +22,7 @@ struct pg_column {
 	const char *placeholder; /* of the key: a value that no other row has; NULL: none, or not unique */
 	bool hash_in_c;        /* the wire form decides the hash: no need to ask the server */
 	bool single;           /* float4: the column rounds what is written */
+	int64_t retyped;       /* surrogate with which its values took another form last; 0: never */
 	bool is_tenant;        /* the tenant column: filled by the hub, whatever was left out */
 	uint32_t sum_index;    /* place of the column in ferry.sum.sums */
 };

@@ -11,6 +11,7 @@ struct work {
 	const struct past *past;
 	struct arena *arena;
 	struct translation *out;
+	struct conversions *conversions;
 	int64_t step;
 	bool full;
 };
@@ -19,6 +20,7 @@ struct move { /* where a column of a block goes */
 	uint16_t num;
 	uint16_t from; /* index in the block */
 	int was;       /* its kind then, if it was another; else PAST_NO_KIND */
+	uint16_t then; /* the number that had that kind */
 	enum column_kind kind;
 };
 
@@ -75,6 +77,18 @@ static int kind_then(const struct work *w, uint32_t table, uint16_t num)
 			return p->kind;
 	}
 	return PAST_NO_KIND;
+}
+
+/* Does a declared function stand between then and now? */
+static bool converts_by_function(const struct work *w, uint32_t table, uint16_t num)
+{
+	for (uint32_t i = 0; i < w->past->count; i++) {
+		const struct past_column *p = &w->past->columns[i];
+
+		if (p->table == table && p->num == num && p->converts && p->step > w->step)
+			return true;
+	}
+	return false;
 }
 
 /* ---- Values ---- */
@@ -154,6 +168,14 @@ static bool says_nothing(const struct block *b, uint16_t column)
 	return true;
 }
 
+static void note_kind(const struct work *w, uint32_t table, uint16_t num, struct move *m)
+{
+	if (m->was != PAST_NO_KIND)
+		return;
+	m->was = kind_then(w, table, num);
+	m->then = num;
+}
+
 /* False: the column is left out, or the change-set refused. */
 static bool place_column(struct work *w, const struct schema_table *t, uint16_t num, bool nothing, struct move *m)
 {
@@ -164,8 +186,7 @@ static bool place_column(struct work *w, const struct schema_table *t, uint16_t 
 		if (c != NULL) {
 			m->num = num;
 			m->kind = c->kind;
-			if (m->was == PAST_NO_KIND)
-				m->was = kind_then(w, t->table, num);
+			note_kind(w, t->table, num, m);
 			return true;
 		}
 		p = what_became(w->past, t->table, num);
@@ -175,8 +196,7 @@ static bool place_column(struct work *w, const struct schema_table *t, uint16_t 
 				       "is no more: what was written there has no place");
 			return false;
 		}
-		if (m->was == PAST_NO_KIND)
-			m->was = kind_then(w, t->table, num);
+		note_kind(w, t->table, num, m);
 		num = p.to;
 	}
 	return false;
@@ -208,16 +228,63 @@ static bool moves_nothing(const struct block *b, const struct move *moves, uint1
 	return same;
 }
 
-/* Into out[0..rows). */
-static void move_cells(struct work *w, const struct schema_table *t, const struct move *m, const struct value *in, uint32_t rows,
-		       struct value *out)
+static void ask(struct work *w, const struct conversion *wanted)
 {
-	for (uint32_t r = 0; r < rows; r++) {
-		out[r] = in[r];
-		if (m->was != PAST_NO_KIND && !convert(w->arena, m->was, m->kind, &in[r], &out[r]))
-			refuse(w, FERRY_BAD_VALUE, t, find_column(t, m->num)->name,
-			       "has another type now, in which what was written has no place");
+	struct conversions *c = w->conversions;
+
+	if (c->count == c->capacity) {
+		uint32_t capacity = c->capacity == 0 ? 16 : c->capacity * 2;
+		struct conversion *more = arena_array(w->arena, capacity, sizeof(*more));
+
+		w->full |= more == NULL;
+		if (more == NULL)
+			return;
+		if (c->count > 0)
+			memcpy(more, c->list, c->count * sizeof(*more));
+		c->list = more;
+		c->capacity = capacity;
 	}
+	c->list[c->count++] = *wanted;
+}
+
+/* NULL: there is a value in *out. Else why there is none. */
+static const char *convert_asked(struct work *w, const struct schema_table *t, const struct move *m, const struct value *in,
+				 struct value *out)
+{
+	struct conversions *c = w->conversions;
+
+	*out = *in;
+	if (in->kind == VALUE_NULL)
+		return NULL;
+	if (c == NULL)
+		return "has another type now: a change-set of several messages is not converted";
+	if (!c->answered) {
+		ask(w, &(struct conversion){.table = t->table, .num = m->then, .to = m->num, .step = w->step,
+					    .kind = (enum column_kind)m->was, .now = m->kind, .in = *in});
+		return NULL;
+	}
+	*out = c->list[c->next].out;
+	return c->list[c->next++].refusal;
+}
+
+/* Into out[0..rows). NULL: all found their place; else why one did not. */
+static const char *move_cells(struct work *w, const struct schema_table *t, const struct move *m, const struct value *in,
+			      uint32_t rows, struct value *out)
+{
+	bool asks = m->was != PAST_NO_KIND && converts_by_function(w, t->table, m->then);
+	const char *first = NULL;
+
+	for (uint32_t r = 0; r < rows; r++) {
+		const char *why = NULL;
+
+		out[r] = in[r];
+		if (asks)
+			why = convert_asked(w, t, m, &in[r], &out[r]);
+		else if (m->was != PAST_NO_KIND && !convert(w->arena, m->was, m->kind, &in[r], &out[r]))
+			why = "has another type now, in which what was written has no place";
+		first = first != NULL ? first : why;
+	}
+	return first;
 }
 
 static const struct move *move_of(const struct block *b, const struct move *moves, uint16_t count, uint16_t num)
@@ -266,11 +333,11 @@ static void move_olds(struct work *w, const struct schema_table *t, const struct
 	w->full |= nums == NULL || olds == NULL;
 	for (uint16_t i = 0; !w->full && i < count; i++) {
 		for (uint16_t o = 0; o < b->old_count; o++) {
-			if (b->old_nums[o] != b->nums[moves[i].from] || moves[i].was != PAST_NO_KIND)
+			if (b->old_nums[o] != b->nums[moves[i].from])
 				continue;
-			move_cells(w, t, &moves[i], b->olds + (size_t)o * b->row_count, b->row_count,
-				   olds + (size_t)out->old_count * b->row_count);
-			nums[out->old_count++] = moves[i].num;
+			if (move_cells(w, t, &moves[i], b->olds + (size_t)o * b->row_count, b->row_count,
+				       olds + (size_t)out->old_count * b->row_count) == NULL)
+				nums[out->old_count++] = moves[i].num;
 		}
 	}
 }
@@ -287,9 +354,12 @@ static void rewrite_block(struct work *w, const struct schema_table *t, const st
 	out->column_count = count;
 	w->full |= nums == NULL || cells == NULL;
 	for (uint16_t i = 0; !w->full && i < count; i++) {
+		const char *why = move_cells(w, t, &moves[i], b->cells + (size_t)moves[i].from * b->row_count, b->row_count,
+					     cells + (size_t)i * b->row_count);
+
 		nums[i] = moves[i].num;
-		move_cells(w, t, &moves[i], b->cells + (size_t)moves[i].from * b->row_count, b->row_count,
-			   cells + (size_t)i * b->row_count);
+		if (why != NULL)
+			refuse(w, FERRY_BAD_VALUE, t, find_column(t, moves[i].num)->name, why);
 	}
 	move_bases(w, b, moves, count, out);
 	move_olds(w, t, b, moves, count, out);
@@ -321,9 +391,9 @@ static bool translate_block(struct work *w, const struct block *b, struct block 
 }
 
 enum ferry_error translate_set(const struct schema *now, const struct past *past, const struct change_set *in, struct arena *a,
-			       struct translation *out)
+			       struct conversions *conversions, struct translation *out)
 {
-	struct work w = {.now = now, .past = past, .arena = a, .out = out, .step = in->step};
+	struct work w = {.now = now, .past = past, .arena = a, .conversions = conversions, .out = out, .step = in->step};
 	struct change_set *set;
 	struct block *blocks;
 	bool changed = false;

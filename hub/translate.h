@@ -22,6 +22,7 @@ struct past_column { /* what became of a column: a row of ferry.past_column */
 	int kind;         /* enum column_kind before that step, where it changed; else PAST_NO_KIND */
 	uint16_t to;      /* the column that took its place; 0: none */
 	bool discarded;   /* its values are not wanted any more */
+	bool converts;    /* a function of the database makes its values ones of the next kind */
 };
 
 struct past { /* ordered by table, number and step */
@@ -35,9 +36,28 @@ struct translation {
 	struct ferry_why why;
 };
 
+/* A value for the database to convert. A first pass lists them, the caller fills
+ * in what they come to, and a second pass takes that in the same order. */
+struct conversion {
+	uint32_t table;
+	uint16_t num, to;       /* the column as it was numbered then, and now */
+	int64_t step;           /* of the change-set */
+	enum column_kind kind;  /* of `in` */
+	enum column_kind now;   /* of `out` */
+	struct value in, out;
+	const char *refusal;    /* what the function said; NULL: it took the value */
+};
+
+struct conversions {
+	struct conversion *list; /* in the arena */
+	uint32_t count, capacity;
+	bool answered;           /* the second pass */
+	uint32_t next;           /* of it */
+};
+
 /* The translation lives in the arena and borrows from `in`. FERRY_NO_MEMORY:
- * the arena is full. */
+ * the arena is full. Without conversions (NULL) values that need one are refused. */
 FERRY_CHECK enum ferry_error translate_set(const struct schema *now, const struct past *past, const struct change_set *in,
-					   struct arena *a, struct translation *out);
+					   struct arena *a, struct conversions *conversions, struct translation *out);
 
 #endif

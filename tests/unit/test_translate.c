@@ -61,7 +61,7 @@ static const struct block *translated(struct fixture *f)
 	f->block.cells = f->cells;
 	f->set.blocks = &f->block;
 	f->set.block_count = 1;
-	assert_int_equal(translate_set(&now, &past, &f->set, &f->arena, &f->out), FERRY_OK);
+	assert_int_equal(translate_set(&now, &past, &f->set, &f->arena, NULL, &f->out), FERRY_OK);
 	return f->out.set->block_count > 0 ? &f->out.set->blocks[0] : NULL;
 }
 
@@ -184,6 +184,71 @@ static void change_after_the_kind_changed_is_not_cast_again(void **state)
 	arena_deinit(&f.arena);
 }
 
+/* Column 4 went from int to text by a function. */
+static enum ferry_error convert(struct fixture *f, struct conversions *c)
+{
+	static struct past_column by_function[7];
+	const struct past known = {.columns = by_function, .count = 7};
+
+	memcpy(by_function, past_columns, sizeof(by_function));
+	by_function[0].converts = true;
+	f->block.keys = f->keys;
+	f->block.nums = f->nums;
+	f->block.cells = f->cells;
+	f->set.blocks = &f->block;
+	f->set.block_count = 1;
+	return translate_set(&now, &known, &f->set, &f->arena, c, &f->out);
+}
+
+static void values_for_a_function_are_listed_then_taken(void **state)
+{
+	struct fixture f = make(10, ROW_UPDATE, (const uint16_t[]){4}, 1, value_int(7));
+	struct conversions c = {0};
+
+	(void)state;
+	f.cells[1] = value_null();
+	assert_int_equal(convert(&f, &c), FERRY_OK);
+	assert_int_equal(c.count, 1); /* NULL is no value to convert */
+	assert_int_equal(c.list[0].in.i, 7);
+	assert_int_equal(c.list[0].num, 4);
+	assert_int_equal(c.list[0].to, 4);
+	assert_int_equal(c.list[0].step, 10);
+	c.list[0].out = value_text("seven", 5);
+	c.answered = true;
+	assert_int_equal(convert(&f, &c), FERRY_OK);
+	assert_int_equal(f.out.code, FERRY_OK);
+	assert_memory_equal(f.out.set->blocks[0].cells[0].p, "seven", 5);
+	assert_int_equal(f.out.set->blocks[0].cells[1].kind, VALUE_NULL);
+	arena_deinit(&f.arena);
+}
+
+static void value_that_the_function_refuses_refuses_the_change_set(void **state)
+{
+	struct fixture f = make(10, ROW_UPDATE, (const uint16_t[]){4}, 1, value_int(7));
+	struct conversions c = {0};
+
+	(void)state;
+	assert_int_equal(convert(&f, &c), FERRY_OK);
+	assert_int_equal(c.count, ROWS);
+	c.list[1].refusal = "there is no such floor";
+	c.answered = true;
+	assert_int_equal(convert(&f, &c), FERRY_OK);
+	assert_int_equal(f.out.code, FERRY_BAD_VALUE);
+	assert_string_equal(f.out.why.text, "leads.budget there is no such floor");
+	arena_deinit(&f.arena);
+}
+
+static void set_of_the_present_schema_asks_no_function(void **state)
+{
+	struct fixture f = make(30, ROW_UPDATE, (const uint16_t[]){4}, 1, value_text("x", 1));
+	struct conversions c = {0};
+
+	(void)state;
+	assert_int_equal(convert(&f, &c), FERRY_OK);
+	assert_int_equal(c.count, 0);
+	arena_deinit(&f.arena);
+}
+
 static void full_arena_is_told(void **state)
 {
 	struct fixture f = make(10, ROW_UPDATE, (const uint16_t[]){5}, 1, value_text("x", 1));
@@ -192,7 +257,7 @@ static void full_arena_is_told(void **state)
 	(void)state;
 	(void)translated(&f);
 	arena_init(&none, 16);
-	assert_int_equal(translate_set(&now, &past, &f.set, &none, &f.out), FERRY_NO_MEMORY);
+	assert_int_equal(translate_set(&now, &past, &f.set, &none, NULL, &f.out), FERRY_NO_MEMORY);
 	arena_deinit(&none);
 	arena_deinit(&f.arena);
 }
@@ -209,6 +274,9 @@ int main(void)
 		cmocka_unit_test(value_of_another_kind_is_cast_where_that_is_certain),
 		cmocka_unit_test(value_of_another_kind_of_the_same_form_is_not_taken_for_it),
 		cmocka_unit_test(change_after_the_kind_changed_is_not_cast_again),
+		cmocka_unit_test(values_for_a_function_are_listed_then_taken),
+		cmocka_unit_test(value_that_the_function_refuses_refuses_the_change_set),
+		cmocka_unit_test(set_of_the_present_schema_asks_no_function),
 		cmocka_unit_test(full_arena_is_told),
 	};
 

@@ -361,8 +361,9 @@ BEGIN
 END $$;
 
 -- Reads a tracked table's columns again. Hashes stand in the order of the columns, so they
--- are moved to their new places; then every row is noted if a column came whose values differ
--- by row, or one changed its type, and what differs is captured as a change of the hub's.
+-- are moved to their new places; where a type changed, values in their new form go to devices
+-- without a change of their versions; then every row is noted if a column came whose values differ
+-- by row, and what differs is captured as a change of the hub's.
 CREATE FUNCTION ferry.refresh(of_tbl int) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -413,11 +414,11 @@ BEGIN
         WHERE v.tbl = of_tbl AND v.over IS NOT NULL AND EXISTS (
             SELECT FROM unnest(v.over) x WHERE x >> 48 NOT IN (SELECT c.num FROM ferry.tracked_column c WHERE c.tbl = of_tbl));
     END IF;
+    PERFORM ferry.take_retyped(of_tbl, was);
     -- Rows that were there have nothing in a new column without a default, and what filled
     -- says in one with a constant.
     IF EXISTS (SELECT FROM unnest(now) c LEFT JOIN unnest(was) o ON o.num = c.num
-               WHERE CASE WHEN o.num IS NULL THEN c.filled IS NULL AND ferry.makes_values(t.relid, c.num)
-                          ELSE o.pg_type <> c.pg_type END) THEN
+               WHERE o.num IS NULL AND c.filled IS NULL AND ferry.makes_values(t.relid, c.num)) THEN
         PERFORM ferry.note_all(of_tbl);
     END IF;
 END $$;
