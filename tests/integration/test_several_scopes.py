@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Rows that are in several scopes: who has them, what leaves, and what the books say of it."""
 
+import threading
 import unittest
 import uuid
 
+import ferry_pg
 from ferry_case import HubCase, run
 
 
@@ -91,6 +93,31 @@ class Several(HubCase):
         for key in keys:
             self.assertEqual(self.scopes(key), ["project:%s" % self.q, "user:%s" % self.a])
         self.assertEqual(self.left(), {"project:%s" % self.p})
+        self.assert_sound()
+
+    def test_R13_row_of_several_scopes_inserted_while_its_parent_moves_does_not_stay_behind(self):
+        mover, adder = self.conn(), self.conn()
+        run(mover, "UPDATE public.boxes SET project_id = %s", self.q)
+        run(adder, "INSERT INTO public.tasks (tenant_id, box_id, owner_id) VALUES (%s, %s, %s)", self.t, self.box, self.a)
+        thread = threading.Thread(target=adder.commit)
+        thread.start()
+        ferry_pg.wait_blocked(self.db, adder.get_backend_pid())
+        mover.commit()
+        thread.join()
+        self.assertEqual(self.sql("SELECT scope, also FROM ferry.version WHERE tbl = %s", self.tbl("tasks")),
+                         [("project:%s" % self.q, ["user:%s" % self.a])])
+        self.assert_sound()
+
+    def test_scope_that_the_row_itself_says_in_a_generated_column(self):
+        self.sql("CREATE TABLE public.offers (tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), project_id uuid NOT NULL, "
+                 "draft bool NOT NULL, scope text NOT NULL GENERATED ALWAYS AS (CASE WHEN draft THEN 'drafts' ELSE 'project:' || project_id END) "
+                 "STORED, PRIMARY KEY (tenant_id, id))")
+        self.sql("SELECT ferry.isolate('public.offers')")
+        self.sql("SELECT ferry.track('public.offers', 'row:scope')")
+        key = self.value("INSERT INTO public.offers (tenant_id, project_id, draft) VALUES (%s, %s, true) RETURNING id", self.t, self.p)
+        self.assertEqual(self.scopes(key, "offers"), ["drafts"])
+        self.sql("UPDATE public.offers SET draft = false")
+        self.assertEqual(self.scopes(key, "offers"), ["project:%s" % self.p])
         self.assert_sound()
 
     def test_many_rows_at_once_and_versions_scanned_say_the_same(self):
