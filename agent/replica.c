@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 15
+#define LAYOUT_VERSION 16
 #define AGENT_CACHE_KIB 2000
 #define HELLO_BYTES_MAX ((size_t)1 << 20) /* names of scopes */
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
@@ -69,18 +69,21 @@ void state_load(struct replica *r)
 	st->rewound = sqlite3_column_int(s, 18) != 0;
 	st->life = sqlite3_column_int64(s, 19);
 	st->life_mark = sqlite3_column_int64(s, 20);
+	st->offered = sqlite3_column_int64(s, 21);
 	sqlite3_reset(s);
 }
 
 static void state_save(struct replica *r)
 {
-	const struct state *st = &r->st;
+	struct state *st = &r->st;
 
-	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbbiiiiii", &st->epoch, 16, st->position, st->mark,
+	if (r->in_contact)
+		st->offered = st->last_number;
+	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbbiiiiiii", &st->epoch, 16, st->position, st->mark,
 		 (int64_t)st->schema_hash, st->last_number, st->ingested, st->clock_offset, st->commit_clock,
 		 (int64_t)st->fill, st->fill_position, (int64_t)st->fill_table, &st->fill_after, 16, &st->device,
 		 16, &st->tenant, 16, st->fill_scope, st->kept_bytes, st->forgotten, (int64_t)st->rewound, st->life,
-		 st->life_mark);
+		 st->life_mark, st->offered);
 }
 
 enum ferry_error replica_begin(struct replica *r, struct ferry_why *why)
@@ -240,7 +243,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_13);
 	if (version >= 10 && version < 14) /* else that of layout 10 has made it as it is now */
 		gate_exec(&r->g, replica_upgrade_14);
-	gate_exec(&r->g, replica_upgrade_15);
+	if (version < 15)
+		gate_exec(&r->g, replica_upgrade_15);
+	gate_exec(&r->g, replica_upgrade_16);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 
@@ -589,13 +594,13 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	r->refill = false;
 	if (w->mode == WELCOME_FILL && w->code == FERRY_OTHER_HISTORY)
 		kept_rewind(r, w);
-	if (w->adopted)
-		settle_adopted(r, w);
+	settle_strange(r, w);
 	kept_welcome(r, w);
 	begin_life(r, w);
 	r->st.epoch = w->epoch;
 	e = replica_end(r, why);
 	r->in_place = w->mode == WELCOME_DELTA;
+	r->in_contact = e == FERRY_OK;
 	if (e == FERRY_OK && w->life != 0)
 		r->next_mark = 0;
 	r->welcome_hash = w->schema_hash;
@@ -654,6 +659,7 @@ static void replica_disconnected(void *store)
 {
 	struct replica *r = store;
 
+	r->in_contact = false;
 	frames_drop(r);
 	heal_disconnected(r);
 }

@@ -83,6 +83,7 @@ struct state { /* ferry_state, its only row */
 	int64_t position, mark, last_number, ingested, clock_offset, commit_clock;
 	int64_t fill_position, fill_scope;
 	int64_t life, life_mark;       /* copies of one device are told apart by them; 0: none yet */
+	int64_t offered;               /* change-sets up to this number may have been pushed from this file */
 	int64_t kept_bytes, forgotten; /* of the kept history; change-sets that fell out of it */
 	uint32_t fill_table;
 	enum fill_kind fill;
@@ -152,6 +153,7 @@ struct replica {
 	uint64_t welcome_hash; /* of the hub's schema in this session; 0: none */
 	int64_t hello_step; /* that it said at its beginning */
 	size_t push_budget; /* of the last push */
+	bool in_contact; /* welcomed: what is cut now is pushed, too */
 	bool in_place; /* deltas follow: a schema that waits takes force with the first commit */
 	int64_t past[FERRY_PAST_MAX], past_marks[FERRY_PAST_MAX]; /* for hello */
 	int64_t tried[FERRY_LIFE_MARKS_MAX];   /* for hello: the last life's mark, and those proposed since */
@@ -209,7 +211,8 @@ int64_t replica_wall(struct replica *r);
 extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
 	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[], replica_upgrade_11[],
-	replica_upgrade_12[], replica_upgrade_13[], replica_upgrade_14[], replica_upgrade_15[];
+	replica_upgrade_12[], replica_upgrade_13[], replica_upgrade_14[], replica_upgrade_15[],
+	replica_upgrade_16[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -374,9 +377,9 @@ void time_now(struct replica *r, char out[TIME_TEXT_MAX]);
 char *row_json(const struct table *t, const struct cell *cells, uint64_t mask);
 void settle_take(struct replica *r, const struct settled *settled, uint32_t count, struct store_commit_report *report);
 void settle_sweep(struct replica *r);
-/* This copy was turned away and is released: what stands in its outbox under
- * numbers that the hub has settled may be the other copy's, and is kept aside. */
-void settle_adopted(struct replica *r, const struct message_welcome *w);
+/* What stands in the outbox under numbers that the hub has settled, and that this file has not
+ * pushed (or, in a copy that was turned away and is released, may not have), is kept aside. */
+void settle_strange(struct replica *r, const struct message_welcome *w);
 enum ferry_error refuse_locally(struct replica *r, int64_t number, int code, const char *sentence,
 				struct ferry_why *why);
 void reject_row(struct replica *r, const struct set *s, int code, const char *sentence, struct table *t,

@@ -654,6 +654,27 @@ static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size
 	return FERRY_OK;
 }
 
+/* Durable before anything leaves, also where commits are only ordered on the disk: a file that
+ * lost this would take what it pushed for what another copy did. With the link up it goes
+ * along with the cuts. */
+static enum ferry_error note_offered(struct replica *r, struct ferry_why *why)
+{
+	enum ferry_error e;
+
+	if (r->st.offered >= r->st.last_number)
+		return FERRY_OK;
+	if (!r->options.full)
+		gate_exec(&r->g, "PRAGMA synchronous = FULL");
+	e = replica_begin(r, why);
+	if (e == FERRY_OK) {
+		r->st.offered = r->st.last_number;
+		e = replica_end(r, why);
+	}
+	if (!r->options.full)
+		gate_exec(&r->g, "PRAGMA synchronous = NORMAL");
+	return e;
+}
+
 enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size_t budget_bytes, struct arena *arena,
 				   struct message_push *out, struct ferry_why *why)
 {
@@ -669,6 +690,7 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 	r->push_budget = budget_bytes;
 	if (sets == NULL)
 		return ferry_fail(why, FERRY_LIMIT, "No memory for a message.");
+	e = note_offered(r, why);
 	while (!done && e == FERRY_OK) {
 		p.bad_code = 0;
 		e = add_set(&p, cursor, budget_bytes, &used, out, sets, &done, why);

@@ -571,7 +571,7 @@ void settle_sweep(struct replica *r)
 	gate_run(&r->g, q(r, Q_SET_FORGET), "");
 }
 
-/* ---- A copy that was released ---- */
+/* ---- What another copy has settled ---- */
 
 static bool is_settled(const struct message_welcome *w, int64_t number)
 {
@@ -584,13 +584,32 @@ static bool is_settled(const struct message_welcome *w, int64_t number)
 	return false;
 }
 
-void settle_adopted(struct replica *r, const struct message_welcome *w)
+static int64_t highest_settled(const struct message_welcome *w)
+{
+	int64_t highest = w->settled;
+
+	for (uint32_t i = 0; i < w->settled_above_count; i++)
+		highest = w->settled_above[i] > highest ? w->settled_above[i] : highest;
+	return highest;
+}
+
+/* Was the number settled by another copy? A copy that was released cannot know. Any other file
+ * has pushed it itself, unless it never pushed so far: then it is older than what the hub knows,
+ * be it a copy that was put back or one that lost power before its last writes were on the disk. */
+static bool is_strange(const struct replica *r, const struct message_welcome *w, int64_t number)
+{
+	return is_settled(w, number) && (w->adopted || number > r->st.offered);
+}
+
+void settle_strange(struct replica *r, const struct message_welcome *w)
 {
 	static const char sentence[] = "Another copy of this device has used this number: the change may be at the hub already. "
 				       "Retry it if it is not.";
-	struct set set = {.number = 0};
+	struct set set = {.number = w->adopted ? 0 : r->st.offered};
+	bool any = w->adopted;
 
-	cut_rest(r);
+	if (w->adopted || highest_settled(w) > r->st.offered)
+		cut_rest(r); /* what has a number already is looked at whole */
 	r->removed.count = 0;
 	while (r->g.error == FERRY_OK) {
 		sqlite3_stmt *s = q(r, Q_SET_NEXT);
@@ -599,12 +618,16 @@ void settle_adopted(struct replica *r, const struct message_welcome *w)
 		arena_reset(&r->work);
 		if (!gate_step(&r->g, s, "i", after) || !set_get(r, s, &set))
 			break;
-		if (!is_settled(w, set.number))
+		if (!is_strange(r, w, set.number))
 			continue;
+		any = true;
 		reject_rows(r, &set, FERRY_CLONE, sentence, false);
+		gate_run(&r->g, q(r, Q_REJECT_LOCAL), "i", set.number); /* the hub's verdict on that number is of the other's */
 		if (!number_list_add(&r->removed, set.number))
 			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for change-sets.");
 	}
+	if (!any)
+		return;
 	settle_sweep(r);
 	gate_exec(&r->g, "DELETE FROM ferry_lease"); /* the other copy has them, too */
 }

@@ -93,6 +93,8 @@
 	"kept_bytes INTEGER NOT NULL DEFAULT 0, forgotten INTEGER NOT NULL DEFAULT 0, rewound INTEGER NOT NULL DEFAULT 0, " \
 	"life INTEGER NOT NULL DEFAULT 0, life_mark INTEGER NOT NULL DEFAULT 0"
 
+#define OFFERED "offered INTEGER NOT NULL DEFAULT 0"
+
 const char replica_ddl[] =
 	"CREATE TABLE ferry_state(one INTEGER PRIMARY KEY CHECK(one = 1), incarnation BLOB NOT NULL, device BLOB, "
 	"tenant BLOB, hub TEXT, epoch BLOB, position INTEGER NOT NULL DEFAULT -1, mark INTEGER NOT NULL DEFAULT 0, "
@@ -100,7 +102,7 @@ const char replica_ddl[] =
 	"ingested INTEGER NOT NULL DEFAULT 0, clock_offset INTEGER NOT NULL DEFAULT 0, "
 	"commit_clock INTEGER NOT NULL DEFAULT 0, fill_active INTEGER NOT NULL DEFAULT 0, "
 	"fill_position INTEGER NOT NULL DEFAULT -1, fill_table INTEGER NOT NULL DEFAULT 0, fill_after BLOB, "
-	"fill_scope INTEGER NOT NULL DEFAULT 0, " STATE_10 ") STRICT;"
+	"fill_scope INTEGER NOT NULL DEFAULT 0, " STATE_10 ", " OFFERED ") STRICT;"
 	"CREATE TABLE ferry_table(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, "
 	"key_num INTEGER NOT NULL, writable INTEGER NOT NULL, rank INTEGER NOT NULL, "
 	"scope INTEGER NOT NULL DEFAULT 0, fill_scope INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl)) STRICT;"
@@ -203,17 +205,22 @@ const char replica_upgrade_14[] =
 /* From layout 14: what is staged of a table "member" is ferry_fill_member. */
 const char replica_upgrade_15[] = "ALTER TABLE ferry_fill_member RENAME TO ferry_member_fill;";
 
+/* From layout 15: what may have been pushed. */
+const char replica_upgrade_16[] =
+	"ALTER TABLE ferry_state ADD COLUMN " OFFERED "; UPDATE ferry_state SET offered = last_number;";
+
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
 
 const char *const replica_sql[Q_COUNT] = {
 	[Q_STATE_LOAD] = "SELECT incarnation, device, tenant, epoch, position, mark, schema_hash, last_number, ingested, "
 			 "clock_offset, commit_clock, fill_active, fill_position, fill_table, fill_after, fill_scope, "
-			 "kept_bytes, forgotten, rewound, life, life_mark FROM ferry_state",
+			 "kept_bytes, forgotten, rewound, life, life_mark, offered FROM ferry_state",
 	[Q_STATE_SAVE] = "UPDATE ferry_state SET epoch = ?1, position = ?2, mark = ?3, schema_hash = ?4, "
 			 "last_number = ?5, ingested = ?6, clock_offset = ?7, commit_clock = ?8, fill_active = ?9, "
 			 "fill_position = ?10, fill_table = ?11, fill_after = ?12, device = ?13, tenant = ?14, fill_scope = ?15, "
-			 "kept_bytes = ?16, forgotten = ?17, rewound = ?18, life = ?19, life_mark = ?20",
+			 "kept_bytes = ?16, forgotten = ?17, rewound = ?18, life = ?19, life_mark = ?20, "
+			 "offered = ?21",
 	[Q_LEASES_DUE] = "SELECT c.tbl, c.num FROM ferry_column c LEFT JOIN ferry_number n ON n.tbl = c.tbl AND n.num = c.num "
 			 "WHERE c.gen = 0 AND c.lease > 0 AND coalesce(n.available, 0) * 2 <= c.lease ORDER BY coalesce(n.available, 0)",
 	[Q_LEASE_ADD] = "INSERT OR IGNORE INTO ferry_lease(tbl, num, first, last, step, padding, head, tail, until, next, incarnation) "

@@ -3,6 +3,7 @@
 """Two copies of one device, and a device restored from an older copy of its files: they are told apart by their lives."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import unittest
@@ -94,6 +95,35 @@ class Clone(SiteCase):
         self.assertFalse(self.listed(a)["quarantined_at"])
         a.start()  # the former one is the copy now
         self.wait_refused(a)
+
+    def test_P5_a_device_put_back_within_one_contact_keeps_what_it_wrote_under_used_numbers(self):
+        a = self.device("a")
+        self.settle()
+        with contextlib.closing(sqlite3.connect(a.replica)) as db, contextlib.closing(sqlite3.connect(a.replica + ".old")) as old:
+            db.backup(old)
+        for n in range(3):
+            self.insert(a, "AFTER-%d" % n)
+            self.settle(a)
+        a.kill9()
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(a.replica + suffix)
+        os.replace(a.replica + ".old", a.replica)
+        self.hub.stop()
+        a.start()
+        a.wait_state("offline")
+        self.insert(a, "RESTORED")
+        wait_until(lambda: a.value("SELECT max(number) FROM ferry_change_set") == 1, 30, "a number that was used before")
+        self.hub.start()
+        wait_until(lambda: a.value("SELECT count(*) FROM units") >= 3, 30, "what the lost file had pushed")
+        self.settle(a)
+        self.assertEqual(self.codes(), ["AFTER-0", "AFTER-1", "AFTER-2"])
+        numbers = [row[0] for row in a.sql("SELECT DISTINCT number FROM ferry_rejected WHERE name = 'CLONE'")]
+        self.assertEqual(numbers, [1])
+        a.json("rejected", "retry", 1)
+        wait_until(lambda: "RESTORED" in self.codes(), 30, "what was tried again")
+        self.settle(a)
+        self.assert_same(a)
 
     def test_a_replica_that_was_lost_starts_anew_once_it_is_released(self):
         a = self.device("a")
