@@ -396,6 +396,10 @@ uint32_t replica_triggers_restored(const struct replica *r)
 void replica_rest(struct replica *r)
 {
 	r->g.error = FERRY_OK;
+	for (int i = 0; i < Q_COUNT; i++) {
+		if (i != Q_DATA_VERSION && r->q[i] != NULL && !sqlite3_stmt_busy(r->q[i]))
+			gate_finalize(&r->q[i]);
+	}
 	gate_exec(&r->g, "PRAGMA shrink_memory; PRAGMA writable_schema = RESET");
 }
 

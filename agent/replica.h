@@ -45,8 +45,8 @@ FERRY_CHECK enum ferry_error replica_enrol(struct replica *r, const struct uuid 
 /* Has another connection committed since the last call? (PRAGMA data_version:
  * no lock, no I/O when nothing happened.) The first call says yes. */
 bool replica_changed(struct replica *r);
-/* Gives back the memory that a quiet replica does not need: cached pages and the parsed
- * schema. The next call that reads rows loads both again. */
+/* Gives back the memory that a quiet replica does not need: cached pages, statements and the
+ * parsed schema. The next call that reads rows loads them again. */
 void replica_rest(struct replica *r);
 /* The hub's time as it was heard last, microseconds since 1970; 0: never. */
 int64_t replica_hub_time(const struct replica *r);

@@ -34,6 +34,7 @@
 #define QUEUE_BYTES_MAX	  (8u << 20)
 #define GOODBYE_US	  1000000 /* for the close frame, at the end */
 #define REST_AFTER_US	  10000000 /* quiet for so long: memory that only work needs is given back */
+#define REST_AGAIN_US	  1000000  /* the same after a look that found nothing */
 /* once: a hub looks for devices enrolled at others every second or so */
 #define UNKNOWN_PATIENCE_US INT64_C(3000000)
 
@@ -51,6 +52,7 @@ struct run {
 	struct agent_core *core;
 	struct loop_timer *core_timer, *wake_timer, *status_timer, *once_timer, *retry_timer, *repair_timer,
 		*rest_timer;
+	bool rested; /* nothing has been read since */
 	struct wake *wake;
 	struct local_feed *local;
 	struct renewal *renewal;
@@ -167,6 +169,14 @@ static void on_open(struct link *link, void *ctx)
 	agent_core_link_up(r->core);
 }
 
+/* A ping's look loads the replica's schema; after it the agent rests on. */
+static void rest_on(struct run *r)
+{
+	if (r->rested)
+		loop_timer_set(r->rest_timer, loop_now_us() + REST_AGAIN_US);
+	r->rested = false;
+}
+
 static void on_message(struct link *link, void *ctx, const uint8_t *bytes, size_t n)
 {
 	struct run *r = ctx;
@@ -175,6 +185,7 @@ static void on_message(struct link *link, void *ctx, const uint8_t *bytes, size_
 	r->messages++;
 	r->progress_at = loop_now_us();
 	agent_core_message(r->core, bytes, n);
+	rest_on(r);
 }
 
 static void on_drained(struct link *link, void *ctx)
@@ -352,6 +363,7 @@ static void do_changed(void *ctx)
 	if (r->options->once)
 		loop_timer_set(r->once_timer, loop_now_us());
 	loop_timer_set(r->rest_timer, loop_now_us() + REST_AFTER_US);
+	r->rested = false;
 	if (other)
 		loop_timer_set(r->status_timer, loop_now_us());
 	else if (!loop_timer_is_set(r->status_timer))
@@ -365,7 +377,9 @@ static const struct agent_effects effects = {do_connect, do_send, do_queued, do_
 
 static void core_due(void *ctx)
 {
-	agent_core_tick(((struct run *)ctx)->core);
+	struct run *r = ctx;
+	agent_core_tick(r->core);
+	rest_on(r);
 }
 
 static bool read_version(void *ctx, int64_t *out)
@@ -410,6 +424,7 @@ static void rest_due(void *ctx)
 	struct run *r = ctx;
 	replica_rest(r->replica);
 	malloc_trim(0);
+	r->rested = true;
 }
 
 static void wake_again(struct run *r)
