@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """Rows that change their scopes under devices: with a parent that moves, with teams that people join and leave."""
 
 import unittest

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=900
 """Random rows, moves, grants and losses on a real hub with real devices, against a model of who sees what.
 
 The model (tests/lib/scope_model.py) says of each device which rows it should hold, exactly. FERRY_SCOPES_SEED replays

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """Rows in several scopes on real devices: who has one of them has the row, and keeps it until the last is gone."""
 
 import unittest

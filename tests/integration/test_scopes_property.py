@@ -15,7 +15,7 @@ import scope_model
 from ferry_case import HubCase, run
 
 SEED = int(os.environ.get("FERRY_SCOPES_SEED") or random.randrange(1 << 31))
-STEPS = int(os.environ.get("FERRY_SCOPES_STEPS") or 120)
+STEPS = int(os.environ.get("FERRY_SCOPES_STEPS") or 80)
 
 
 class Device:
