@@ -40,7 +40,7 @@ static const char device_sql[] =
 	"(x.device).settled, (x.device).settled_above, x.scopes, h.epoch, "
 	"(SELECT max(p) FROM (SELECT position FROM ferry.head((x.device).tenant_id) UNION ALL "
 	"SELECT position FROM ferry.head(ferry.nobody())) AS heads(p)), "
-	"(SELECT max(greatest(z.changes, z.tombstones)) FROM ferry.horizon z "
+	"(SELECT max(z.tombstones) FROM ferry.horizon z "
 	"WHERE z.tenant_id IN ((x.device).tenant_id, ferry.nobody())), "
 	"(SELECT c.mark FROM ferry.commit c WHERE c.tenant_id IN ((x.device).tenant_id, ferry.nobody()) "
 	"AND c.position = $2), "

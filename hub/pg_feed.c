@@ -60,23 +60,41 @@ static const char head_sql[] =
 	"SELECT h.position, h.mark, (SELECT u.position FROM ferry.backed_up u WHERE u.tenant_id = $1) "
 	"FROM unnest(ARRAY[$1, ferry.nobody()]) t, ferry.head(t) h "
 	"WHERE h.position IS NOT NULL ORDER BY 1 DESC LIMIT 1";
+/* The same from a bookmark below which changes have been forgotten: a version
+ * knows its row's last change. Only for feeds of one device: the hub's own
+ * never begin that far back. */
+#define CHANGED_LONG_AGO_SQL \
+	"WITH ch AS MATERIALIZED (SELECT * FROM (SELECT c.tenant_id, c.tbl, k AS key FROM ferry.commit p " \
+	"JOIN ferry.change c ON c.tenant_id = p.tenant_id AND c.tx = p.tx CROSS JOIN LATERAL unnest(c.keys) k " \
+	"WHERE p.tenant_id = ANY (ARRAY[$1, ferry.nobody()]) AND p.position > $2 AND c.scope = ANY ($3) " \
+	"UNION SELECT h.tenant_id, x.tbl, x.key FROM ferry.horizon h CROSS JOIN LATERAL (SELECT v.tbl, v.key " \
+	"FROM ferry.surrogates_since(h.tenant_id, $2) s JOIN ferry.version v ON v.tenant_id = h.tenant_id AND v.tx = s.surrogate " \
+	"WHERE v.scope = ANY ($3) OR v.also && $3 UNION ALL SELECT l.tbl, l.key FROM ferry.surrogates_since(h.tenant_id, $2) s " \
+	"JOIN ferry.left l ON l.tenant_id = h.tenant_id AND l.tx = s.surrogate WHERE l.scope = ANY ($3)) x " \
+	"WHERE h.tenant_id = ANY (ARRAY[$1, ferry.nobody()]) AND h.changes > $2) u LIMIT $4) "
+
 static const char horizon_sql[] =
 	"SELECT max(greatest(h.changes, h.tombstones)), (SELECT q.last_value FROM ferry.position_seq q) FROM ferry.horizon h "
+	"WHERE h.tenant_id = ANY (ARRAY[$1, ferry.nobody()])";
+static const char tombstones_sql[] =
+	"SELECT max(h.tombstones), (SELECT q.last_value FROM ferry.position_seq q) FROM ferry.horizon h "
 	"WHERE h.tenant_id = ANY (ARRAY[$1, ferry.nobody()])";
 static const char since_sql[] =
 	"SELECT s.surrogate FROM ferry.surrogates_since($1, $2) s UNION ALL "
 	"SELECT s.surrogate FROM ferry.surrogates_since(ferry.nobody(), $2) s";
-static const char versions_sql[] =
-	CHANGED_SQL
-	"SELECT v.tenant_id = ferry.nobody(), v.tbl, v.scope, v.key, v.deleted, v.base_tx, v.born, v.moved, v.over, v.also "
-	"FROM ch CROSS JOIN LATERAL (SELECT * FROM ferry.version v WHERE v.tenant_id = ch.tenant_id AND v.tbl = ch.tbl "
-	"AND v.key = ch.key OFFSET 0) v WHERE $3::text[] IS NULL OR v.scope = ANY ($3) OR v.also && $3";
+#define VERSIONS_SQL \
+	"SELECT v.tenant_id = ferry.nobody(), v.tbl, v.scope, v.key, v.deleted, v.base_tx, v.born, v.moved, v.over, v.also " \
+	"FROM ch CROSS JOIN LATERAL (SELECT * FROM ferry.version v WHERE v.tenant_id = ch.tenant_id AND v.tbl = ch.tbl " \
+	"AND v.key = ch.key OFFSET 0) v WHERE $3::text[] IS NULL OR v.scope = ANY ($3) OR v.also && $3"
+static const char versions_sql[] = CHANGED_SQL VERSIONS_SQL;
+static const char versions_long_ago_sql[] = CHANGED_LONG_AGO_SQL VERSIONS_SQL;
 enum { V_GLOBAL, V_TBL, V_SCOPE, V_KEY, V_DELETED, V_BASE, V_BORN, V_MOVED, V_OVER, V_ALSO };
-static const char left_sql[] =
-	CHANGED_SQL
-	"SELECT l.tenant_id = ferry.nobody(), l.tbl, l.scope, l.key, l.tx FROM ch CROSS JOIN LATERAL ("
-	"SELECT * FROM ferry.left l WHERE l.tenant_id = ch.tenant_id AND l.tbl = ch.tbl AND l.key = ch.key OFFSET 0) l "
-	"WHERE $3::text[] IS NULL OR l.scope = ANY ($3)";
+#define LEFT_SQL \
+	"SELECT l.tenant_id = ferry.nobody(), l.tbl, l.scope, l.key, l.tx FROM ch CROSS JOIN LATERAL (" \
+	"SELECT * FROM ferry.left l WHERE l.tenant_id = ch.tenant_id AND l.tbl = ch.tbl AND l.key = ch.key OFFSET 0) l " \
+	"WHERE $3::text[] IS NULL OR l.scope = ANY ($3)"
+static const char left_sql[] = CHANGED_SQL LEFT_SQL;
+static const char left_long_ago_sql[] = CHANGED_LONG_AGO_SQL LEFT_SQL;
 enum { L_GLOBAL, L_TBL, L_SCOPE, L_KEY, L_TX };
 static const char settled_sql[] =
 	"SELECT s.device_id, s.number, s.verdict, coalesce(s.code, 0), s.sentence, p.position, "
@@ -165,11 +183,11 @@ static void feed_ask(struct pg_op *op)
 	b->result_bytes_max = answers_bytes_max(f);
 	pg_op_begin(op, "REPEATABLE READ READ ONLY");
 	ask(f, F_HEAD, head_sql);
-	ask(f, F_HORIZON, horizon_sql);
+	ask(f, F_HORIZON, f->scopes ? tombstones_sql : horizon_sql);
 	ask(f, F_SINCE, since_sql);
 	pg_arg_int8(b, f->from);
-	ask_changes(f, F_VERSIONS, versions_sql);
-	ask_changes(f, F_LEFT, left_sql);
+	ask_changes(f, F_VERSIONS, f->scopes ? versions_long_ago_sql : versions_sql);
+	ask_changes(f, F_LEFT, f->scopes ? left_long_ago_sql : left_sql);
 	ask_verdicts(f, F_SETTLED, settled_sql);
 	ask_verdicts(f, F_CONFLICTS, conflicts_sql);
 	if (f->scopes) {

@@ -85,6 +85,28 @@ class Tombstones(SiteCase):
         self.hub.wait_log("mode=delta", since=since)
         self.assertEqual(a.sql("SELECT id FROM units"), [(kept,)])
 
+    def test_a_device_from_before_the_changes_that_are_kept_gets_them_from_the_versions_and_no_fill(self):
+        other = str(self.site.value("INSERT INTO inventory.projects (tenant_id, name) VALUES (%s, 'Elsewhere') RETURNING id", self.tenant))
+        edited, deleted, moved, same = (self.new_unit(code="A-%d" % n, view="sea") for n in range(4))
+        away = self.new_unit(code="A-5", project=other)
+        a = self.device("a", start=False)
+        a.sync()
+        a.sql("UPDATE units SET floor = 7 WHERE id = ?", edited)
+        self.site.sql("UPDATE inventory.units SET view = 'garden' WHERE id = %s RETURNING 1", edited)
+        self.site.sql("UPDATE inventory.units SET project_id = %s WHERE id = %s RETURNING 1", other, moved)
+        self.site.sql("UPDATE inventory.units SET project_id = %s WHERE id = %s RETURNING 1", self.project, away)
+        self.delete(deleted)
+        made = self.new_unit(code="A-6")
+        self.assertGreater(self.collect("--keep-changes", "0s")["changes"][0], 0)
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.change WHERE tenant_id = %s", self.tenant), 0)
+        late = self.new_unit(code="A-7")  # and one that is in both
+        since = self.hub.log_size()
+        a.sync()
+        self.hub.wait_log("mode=delta code=OK", since=since)
+        self.assertEqual({row[0] for row in a.sql("SELECT id FROM units")}, {edited, same, away, made, late})
+        self.assertEqual(a.sql("SELECT view, floor FROM units WHERE id = ?", edited), [("garden", 7)])
+        self.assert_same()
+
     def test_maintain_refuses_what_is_no_time(self):
         for text in ("", "soon", "-1d", "7", "1y"):
             self.assertEqual(self.hub.run("maintain", "--dry-run", "--keep-tombstones", text).returncode, 2, text)
