@@ -44,6 +44,12 @@ struct cli_setting {
 bool cli_setting_init(const struct cli *c, struct cli_setting *s, int *out_exit);
 void cli_setting_deinit(struct cli_setting *s);
 
+/* Asks the agent that runs on this state folder: a request of one line, and
+ * its answer (owned by the caller). FERRY_NOT_FOUND: none runs;
+ * FERRY_LINK_TIMEOUT; FERRY_LINK_CLOSED: it ended meanwhile. */
+FERRY_CHECK enum ferry_error cli_local_ask(const char *socket_path, const char *request, int64_t timeout_us, struct json **out,
+					   struct ferry_why *why);
+
 /* One row of a query as an object; numbers become numbers. */
 struct replica_field;
 struct json *cli_row(const struct replica_field *fields, int count);

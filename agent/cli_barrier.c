@@ -1,78 +1,10 @@
 /* ferry-agent barrier: waits until the hub has confirmed what is committed. */
-#include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "agent/cli.h"
-#include "agent/local_feed.h"
-#include "shared/clock.h"
 
 #define TIMEOUT_MAX_S 1000000
-
-struct answer {
-	struct json *line;
-	char bytes[LOCAL_QUEUE_BYTES_MAX + 512]; /* a line fits into the other side's queue */
-	size_t n;
-};
-
-static int connect_to(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -1;
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-/* Takes whole lines out; true: one of them is the answer. */
-static bool find_answer(struct answer *a)
-{
-	char *end;
-	while (!a->line && (end = memchr(a->bytes, '\n', a->n)) != NULL) {
-		struct json *line = NULL;
-		size_t n = (size_t)(end - a->bytes);
-		if (json_read_text(a->bytes, n, &line, NULL) == FERRY_OK && json_text(json_get(line, "answer")))
-			a->line = line;
-		else
-			json_release(line);
-		a->n -= n + 1;
-		memmove(a->bytes, end + 1, a->n);
-	}
-	return a->line != NULL;
-}
-
-/* FERRY_LINK_TIMEOUT, FERRY_LINK_CLOSED: the agent ended meanwhile. */
-static enum ferry_error wait_answer(int fd, int64_t deadline_us, struct answer *a, struct ferry_why *why)
-{
-	static const char request[] = "{\"wait\":\"durable\"}\n";
-	if (send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) != (ssize_t)sizeof(request) - 1)
-		return ferry_fail(why, FERRY_LINK_CLOSED, "the agent does not answer");
-	while (!find_answer(a)) {
-		int64_t left_us = deadline_us - clock_monotonic_us();
-		struct pollfd p = {.fd = fd, .events = POLLIN};
-		if (left_us <= 0 || a->n == sizeof(a->bytes))
-			return ferry_fail(why, FERRY_LINK_TIMEOUT, "the hub has not confirmed everything in time");
-		if (poll(&p, 1, left_us > 1000000 ? 1000 : (int)(left_us / 1000) + 1) <= 0)
-			continue;
-		ssize_t n = recv(fd, a->bytes + a->n, sizeof(a->bytes) - a->n, 0);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return ferry_fail(why, FERRY_LINK_CLOSED, "the agent ended meanwhile");
-		a->n += (size_t)n;
-	}
-	return FERRY_OK;
-}
 
 static int print_answer(const struct cli *c, const struct json *line)
 {
@@ -91,18 +23,16 @@ static int print_answer(const struct cli *c, const struct json *line)
 static int barrier(struct cli *c, const struct cli_setting *s, int64_t timeout_us)
 {
 	struct ferry_why why = {0};
-	struct answer *a;
-	int fd = connect_to(s->paths.socket), exit_code;
-	if (fd < 0)
+	struct json *line = NULL;
+	int exit_code;
+	enum ferry_error e = cli_local_ask(s->paths.socket, "{\"wait\":\"durable\"}", timeout_us, &line, &why);
+	if (e == FERRY_NOT_FOUND)
 		return cli_fail(c, FERRY_LINK_CLOSED, "no agent runs on this state folder", "Start ferry-agent run, or use ferry-agent sync");
-	a = calloc(1, sizeof(*a));
-	enum ferry_error e = a ? wait_answer(fd, clock_monotonic_us() + timeout_us, a, &why) : FERRY_NO_MEMORY;
-	exit_code = e == FERRY_OK ? print_answer(c, a->line)
+	if (e == FERRY_LINK_TIMEOUT)
+		e = ferry_fail(&why, e, "the hub has not confirmed everything in time");
+	exit_code = e == FERRY_OK ? print_answer(c, line)
 				  : cli_fail(c, e, why.text, "Nothing is lost: the changes wait in the outbox (ferry-agent outbox)");
-	if (a)
-		json_release(a->line);
-	free(a);
-	close(fd);
+	json_release(line);
 	return exit_code;
 }
 

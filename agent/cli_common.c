@@ -119,11 +119,12 @@ const struct cli_command agent_commands[] = {
 	 "Verdicts, and what changed at the hub; also a whole replica, for a device that has none.\n"
 	 "An answer fits only where the replica stands as it did when it asked. The agent must not run.",
 	 "ferry-agent bundle import /media/stick/tablet-7.answer", NULL, cli_bundle_import},
-	{"verify", "", 0, 0, "prove the replica against its checksums; the agent must not run",
+	{"verify", "", 0, 0, "prove the replica against its checksums",
 	 "Computes the checksum of every confirmed value anew. A difference is noted, shown by\n"
 	 "ferry-agent status, and healed at the next contact with the hub: the rows that differ are\n"
 	 "replaced alone, unsent changes stay. Ends with 1 when something differs. Other programs\n"
-	 "cannot write while it computes.",
+	 "cannot write while it computes. A running agent proves it itself; it repairs what it finds,\n"
+	 "so that --hub alone needs it stopped.",
 	 "ferry-agent verify --repair", verify_options, cli_verify},
 	{NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
 };

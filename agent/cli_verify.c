@@ -1,6 +1,6 @@
 /* verify: proves what stands in the replica by its checksums; with --hub
  * compares the sums of all that is held with the hub's, and with --repair
- * replaces the rows that differ, alone. */
+ * replaces the rows that differ, alone. An agent that runs does it itself. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +90,35 @@ static int report(struct verifying *v)
 			"differ; unsent changes stay");
 }
 
+/* The agent that runs proves its replica itself, and compares it with the hub
+ * as it does after any difference: it repairs what it finds. */
+static int verify_beside(struct verifying *v)
+{
+	struct ferry_why why = {0};
+	struct json *answer = NULL;
+	int exit_code = CLI_OK;
+	if (v->hub && !v->repair)
+		return cli_fail(v->c, FERRY_EXISTS, "ferry-agent is running on this replica, and repairs what it finds",
+				"Use --repair, or stop it to compare alone");
+	if (!number(v, "SELECT coalesce(max(id), 0) AS n FROM ferry_repaired", &v->repaired_before, &exit_code))
+		return exit_code;
+	enum ferry_error e = cli_local_ask(v->s->paths.socket, v->hub ? "{\"verify\":\"hub\"}" : "{\"verify\":\"replica\"}",
+					   PATIENCE_US, &answer, &why);
+	if (e == FERRY_OK && json_text(json_get(answer, "failed")))
+		e = ferry_fail(&why, FERRY_BUSY, "%s", json_text(json_get(answer, "failed")));
+	else if (e == FERRY_OK && !json_text(json_get(answer, "answer")))
+		e = ferry_fail(&why, FERRY_EXISTS, "ferry-agent is running on this replica, and is older than this command");
+	json_release(answer);
+	if (e != FERRY_OK)
+		return cli_fail(v->c, e, why.text, "Stop the agent first, then verify again");
+	if (!v->hub)
+		return report(v);
+	struct json *o = json_new_object();
+	json_put_bool(o, "asked", true);
+	return cli_print_done(v->c, o, "The running agent compares every row with the hub's, and replaces those that differ: see "
+				       "ferry-agent status, ferry_mismatch and ferry_repaired");
+}
+
 static int verify(struct verifying *v)
 {
 	struct ferry_why why = {0};
@@ -97,7 +126,7 @@ static int verify(struct verifying *v)
 	bool match = false;
 	int exit_code = CLI_OK, lock = -1;
 	if (files_lock(v->s->paths.lock, &lock, &why) != FERRY_OK)
-		return cli_fail(v->c, FERRY_EXISTS, "ferry-agent is running on this replica", "Stop it first");
+		return verify_beside(v);
 	enum ferry_error e = prove(v, &match, detail, &why);
 	close(lock); /* asking the hub takes it again */
 	if (e == FERRY_OK && !number(v, "SELECT coalesce(max(id), 0) AS n FROM ferry_repaired", &v->repaired_before, &exit_code))

@@ -220,28 +220,56 @@ static struct json *copy_id(const struct json *id)
 	return copy;
 }
 
+/* Everything else waits while every row is read. False: the client is gone. */
+static bool verify(struct client *c, const char *what)
+{
+	struct json *o = json_new_object();
+	struct ferry_why why = {0};
+	char detail[160] = "";
+	bool match = false;
+	enum ferry_error e = replica_checksum_recompute(c->feed->replica, &match, detail, &why);
+	if (e == FERRY_OK && strcmp(what, "hub") == 0)
+		e = replica_verify_soon(c->feed->replica, "ferry-agent verify", &why);
+	json_put_text(o, "answer", "verify");
+	json_put_bool(o, "match", match);
+	json_put_text(o, "what", detail);
+	json_put_text(o, "failed", e == FERRY_OK ? NULL : why.text);
+	return say_json(c, o);
+}
+
+/* False: the client is gone. */
+static bool take_wait(struct client *c, const struct json *id)
+{
+	if (c->wait_count == LOCAL_WAITS_MAX)
+		return refuse(c, "too many waits at a time");
+	struct wait *w = &c->waits[c->wait_count++];
+	*w = (struct wait){.id = copy_id(id)};
+	replica_mark(c->feed->replica, &w->mark, &w->refused);
+	return look_at_waits(c);
+}
+
+static bool is_text(const struct json *value, const char *text)
+{
+	return json_text(value) && strcmp(json_text(value), text) == 0;
+}
+
 /* False: the client is gone. */
 static bool take_request(struct client *c, const char *line, size_t n)
 {
 	struct json *request;
 	struct ferry_why why = {0};
-	const char *wait;
+	bool stays;
 	if (json_read_text(line, n, &request, &why) != FERRY_OK)
 		return refuse(c, "a request is one JSON object on a line, as {\"wait\":\"durable\"}");
-	wait = json_text(json_get(request, "wait"));
-	if (!wait || strcmp(wait, "durable") != 0) {
-		json_release(request);
-		return refuse(c, "this request is unknown: there is {\"wait\":\"durable\"}");
-	}
-	if (c->wait_count == LOCAL_WAITS_MAX) {
-		json_release(request);
-		return refuse(c, "too many waits at a time");
-	}
-	struct wait *w = &c->waits[c->wait_count++];
-	*w = (struct wait){.id = copy_id(json_get(request, "id"))};
-	replica_mark(c->feed->replica, &w->mark, &w->refused);
+	const struct json *asked = json_get(request, "verify");
+	if (is_text(json_get(request, "wait"), "durable"))
+		stays = take_wait(c, json_get(request, "id"));
+	else if (is_text(asked, "replica") || is_text(asked, "hub"))
+		stays = verify(c, json_text(asked));
+	else
+		stays = refuse(c, "this request is unknown: there are {\"wait\":\"durable\"} and {\"verify\":\"replica\"}");
 	json_release(request);
-	return look_at_waits(c);
+	return stays;
 }
 
 /* False: the client is gone. */

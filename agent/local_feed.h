@@ -7,6 +7,8 @@
  *   the agent's status   -> a line when it differs from the last one
  *   {"wait":"durable"}   -> {"answer":"durable",...} once every change that was
  *                           committed before is settled at the hub
+ *   {"verify":"replica"} -> {"answer":"verify",...}: the proof of the checksums;
+ *              "hub"        and the hub is asked soon, as after any difference
  *
  * A reader that does not keep up is told so in a last line and dropped; it
  * never holds up the agent. Limits: LOCAL_*. One thread. */

@@ -5,7 +5,7 @@ import contextlib
 import json
 import unittest
 
-from ferry_run import CommandFailed, SiteCase
+from ferry_run import CommandFailed, SiteCase, wait_until
 
 
 class Verify(SiteCase):
@@ -67,6 +67,26 @@ class Verify(SiteCase):
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("0 rows, the hub has 1", done.stderr)
         self.assertEqual([r["what"] for r in a.json("verify", "--repair")["repaired"]], ["missing"])
+        self.assert_same()
+
+    def test_R21_agent_verify_beside_a_running_agent_tells_and_repairs(self):
+        units = [self.new_unit(code="A-%d" % n, view="sea") for n in range(3)]
+        a = self.device("a")
+        self.settle()
+        self.assertEqual(a.json("verify"), {"match": True, "hub_asked": False, "differences": [], "repaired": []})
+        refused = a.run("verify", "--hub")
+        self.assertEqual(refused.returncode, 1, refused.stderr)
+        self.assertIn("Use --repair, or stop it", refused.stderr)
+        # What the sums of the replica cannot show, its comparison with the hub does.
+        with a.transaction() as db:
+            db.execute("UPDATE units SET floor = 4 WHERE id = ?", (units[0],))
+        self.past_triggers(a, "UPDATE units SET view = 'rot' WHERE id = ?", units[2])
+        self.assertEqual(a.json("verify", "--repair"), {"asked": True})
+        wait_until(lambda: a.value("SELECT view FROM units WHERE id = ?", units[2]) == "sea", 30, "the row that was repaired")
+        self.assertEqual([(row[0], row[1]) for row in a.sql("SELECT key, what FROM ferry_repaired")], [(units[2], "differs")])
+        self.settle()
+        self.assertTrue(a.running())
+        self.assertTrue(a.json("verify")["match"])
         self.assert_same()
 
     def test_agent_verify_needs_the_hub_only_when_it_is_to_ask_it(self):
