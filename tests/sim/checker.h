@@ -34,6 +34,9 @@ void checker_group(struct checker *c, bool timely);
 /* The device has measured its clock against the hub's; it was killed, and has not any more. */
 void checker_clock_known(struct checker *c, int device);
 void checker_clock_unknown(struct checker *c, int device);
+/* A hub's clock was set: by it devices correct theirs, so from now on nobody knows which of two
+ * edits was the later one. All else holds as ever. */
+void checker_hub_clock(struct checker *c);
 /* The hub's database is what it was at position: later commits never were. */
 void checker_rewind(struct checker *c, int64_t position);
 /* All can reach the hub since minutes, where only these rows are locked. */

@@ -59,6 +59,7 @@ struct checker {
 	int *last_of; /* device + 1 -> its last edit; -1: none. 0: the hub's */
 	int group;
 	bool timely, rewound;
+	bool timeless; /* a hub's clock was set */
 	struct edit *edits;
 	int edit_count;
 	int token_edit[TOKENS_MAX]; /* 1 + index */

@@ -496,6 +496,8 @@ static enum ferry_error model_commit(void *store, const struct message_commit *c
 	if (c->position < m->position && !c->fill_done)
 		sim_fail(m->sim, "device %d goes back from %lld to %lld", m->device, (long long)m->position,
 			 (long long)c->position);
+	if (m->faults.trust_hub_clock && c->clock < m->commit_clock)
+		return FERRY_BUSY;
 	if (m->faults.bookmark_first && sim_chance(m->sim, 20))
 		m->frame_count = 0;
 	for (int key = 0; c->fill_done && m->beside && key < KEYS_MAX; key++)

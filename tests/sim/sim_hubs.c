@@ -27,7 +27,8 @@ static void hub_close(void *shell, void *link, int code, const char *sentence)
 
 static int64_t hub_wall(void *shell)
 {
-	return SIM_EPOCH_US + ((struct hub *)shell)->world->sim.now;
+	struct hub *h = shell;
+	return sim_device_clock(&h->world->sim, h->skew);
 }
 
 static int64_t hub_monotonic(void *shell)

@@ -41,6 +41,7 @@ struct hub {
 	bool running;
 	uint64_t generation; /* counts its lives */
 	uint64_t wake;       /* only the latest wish to be woken counts */
+	int64_t skew;        /* of its wall clock */
 	struct model_store *store;
 	struct hub_core *core;
 };

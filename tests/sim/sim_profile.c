@@ -37,3 +37,11 @@ const struct sim_profile profile_restores = {
 	.weights = {[TROUBLE_CUT] = 20, [TROUBLE_LINGER] = 5, [TROUBLE_AGENT_CRASH] = 15, [TROUBLE_HUB_CRASH] = 10,
 		    [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 10, [TROUBLE_BACKUP] = 12, [TROUBLE_RESTORE] = 12},
 };
+
+const struct sim_profile profile_clocks = {
+	.name = "clocks", .agents_min = 1, .agents_max = 6, .hubs_max = 3, .poll_us = 400 * SIM_MS, .busy_us = 600 * (int64_t)SIM_S,
+	.pause_us = 5 * SIM_S, .keys = KEYS_MAX, .insert_percent = 20, .delete_percent = 8, .trouble_per_mille = 200,
+	.twin_per_mille = 20,
+	.weights = {[TROUBLE_CUT] = 20, [TROUBLE_LINGER] = 5, [TROUBLE_AGENT_CRASH] = 15, [TROUBLE_HUB_CRASH] = 15,
+		    [TROUBLE_CLOCK] = 20, [TROUBLE_HUB_CLOCK] = 25, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 10, [TROUBLE_RESCOPE] = 3},
+};

@@ -18,6 +18,7 @@ enum trouble {
 	TROUBLE_BACKUP,       /* of the hub's database */
 	TROUBLE_RESTORE,      /* ... is put back, and all that was committed since is lost */
 	TROUBLE_RESCOPE,      /* a device gets other scopes */
+	TROUBLE_HUB_CLOCK,    /* a hub's clock jumps, by up to decades, either way */
 	TROUBLES
 };
 
@@ -37,6 +38,7 @@ struct sim_profile {
 extern const struct sim_profile profile_busy;  /* 40 s in which much happens at once */
 extern const struct sim_profile profile_hour;  /* an hour with long absences */
 extern const struct sim_profile profile_restores; /* the hub goes back in time */
+extern const struct sim_profile profile_clocks; /* clocks of hubs and devices jump all the time */
 extern const struct sim_profile profile_fleet; /* hundreds of devices */
 
 #endif

@@ -14,6 +14,7 @@ struct replica_faults { /* planted bugs of the model */
 	bool bookmark_first;       /* a commit moves the bookmark, a crash may lose the rows */
 	bool scopes_early;         /* scopes that are still to be filled are said to be here */
 	bool ignore_offset;        /* P10: edits are stamped with the device's own clock */
+	bool trust_hub_clock;      /* a state whose hub's clock has gone back waits until that catches up */
 	bool base_is_now;          /* R1: an edit over a pending edit claims to have seen the hub's value */
 };
 

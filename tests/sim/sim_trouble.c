@@ -16,26 +16,26 @@ static void outage(struct world *w)
 }
 
 /* Days off, decades off, 1970, 2038, or right again. */
-static void set_clock(struct world *w, struct agent *a)
+static void set_clock(struct world *w, int64_t *skew, const char *whose, int number)
 {
 	int64_t now = SIM_EPOCH_US + w->sim.now;
 	switch (sim_range(&w->sim, 0, 5)) {
 	case 0:
-		a->skew = 0;
+		*skew = 0;
 		break;
 	case 1:
-		a->skew = -now;
+		*skew = -now;
 		break;
 	case 2:
-		a->skew = (INT64_C(1) << 31) * SIM_S - now;
+		*skew = (INT64_C(1) << 31) * SIM_S - now;
 		break;
 	case 3:
-		a->skew = sim_range(&w->sim, -1000000000, 1000000000) * SIM_S;
+		*skew = sim_range(&w->sim, -1000000000, 1000000000) * SIM_S;
 		break;
 	default:
-		a->skew += sim_range(&w->sim, -1000000, 1000000) * SIM_S;
+		*skew += sim_range(&w->sim, -1000000, 1000000) * SIM_S;
 	}
-	sim_log(&w->sim, "agent %d: its clock jumps, %.0f s off", a->number, (double)a->skew / SIM_S);
+	sim_log(&w->sim, "%s %d: its clock jumps, %.0f s off", whose, number, (double)*skew / SIM_S);
 }
 
 static void away(struct world *w, struct agent *a)
@@ -115,7 +115,11 @@ void trouble_strike(struct world *w)
 			hub_crash(w, h);
 		break;
 	case TROUBLE_CLOCK:
-		set_clock(w, a);
+		set_clock(w, &a->skew, "agent", a->number);
+		break;
+	case TROUBLE_HUB_CLOCK:
+		set_clock(w, &h->skew, "hub", h->number);
+		checker_hub_clock(w->checker);
 		break;
 	case TROUBLE_OUTAGE:
 		outage(w);

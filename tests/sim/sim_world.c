@@ -7,6 +7,7 @@
 
 #define QUIET_LIMIT_US (1200 * (int64_t)SIM_S) /* after the last fault all must be exchanged within */
 
+#define NOTICE_US (60 * (int64_t)SIM_S)        /* and hubs have looked by then who has other scopes */
 #define LOCK_LIMIT_US (400 * (int64_t)SIM_S)   /* and whatever does not wait for a locked row, within */
 
 bool world_chance(struct world *w, int per_mille)
@@ -147,6 +148,7 @@ static void settle_down(struct world *w)
 {
 	back_home(w);
 	check_no_jam(w);
+	step_until(w, w->sim.now + NOTICE_US);
 	int64_t limit = w->sim.now + QUIET_LIMIT_US;
 	while (!w->sim.failed && w->sim.now < limit && !quiet(w))
 		step_until(w, w->sim.now + SIM_S);

@@ -11,7 +11,8 @@ struct planted {
 	const char *name;
 	struct model_faults hub;
 	struct replica_faults replica;
-	bool hours; /* it takes time to show */
+	bool hours;  /* it takes time to show */
+	bool clocks; /* it takes clocks that jump, of hubs too */
 };
 
 static const struct planted planted[] = {
@@ -29,6 +30,7 @@ static const struct planted planted[] = {
 	{.name = "merge_before_what_it_builds_on_is_merged_R6", .hub.forget_depends = true, .hours = true},
 	{.name = "stamp_edits_by_a_wrong_clock_P10", .replica.ignore_offset = true, .hours = true},
 	{.name = "believe_in_other_scopes_before_they_are_filled_P4", .replica.scopes_early = true, .hours = true},
+	{.name = "wait_for_a_hub_s_clock_that_was_set_back", .replica.trust_hub_clock = true, .clocks = true},
 };
 
 static bool found(const struct planted *p, const struct sim_arguments *a)
@@ -36,7 +38,7 @@ static bool found(const struct planted *p, const struct sim_arguments *a)
 	for (int i = 0; i < SEEDS_MAX; i++) {
 		struct sim_options options = {.seed = a->seed + (uint64_t)i, .hub_faults = p->hub,
 					      .replica_faults = p->replica,
-					      .profile = p->hours ? &profile_hour : &profile_busy};
+					      .profile = p->clocks ? &profile_clocks : p->hours ? &profile_hour : &profile_busy};
 		struct sim_outcome o = sim_run(&options);
 		if (o.failed) {
 			printf("found %s with seed %llu: %s\n", p->name, (unsigned long long)options.seed, o.failure);
