@@ -672,10 +672,15 @@ static void ask_cells(struct feed_op *f, const struct feed_entry *first, const s
 	const struct pg_table *t = first->table;
 	struct pg_sql sql, from;
 
-	/* One descent of the primary key for each row: see pg_merge_load.c. */
+	/* One descent of the primary key for each row: see pg_merge_load.c. Only
+	 * columns that go out are named: others the hub may not even read. */
 	pg_sql_init(&from);
-	pg_sql_add(&from, " FROM unnest($1::uuid[]) WITH ORDINALITY AS k(key, n) CROSS JOIN LATERAL (SELECT * FROM %s r "
-		   "WHERE r.%s = $2 AND r.%s = k.key OFFSET 0) r", t->name, t->tenant, t->key);
+	pg_sql_add(&from, " FROM unnest($1::uuid[]) WITH ORDINALITY AS k(key, n) CROSS JOIN LATERAL (SELECT r.%s", t->key);
+	for (uint16_t c = 0; c < t->column_count; c++) {
+		if (first->mask >> c & 1)
+			pg_sql_add(&from, ", r.%s", t->columns[c].name);
+	}
+	pg_sql_add(&from, " FROM %s r WHERE r.%s = $2 AND r.%s = k.key OFFSET 0) r", t->name, t->tenant, t->key);
 	pg_sql_init(&sql);
 	pg_bound_select(&(struct pg_bound){.table = t, .mask = first->mask, .order = "k.n::int", .from = from.p,
 					   .form = count == 1 ? PG_BOUND_ONE : PG_BOUND_SUM,
