@@ -64,9 +64,9 @@ AS $$ SELECT ferry.note(0, NULL, '{}') $$;
 COMMENT ON FUNCTION ferry.current_tx() IS 'This transaction''s surrogate; allocated on first use';
 
 CREATE FUNCTION ferry.touch(tenant uuid) RETURNS bigint
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-AS $$ SELECT ferry.note(0, tenant, '{}') $$;
+AS $$ BEGIN RETURN ferry.note(0, tenant, '{}'); END $$;
 COMMENT ON FUNCTION ferry.touch(uuid) IS
     'Gives this transaction a position of the tenant even if no tracked row changes';
 
@@ -107,10 +107,14 @@ CREATE FUNCTION ferry.finish_many(of_tbl int, t bigint, tenant uuid, keys uuid[]
 -- empty between transactions, so the planner expects next to nothing in it and would take
 -- a nested loop over what may be many thousands of rows.
 CREATE FUNCTION ferry.join_declared(t bigint) RETURNS void
-    LANGUAGE sql
+    LANGUAGE plpgsql -- a function in SQL would be planned at each call, which takes longer than its work
     SET search_path = pg_catalog, pg_temp
     SET enable_nestloop = off
 AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM ferry.declared d WHERE d.tx = t GROUP BY d.tbl, d.key HAVING count(*) > 1) THEN
+        RETURN;
+    END IF;
     WITH twice AS MATERIALIZED (
         SELECT d.tbl, d.key FROM ferry.declared d WHERE d.tx = t
         GROUP BY d.tbl, d.key HAVING count(*) > 1),
@@ -129,8 +133,8 @@ AS $$
     INSERT INTO ferry.declared (tx, tbl, key, stamp, nums, hashes, stamps)
     SELECT t, r.tbl, r.key, r.stamp, coalesce(c.nums, '{}'), coalesce(c.hashes, '{}'), c.stamps
     FROM (SELECT g.tbl, g.key, min(g.stamp) AS stamp FROM gone g GROUP BY g.tbl, g.key) r
-    LEFT JOIN cells c ON c.tbl = r.tbl AND c.key = r.key
-$$;
+    LEFT JOIN cells c ON c.tbl = r.tbl AND c.key = r.key;
+END $$;
 
 -- The advisory lock under which a tenant's positions are given out.
 CREATE FUNCTION ferry.lock_of(tenant uuid) RETURNS bigint

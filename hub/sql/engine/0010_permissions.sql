@@ -609,17 +609,18 @@ $$;
 -- The permissions that a write needs, each with a column that asks for it (0: the
 -- operation). A column with a rule of its own does not need the operation's.
 CREATE FUNCTION ferry.needed(of_tbl int, op text, nums int[]) RETURNS TABLE (permission text, num int)
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE -- planned once, not at each merge
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT r.permission, min(r.num) FROM ferry.permission_rule r
+BEGIN
+    RETURN QUERY SELECT r.permission, min(r.num)::int FROM ferry.permission_rule r
     WHERE r.tbl = of_tbl AND r.operation = op
       AND (r.num = ANY (nums)
            OR r.num = 0 AND (op <> 'update' OR EXISTS (
               SELECT FROM unnest(nums) n WHERE NOT EXISTS (
                   SELECT FROM ferry.permission_rule o WHERE o.tbl = of_tbl AND o.operation = op AND o.num = n))))
-    GROUP BY r.permission
-$$;
+    GROUP BY r.permission;
+END $$;
 
 -- Refuses rows whose device lacks a permission. Before an update or a delete it finds the
 -- rows where they were, after an insert or a move where they are now.
