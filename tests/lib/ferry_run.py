@@ -18,6 +18,7 @@ import contextlib
 import datetime
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -48,11 +49,25 @@ def program(name):
     return path
 
 
+PORTS = range(10240, 32768)  # below those that the kernel gives to connections, which would take one of a killed program
+_held = []
+
+
 def free_port():
-    """A loopback port that nothing listens on at the moment."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A loopback port that nothing listens on, and that no other test gets as long as this process lives: a
+    program that is killed finds it free when it starts again."""
+    for port in random.SystemRandom().sample(PORTS, 1000):
+        name = socket.socket(socket.AF_UNIX)
+        with socket.socket() as s:
+            try:
+                name.bind("\0ferry-test-port-%d" % port)
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                name.close()
+                continue
+        _held.append(name)
+        return port
+    raise RuntimeError("no port is free")
 
 
 def write_settings(path, settings):
