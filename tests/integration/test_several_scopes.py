@@ -155,6 +155,19 @@ class Several(HubCase):
         self.assertEqual(self.scopes(key), ["project:%s" % self.q, "user:%s" % self.a])
         self.assert_sound()
 
+    def test_table_may_get_several_scopes_later_but_not_one_again(self):
+        key = self.value("INSERT INTO public.boxes (tenant_id, project_id) VALUES (%s, %s) RETURNING id", self.t, self.p)
+        self.sql("ALTER TABLE public.boxes ADD owner_id uuid")
+        self.sql("UPDATE public.boxes SET owner_id = %s", self.a)
+        self.sql("SELECT ferry.rescope('public.boxes', 'project:project_id|user:owner_id')")
+        self.assertEqual(self.scopes(key, "boxes"), ["project:%s" % self.p, "user:%s" % self.a])
+        self.assert_sound()
+        self.sql("SELECT ferry.rescope('public.boxes', 'project:project_id|team:owner_id')")
+        self.assertEqual(self.scopes(key, "boxes"), ["project:%s" % self.p, "team:%s" % self.a])
+        self.assertEqual(self.left(), {"user:%s" % self.a})
+        self.assert_sound()
+        self.refused("0A000", "SELECT ferry.rescope('public.boxes', 'project:project_id')")
+
     def test_what_is_written_past_the_triggers_is_found(self):
         key = self.task(owner_id=self.a, watchers=[self.b])
         self.sql("UPDATE ferry.version SET also = NULL WHERE tbl = %s", self.tbl("tasks"))

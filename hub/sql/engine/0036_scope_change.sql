@@ -27,6 +27,7 @@ CREATE FUNCTION ferry.rescope(tab regclass, scope text) RETURNS void
 AS $$
 DECLARE
     t ferry.tracked;
+    listed bool;
 BEGIN
     SELECT * INTO t FROM ferry.tracked o WHERE o.relid = tab;
     IF t.tbl IS NULL THEN
@@ -37,7 +38,13 @@ BEGIN
     END IF;
     -- Nobody writes between the old way and the new one.
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', tab);
+    listed := ferry.is_listed(t.tbl);
     PERFORM ferry.set_scope(t.tbl, rescope.scope);
+    -- The code of tables with one scope does not look at further ones, and would leave them.
+    IF listed AND NOT ferry.is_listed(t.tbl) THEN
+        RAISE EXCEPTION '%: its rows have several scopes, and with "%" they have one', tab, rescope.scope
+            USING ERRCODE = 'feature_not_supported', HINT = 'Untrack the table and track it again.';
+    END IF;
     PERFORM ferry.note_all(t.tbl);
 END $$;
 COMMENT ON FUNCTION ferry.rescope(regclass, text) IS
