@@ -78,7 +78,7 @@ void lost_keep(struct replica *r)
 		keep_deletions(r, old, fresh, now);
 	}
 	gate_exec(&r->g, "DELETE FROM temp.ferry_lost_key");
-	gate_run(&r->g, q(r, Q_LOST_CHAFF), "tti", (const char *)NULL, (const char *)NULL, (int64_t)KIND_TIMESTAMPTZ);
+	gate_run(&r->g, q(r, Q_LOST_CHAFF), "i", (int64_t)KIND_TIMESTAMPTZ);
 	r->lost_any = 1;
 	r->st.rewound = false;
 }
@@ -127,5 +127,5 @@ void lost_found(struct replica *r, const struct table *t, const char *key, const
 	if (s != NULL)
 		sqlite3_reset(s);
 	if (back)
-		gate_run(&r->g, q(r, Q_LOST_CHAFF), "tti", t->t->name, key, (int64_t)KIND_TIMESTAMPTZ);
+		gate_run(&r->g, q(r, Q_LOST_ROW_CHAFF), "tti", t->t->name, key, (int64_t)KIND_TIMESTAMPTZ);
 }

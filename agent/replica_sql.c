@@ -212,6 +212,14 @@ const char replica_upgrade_16[] =
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
 
+/* Values of columns that no program writes, alone in what is kept of their row. */
+#define LOST_CHAFF(which, kind) \
+	"DELETE FROM ferry_lost WHERE " which "what = 'value' " \
+	"AND NOT EXISTS(SELECT 1 FROM ferry_lost o JOIN ferry_table t ON t.gen = 0 AND t.name = o.\"table\" " \
+	"JOIN ferry_column c ON c.gen = 0 AND c.tbl = t.tbl AND c.name = o.\"column\" " \
+	"WHERE o.\"table\" = ferry_lost.\"table\" AND o.key = ferry_lost.key " \
+	"AND NOT (c.read_only OR (c.kind = " kind " AND c.has_default)))"
+
 const char *const replica_sql[Q_COUNT] = {
 	[Q_STATE_LOAD] = "SELECT incarnation, device, tenant, epoch, position, mark, schema_hash, last_number, ingested, "
 			 "clock_offset, commit_clock, fill_active, fill_position, fill_table, fill_after, fill_scope, "
@@ -364,11 +372,8 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_LIFE_FORGET] = "DELETE FROM ferry_life",
 	/* Values alone that the hub fills in by itself (its columns, times with a
 	 * default): a replay makes new ones, and nobody misses the old. */
-	[Q_LOST_CHAFF] = "DELETE FROM ferry_lost WHERE what = 'value' AND (?1 IS NULL OR (\"table\" = ?1 AND key = ?2)) "
-			 "AND NOT EXISTS(SELECT 1 FROM ferry_lost o JOIN ferry_table t ON t.gen = 0 AND t.name = o.\"table\" "
-			 "JOIN ferry_column c ON c.gen = 0 AND c.tbl = t.tbl AND c.name = o.\"column\" "
-			 "WHERE o.\"table\" = ferry_lost.\"table\" AND o.key = ferry_lost.key "
-			 "AND NOT (c.read_only OR (c.kind = ?3 AND c.has_default)))",
+	[Q_LOST_CHAFF] = LOST_CHAFF("", "?1"),
+	[Q_LOST_ROW_CHAFF] = LOST_CHAFF("\"table\" = ?1 AND key = ?2 AND ", "?3"), /* by its index: asked for each row that is back */
 	[Q_LOST_ANY] = "SELECT EXISTS(SELECT 1 FROM ferry_lost)",
 	[Q_LOST_ROW] = "SELECT id, what, \"column\", value FROM ferry_lost WHERE \"table\" = ?1 AND key = ?2",
 	[Q_LOST_DELETE] = "DELETE FROM ferry_lost WHERE id = ?1",
