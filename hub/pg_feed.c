@@ -11,7 +11,6 @@
 #include "hub/pg_bound.h"
 #include "hub/pg_compare.h"
 #include "hub/pg_feed.h"
-#include "hub/pg_json.h"
 #include "hub/pg_sql.h"
 
 #define FEED_ARENA_BYTES_MAX ((size_t)512 << 20)
@@ -31,6 +30,7 @@ struct feed_op {
 	struct uuid device; /* whose verdicts; zero: all */
 	bool has_device;
 	struct pg_question *question; /* NULL: a feed alone */
+	struct pg_verdicts verdicts;
 	hub_feed_cb cb;
 	void *ctx;
 
@@ -40,13 +40,13 @@ struct feed_op {
 	uint32_t entry_count, entry_capacity;
 	struct feed_piece *pieces;
 	uint32_t piece_count;
-	uint32_t calls[10];
+	uint32_t calls[6];
 	struct frame_writer frames;
 	bool writing;
 	struct feed_result result;
 };
 
-enum { F_HEAD, F_HORIZON, F_SINCE, F_VERSIONS, F_LEFT, F_SETTLED, F_CONFLICTS, F_SUMS };
+enum { F_HEAD, F_HORIZON, F_SINCE, F_VERSIONS, F_LEFT, F_SUMS };
 
 /* ------------------------------------------------------------ the questions */
 
@@ -96,19 +96,6 @@ enum { V_GLOBAL, V_TBL, V_SCOPE, V_KEY, V_DELETED, V_BASE, V_BORN, V_MOVED, V_OV
 static const char left_sql[] = CHANGED_SQL LEFT_SQL;
 static const char left_long_ago_sql[] = CHANGED_LONG_AGO_SQL LEFT_SQL;
 enum { L_GLOBAL, L_TBL, L_SCOPE, L_KEY, L_TX };
-static const char settled_sql[] =
-	"SELECT s.device_id, s.number, s.verdict, coalesce(s.code, 0), s.sentence, p.position, "
-	"(s.detail ->> 'mine')::uuid, (s.detail ->> 'other')::uuid FROM ferry.commit p "
-	"JOIN ferry.settled s ON s.tenant_id = p.tenant_id AND s.tx = p.tx "
-	"WHERE p.tenant_id = $1 AND p.position > $2 AND ($3::uuid IS NULL OR s.device_id = $3) "
-	"ORDER BY s.device_id, s.number";
-enum { S_DEVICE, S_NUMBER, S_VERDICT, S_CODE, S_SENTENCE, S_POSITION, S_MINE, S_OTHER };
-static const char conflicts_sql[] =
-	"SELECT x.device_id, x.number, x.tbl, x.key, x.num, x.kind, x.winner, x.device_value #>> '{}', "
-	"x.hub_value #>> '{}', x.other_device_id FROM ferry.commit p JOIN ferry.conflict x ON x.tenant_id = p.tenant_id AND x.tx = p.tx "
-	"WHERE p.tenant_id = $1 AND p.position > $2 AND ($3::uuid IS NULL OR x.device_id = $3) "
-	"ORDER BY x.device_id, x.number, x.tbl, x.key, x.num";
-enum { X_DEVICE, X_NUMBER, X_TBL, X_KEY, X_NUM, X_KIND, X_WINNER, X_DEVICE_VALUE, X_HUB_VALUE, X_OTHER };
 /* Of scopes with changes; with names, of all tables in these. */
 static const char sums_changed_sql[] =
 	"SELECT z.tbl, z.scope, z.sums, z.rows FROM (SELECT DISTINCT c.tenant_id, c.tbl, c.scope FROM ferry.commit p "
@@ -141,16 +128,6 @@ static void ask_changes(struct feed_op *f, int which, const char *sql)
 	pg_arg_int8(&f->op.batch, f->from);
 	arg_scopes(f);
 	pg_arg_int8(&f->op.batch, (int64_t)f->op.store->config.feed_rows_max + 1);
-}
-
-static void ask_verdicts(struct feed_op *f, int which, const char *sql)
-{
-	ask(f, which, sql);
-	pg_arg_int8(&f->op.batch, f->from);
-	if (f->has_device)
-		pg_arg_uuid(&f->op.batch, &f->device);
-	else
-		pg_arg_null(&f->op.batch, 2950); /* uuid */
 }
 
 /* What libpq may hold of a feed's answers: beside its bytes each cell takes a
@@ -188,8 +165,7 @@ static void feed_ask(struct pg_op *op)
 	pg_arg_int8(b, f->from);
 	ask_changes(f, F_VERSIONS, f->scopes ? versions_long_ago_sql : versions_sql);
 	ask_changes(f, F_LEFT, f->scopes ? left_long_ago_sql : left_sql);
-	ask_verdicts(f, F_SETTLED, settled_sql);
-	ask_verdicts(f, F_CONFLICTS, conflicts_sql);
+	pg_verdicts_ask(&f->verdicts, b, &op->tenant, f->from, f->has_device ? &f->device : NULL);
 	if (f->scopes) {
 		ask(f, F_SUMS, sums_named_sql);
 		arg_scopes(f);
@@ -419,125 +395,6 @@ static enum ferry_error read_wanted(struct feed_op *f)
 					 .mask = held ? pg_table_mask(t) : 0};
 	}
 	return pg_question_read(q, b, &f->arena, &f->result);
-}
-
-/* --------------------------------------------------------------- verdicts */
-
-static enum verdict verdict_from_name(const char *name)
-{
-	switch (name[0]) {
-	case 'a':
-		return VERDICT_ACCEPTED;
-	case 's':
-		return VERDICT_SUPERSEDED;
-	case 'p':
-		return VERDICT_PARKED;
-	default:
-		return VERDICT_REJECTED;
-	}
-}
-
-static enum conflict_kind conflict_from_name(const char *name)
-{
-	if (strcmp(name, "update_update") == 0)
-		return CONFLICT_UPDATE_UPDATE;
-	return strcmp(name, "update_delete") == 0 ? CONFLICT_UPDATE_DELETE : CONFLICT_DELETE_UPDATE;
-}
-
-static struct value conflict_value(struct feed_op *f, uint32_t row, uint32_t col, enum column_kind kind)
-{
-	const struct pg_batch *b = &f->op.batch;
-	const uint32_t call = f->calls[F_CONFLICTS];
-
-	return pg_json_read(&f->arena, kind, pg_is_null(b, call, row, col) ? NULL : pg_text(b, call, row, col));
-}
-
-static void read_conflict(struct feed_op *f, uint32_t row, struct conflict *out)
-{
-	const struct pg_batch *b = &f->op.batch;
-	const uint32_t call = f->calls[F_CONFLICTS];
-	const struct pg_table *t = pg_catalog_table(f->op.catalog, (uint32_t)pg_int(b, call, row, X_TBL));
-	uint16_t num = (uint16_t)pg_int(b, call, row, X_NUM);
-	int c = t && num ? pg_table_column(t, num) : -1;
-
-	*out = (struct conflict){.table = (uint32_t)pg_int(b, call, row, X_TBL), .key = pg_uuid(b, call, row, X_KEY),
-				 .num = num, .kind = conflict_from_name(pg_text(b, call, row, X_KIND)),
-				 .device_won = strcmp(pg_text(b, call, row, X_WINNER), "device") == 0};
-	if (!pg_is_null(b, call, row, X_OTHER))
-		out->other = pg_uuid(b, call, row, X_OTHER);
-	if (c >= 0) {
-		out->device_value = conflict_value(f, row, X_DEVICE_VALUE, t->columns[c].kind);
-		out->hub_value = conflict_value(f, row, X_HUB_VALUE, t->columns[c].kind);
-	}
-}
-
-/* Both answers are ordered by device and number: conflicts are dealt out to
- * their change-sets in one pass. *next is the first conflict not dealt. */
-static enum ferry_error read_conflicts_of(struct feed_op *f, struct feed_settled *s, uint32_t *next)
-{
-	const struct pg_batch *b = &f->op.batch;
-	const uint32_t call = f->calls[F_CONFLICTS];
-	uint32_t rows = pg_rows(b, call), first, n = 0;
-	struct conflict *list;
-	struct uuid device;
-
-	for (; *next < rows; (*next)++) {
-		device = pg_uuid(b, call, *next, X_DEVICE);
-		int order = uuid_compare(&device, &s->device);
-
-		if (order > 0 || (order == 0 && pg_int(b, call, *next, X_NUMBER) >= s->settled.number))
-			break;
-	}
-	first = *next;
-	while (first + n < rows && pg_int(b, call, first + n, X_NUMBER) == s->settled.number) {
-		device = pg_uuid(b, call, first + n, X_DEVICE);
-		if (!uuid_equal(&device, &s->device))
-			break;
-		n++;
-	}
-	*next = first + n;
-	if (n > FERRY_CONFLICTS_MAX)
-		n = FERRY_CONFLICTS_MAX; /* the rest stays to be seen in ferry.conflict */
-	list = arena_array(&f->arena, n + 1u, sizeof(*list));
-	if (!list)
-		return FERRY_LIMIT;
-	for (uint32_t i = 0; i < n; i++)
-		read_conflict(f, first + i, &list[i]);
-	s->settled.conflicts = list;
-	s->settled.conflict_count = n;
-	return FERRY_OK;
-}
-
-static enum ferry_error read_settled(struct feed_op *f)
-{
-	const struct pg_batch *b = &f->op.batch;
-	const uint32_t call = f->calls[F_SETTLED];
-	uint32_t rows = pg_rows(b, call), next = 0;
-	struct feed_settled *list = arena_array(&f->arena, rows + 1u, sizeof(*list));
-	enum ferry_error e = list ? FERRY_OK : FERRY_LIMIT;
-
-	for (uint32_t row = 0; row < rows && e == FERRY_OK; row++) {
-		struct feed_settled *s = &list[row];
-
-		s->device = pg_uuid(b, call, row, S_DEVICE);
-		s->settled = (struct settled){.number = pg_int(b, call, row, S_NUMBER),
-					      .verdict = verdict_from_name(pg_text(b, call, row, S_VERDICT)),
-					      .code = (int)pg_int(b, call, row, S_CODE),
-					      .position = pg_int(b, call, row, S_POSITION)};
-		if (!pg_is_null(b, call, row, S_OTHER) && !pg_is_null(b, call, row, S_MINE)) {
-			s->settled.mine = pg_uuid(b, call, row, S_MINE);
-			s->settled.other = pg_uuid(b, call, row, S_OTHER);
-		}
-		if (!pg_is_null(b, call, row, S_SENTENCE)) {
-			const char *text = pg_text(b, call, row, S_SENTENCE);
-
-			s->settled.sentence = arena_text(&f->arena, text, strlen(text));
-		}
-		e = read_conflicts_of(f, s, &next);
-	}
-	f->result.settled = list;
-	f->result.settled_count = rows;
-	return e;
 }
 
 /* -------------------------------------------------------------------- sums */
@@ -905,7 +762,7 @@ static void feed_read_changes(struct pg_op *op)
 	e = e ? e : read_versions(f);
 	e = e ? e : read_left(f);
 	e = e ? e : read_wanted(f);
-	e = e ? e : read_settled(f);
+	e = e ? e : pg_verdicts_read(&f->verdicts, b, op->catalog, &f->arena, &f->result);
 	e = e ? e : read_sums(f);
 	if (e != FERRY_OK) {
 		pg_op_end(op, FERRY_PRUNED);
