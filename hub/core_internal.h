@@ -85,6 +85,7 @@ struct item {
 	size_t bytes;
 	uint32_t attempts;
 	int64_t not_before;
+	int64_t life;     /* its session's, of the device */
 	uint64_t batch;   /* serial of the batch it was taken into last */
 	bool alone;       /* the batch it was in failed whole */
 	bool under_way;

@@ -103,6 +103,7 @@ static struct item *item_new(struct hub_session *s, struct hold *h, const struct
 	item->hold = h;
 	item->device = s->device;
 	item->number = set->number;
+	item->life = s->found.life;
 	item->set = set;
 	item->depends = set->depends;
 	item->depends_count = set->depends_count;

@@ -280,7 +280,7 @@ static bool batch_list(struct batch *b)
 		return false;
 	for (uint32_t i = 0; i < b->count; i++)
 		b->sets[i] = (struct merge_item){.device = b->items[i]->device, .number = b->items[i]->number,
-						 .set = b->items[i]->set, .refused = b->items[i]->old_code,
+						 .life = b->items[i]->life, .set = b->items[i]->set, .refused = b->items[i]->old_code,
 						 .sentence = b->items[i]->old_sentence, .park = heal_parks(b->items[i])};
 	return true;
 }
@@ -429,6 +429,8 @@ static void settle_batch(struct tenant *t, struct batch *b, const struct merge_r
 		struct item *item = b->items[i - 1];
 
 		assert(uuid_equal(&r->device, &item->device) && r->settled.number == item->number);
+		if (r->elsewhere && item->session != NULL)
+			session_fail(item->session, FERRY_LINK_CLOSED, 0, "a newer session of this device has begun");
 		if (r->retry)
 			try_item_later(t, item);
 	}

@@ -45,6 +45,7 @@ static void run_results(struct merge_op *m, int64_t position)
 
 		r->repeated = e->state == ITEM_REPEATED;
 		r->retry = e->state == ITEM_HELD || e->state == ITEM_WAITING;
+		r->elsewhere = pg_entry_elsewhere(e);
 		r->parked = e->state == ITEM_PARKED;
 		m->op.store->stats.held_back += r->retry;
 		r->settled.verdict = e->verdict;

@@ -41,6 +41,7 @@ enum item_state { ITEM_WAITING, ITEM_APPLIED, ITEM_REJECTED, ITEM_REPEATED, ITEM
 struct merge_device {
 	struct uuid id;
 	bool known, suspect, failed;
+	int64_t life;
 	int64_t settled;
 	int64_t *above; /* sorted; has room for the run's numbers */
 	uint32_t above_count;
@@ -197,6 +198,7 @@ void pg_entries_ask(struct merge_op *m);              /* devices, their scopes, 
 FERRY_CHECK bool pg_entries_read(struct merge_op *m); /* from m->load; false: no memory */
 struct merge_entry *pg_run_find(struct merge_op *m, const struct uuid *device, int64_t number);
 bool pg_entry_settled(const struct merge_device *d, int64_t number);
+bool pg_entry_elsewhere(const struct merge_entry *e); /* pushed in a life of its device that is over */
 /* Of those depended on: */
 bool pg_entry_refused(const struct merge_op *m, const struct uuid *device, int64_t number);
 bool pg_entry_parked(const struct merge_op *m, const struct uuid *device, int64_t number);

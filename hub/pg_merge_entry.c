@@ -112,7 +112,7 @@ static void ask_items(struct merge_op *m, const char *sql, uint32_t *out_call)
 }
 
 static const char devices_sql[] =
-	"SELECT d.id, d.settled, d.settled_above, coalesce(d.failed_at > now() - make_interval(secs => $3::int), false) "
+	"SELECT d.id, d.settled, d.settled_above, coalesce(d.failed_at > now() - make_interval(secs => $3::int), false), d.life "
 	"FROM ferry.device d WHERE d.tenant_id = $1 AND d.id = ANY ($2) AND d.status = 'active' ORDER BY d.id FOR UPDATE";
 static const char scopes_sql[] =
 	"SELECT s.device_id, s.scope FROM ferry.held_scope s WHERE s.device_id = ANY ($1)";
@@ -256,6 +256,7 @@ static bool read_devices(struct merge_op *m)
 		d->known = true;
 		d->settled = pg_int(b, m->device_call, row, 1);
 		d->suspect = pg_bool(b, m->device_call, row, 3);
+		d->life = pg_int(b, m->device_call, row, 4);
 		if (!read_above(m, row, d))
 			return false;
 	}
@@ -301,6 +302,13 @@ static enum verdict verdict_from_name(const char *name)
 	}
 }
 
+/* Of two copies that are connected to two hubs, the older one's numbers may mean
+ * other content than what was settled under them. */
+bool pg_entry_elsewhere(const struct merge_entry *e)
+{
+	return e->device->known && e->item->life != 0 && e->item->life != e->device->life;
+}
+
 /* The stored verdict of a repeated one; none is kept when the device had it
  * confirmed long ago, and then it was not rejected (see bookmark upkeep). */
 static void read_repeated(struct merge_op *m)
@@ -310,7 +318,7 @@ static void read_repeated(struct merge_op *m)
 	for (uint32_t i = 0; i < m->entry_count; i++) {
 		struct merge_entry *e = &m->entries[i];
 
-		if (!e->device->known)
+		if (!e->device->known || pg_entry_elsewhere(e))
 			e->state = ITEM_HELD; /* revoked or moved meanwhile: the session ends */
 		else if (pg_entry_settled(e->device, e->item->number))
 			e->state = ITEM_REPEATED;

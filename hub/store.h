@@ -48,6 +48,7 @@ struct hub_schema {              /* what a tenant's devices get; owned by the st
 struct merge_item {
 	struct uuid device;
 	int64_t number;
+	int64_t life;                 /* of its device, in which it was pushed (struct hub_device); 0: not counted */
 	const struct change_set *set; /* NULL: read its parts from ferry.stage */
 	bool again; /* its number was settled as rejected or parked: judged anew if that still stands */
 	bool expired; /* parked for long enough: refused if what it lacks is still missing */
@@ -63,6 +64,7 @@ struct merge_result { /* one for each item, in the order of the items */
 	struct settled settled; /* verdict etc.; position of the transaction; for a number settled before, the stored verdict */
 	bool repeated;          /* it was settled before */
 	bool retry;             /* not settled: rows are locked by someone; offer it again */
+	bool elsewhere;         /* retry: its device has begun another life, maybe at another hub */
 	bool parked;            /* not settled: it lacks its predecessor, as settled.code and sentence say */
 };
 

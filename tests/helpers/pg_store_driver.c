@@ -438,6 +438,30 @@ static void repeated_change_set_takes_effect_once(void)
 	pg_store_close(s);
 }
 
+/* Two copies of a device, connected to two hubs. */
+static void P5_what_a_copy_pushes_in_a_life_that_is_over_is_not_settled(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	struct merge_item before = item(d, new_unit(1, id_of(1), "A1", "of the copy that came first"));
+	struct merge_item now = item(d, new_unit(1, id_of(2), "A2", "of the other"));
+
+	sql("UPDATE ferry.device SET life = 2");
+	before.life = 1;
+	now.life = 2;
+	merge(s, &tenant_a, &before, 1);
+	CHECK(merged.results[0].retry && merged.results[0].elsewhere);
+	merge(s, &tenant_a, &now, 1);
+	CHECK(accepted(0) && !merged.results[0].elsewhere);
+	merge(s, &tenant_a, &before, 1); /* no verdict of the other's either */
+	CHECK(merged.results[0].retry && merged.results[0].elsewhere && !merged.results[0].repeated);
+	CHECK(is(ask("SELECT string_agg(title, ',') FROM t.unit"), "of the other"));
+	now.life = 0; /* came as a file */
+	merge(s, &tenant_a, &now, 1);
+	CHECK(merged.results[0].repeated);
+	pg_store_close(s);
+}
+
 static void R6_settled_numbers_above_a_gap_are_kept_as_a_set(void)
 {
 	struct pg_store *s = store_open();
@@ -1471,6 +1495,7 @@ static const struct {
 	void (*run)(void);
 } cases[] = {
 	CASE(repeated_change_set_takes_effect_once),
+	CASE(P5_what_a_copy_pushes_in_a_life_that_is_over_is_not_settled),
 	CASE(R6_settled_numbers_above_a_gap_are_kept_as_a_set),
 	CASE(R6_dependant_of_a_refused_one_is_refused),
 	CASE(R6_dependant_waits_for_one_that_is_not_settled),

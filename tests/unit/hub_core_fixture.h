@@ -82,6 +82,7 @@ static struct {
 	int64_t locked;   /* this number's rows are locked */
 	int64_t refused;  /* this number is refused */
 	int64_t poison;   /* a batch with this number fails whole */
+	int64_t life;     /* of every device, as the store has it now; 0: not counted */
 	uint32_t merges, batch_sizes[256], feeds, fills, stages, polls;
 	int64_t batch_numbers[256][SETS];
 	int64_t applied;
@@ -310,6 +311,7 @@ static inline void answer_device(struct call *c)
 	struct hub_device d = w.devices[c->index];
 
 	d.head = w.position;
+	d.life = w.life;
 	c->cb.device(c->ctx, FERRY_OK, &d);
 }
 
@@ -327,6 +329,8 @@ static inline struct merge_result merge_one(const struct merge_item *item, int64
 	const struct verdict_row *old = verdict_of(item);
 	struct settled settled = {.number = item->number, .verdict = VERDICT_ACCEPTED, .position = position};
 
+	if (item->life != w.life)
+		return (struct merge_result){.device = item->device, .settled = settled, .retry = true, .elsewhere = true};
 	if (old != NULL)
 		return (struct merge_result){.device = item->device, .settled = old->settled, .repeated = true};
 	if (item->number == w.locked)

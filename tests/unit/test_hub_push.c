@@ -215,6 +215,27 @@ static void P2_same_number_from_a_new_session_waits_for_the_merge_under_way(void
 	assert_int_equal(next(1, MESSAGE_COMMIT)->commit.settled_count, 1);
 }
 
+static void P5_session_ends_when_another_copy_has_begun_a_life_at_another_hub(void **state)
+{
+	(void)state;
+	w.life = 3;
+	connect_at(1, 100);
+	connect_at(2, 100);
+	push(1, 1);
+	push(1, 2);
+	push(1, 3);
+	w.life = 4;
+	run();
+	assert_int_equal(w.verdict_count, 0);
+	assert_int_equal(count_of(1, MESSAGE_ACK), 0);
+	assert_false(w.links[1].open);
+	assert_true(w.links[2].open);
+	connect_at(1, 100);
+	push(1, 1);
+	run();
+	assert_int_equal(w.verdict_count, 1);
+}
+
 static void database_failure_is_retried_and_acks_nothing_before(void **state)
 {
 	(void)state;
@@ -363,6 +384,7 @@ int main(void)
 		T(R11_device_that_failed_merges_alone_for_a_while),
 		T(P2_number_settled_before_is_acked_again_with_its_verdict),
 		T(P2_same_number_from_a_new_session_waits_for_the_merge_under_way),
+		T(P5_session_ends_when_another_copy_has_begun_a_life_at_another_hub),
 		T(database_failure_is_retried_and_acks_nothing_before),
 		T(database_that_stays_away_ends_the_sessions_with_a_hint),
 		T(P6_change_set_that_breaks_its_batch_ends_only_its_own_session),
