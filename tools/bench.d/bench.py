@@ -265,7 +265,7 @@ def verdict(key, value):
     met = value >= aim if sign == ">=" else value <= aim
     if met:
         return "met"
-    return "missed by %.0f %%" % (100 * abs(value - aim) / aim)
+    return "missed by %.2g %%" % (100 * abs(value - aim) / aim)
 
 
 def table(result):
