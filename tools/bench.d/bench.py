@@ -265,7 +265,8 @@ def verdict(key, value):
     met = value >= aim if sign == ">=" else value <= aim
     if met:
         return "met"
-    return "missed by %.2g %%" % (100 * abs(value - aim) / aim)
+    missed = 100 * abs(value - aim) / aim
+    return "missed by %.*f %%" % (0 if missed >= 1 else 1, missed)
 
 
 def table(result):
