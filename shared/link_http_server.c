@@ -363,8 +363,10 @@ enum ferry_error http_serve(struct loop *loop, const struct http_server_config *
 	if ((config->unix_path && !server->unix_path) || !make_vhost(server, config) ||
 	    (config->unix_path && access(config->unix_path, F_OK) != 0)) {
 		http_server_free(server);
-		return ferry_fail(why, FERRY_CONFIG, "cannot listen on %s",
-				  config->unix_path ? config->unix_path : "the address and port given");
+		if (config->unix_path)
+			return ferry_fail(why, FERRY_CONFIG, "cannot listen on %s", config->unix_path);
+		return ferry_fail(why, FERRY_CONFIG, "cannot listen on %s port %d with this certificate",
+				  config->address ? config->address : "any address", config->port);
 	}
 	*out_server = server;
 	return FERRY_OK;

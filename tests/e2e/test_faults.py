@@ -258,6 +258,14 @@ class Faults(SiteCase):
                 self.hub.start()
         self.check(app)
 
+    def test_hub_whose_port_is_taken_under_its_hands_ends_and_says_so(self):
+        port_taken = os.path.join(os.path.dirname(ferry_run.program("ferry-hub")), "port-taken.so")
+        for port in (self.hub.device_port, self.hub.enrol_port):
+            self.hub.stop()
+            with self.assertRaisesRegex(RuntimeError, "cannot listen on .* port %d" % port):
+                self.hub.start({"LD_PRELOAD": port_taken, "PORT_TAKEN": str(port)})
+            self.hub.start()
+
     def test_two_hubs_on_one_database_settle_each_change_set_once(self):  # R6
         other = ferry_run.Hub(os.path.join(self.site.folder, "hub-2-" + uuid.uuid4().hex[:6]), self.db, {
             "admin.socket": os.path.join(self.site.folder, "admin2-%s.sock" % uuid.uuid4().hex[:6])})
