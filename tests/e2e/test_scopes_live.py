@@ -103,17 +103,17 @@ class ScopesLive(ferry_run.SiteCase):
             proxy.refuse(True)
             proxy.cut()
             a.kill9()
-            if floor:
-                self.assertEqual(a.row("units", first)["floor"], floor - 1)  # beside the fill
             self.assertEqual(a.value("SELECT filling FROM ferry_status"), 2)
             self.assertEqual(self.counts(a), {self.project: 1})
             self.site.sql("UPDATE inventory.units SET floor = %s WHERE id = %s", floor, first)
             self.site.sql("UPDATE inventory.units SET floor = %s WHERE project_id = %s AND price_minor %% 50 = %s", floor, self.second, floor)
             self.site.sql("DELETE FROM inventory.units WHERE project_id = %s AND price_minor = %s", self.second, 10 + floor)
-            if floor < 2:
-                proxy.cut_after(received=120000)
             proxy.refuse(False)
             a.start()
+            wait_until(lambda: a.row("units", first)["floor"] == floor, 60, "the other change")
+            if floor < 2:
+                self.assertEqual(a.value("SELECT filling FROM ferry_status"), 2)  # beside the fill
+                proxy.cut_after(received=1)
         proxy.delay(0)
         self.wait_counts(a, {self.project: 1, self.second: BIG - 3}, seconds=90)
         self.settle()
