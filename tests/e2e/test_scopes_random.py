@@ -62,6 +62,8 @@ class RandomScopes(ferry_run.SiteCase):
         self.settle()
         for device in self._devices:
             self.assertEqual(self.replica(device), self.model.view(device.id), what)
+        # What a device may see changes without a commit for it: its other tables follow with its next session.
+        wait_until(lambda: not self.site.differences(*self._devices), 60, "%s: the other tables" % what)
         self.assert_same()
 
     def lost_edit(self, device):
