@@ -8,7 +8,7 @@ import ferry_proxy
 import ferry_run
 from ferry_run import wait_until
 
-BIG = 40000
+BIG = 60000
 
 
 class ScopesLive(ferry_run.SiteCase):
