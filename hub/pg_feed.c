@@ -12,6 +12,7 @@
 #include "hub/pg_compare.h"
 #include "hub/pg_feed.h"
 #include "hub/pg_sql.h"
+#include "hub/pg_verdicts.h"
 
 #define FEED_ARENA_BYTES_MAX ((size_t)512 << 20)
 #define FEED_MASKS_MAX 32 /* column lists of a table; more are sent as one, with all their columns */

@@ -1,5 +1,5 @@
 /* Parts of the feed shared by its files: what changed (pg_feed.c), what became
- * of change-sets (pg_verdicts.c), and frames made of it (pg_frames.c). Private to hub/pg_*.c. */
+ * of change-sets (pg_verdicts.h), and frames made of it (pg_frames.c). Private to hub/pg_*.c. */
 #ifndef FERRY_HUB_PG_FEED_H
 #define FERRY_HUB_PG_FEED_H
 
@@ -28,17 +28,6 @@ struct feed_piece {
 	const struct value *cells;
 	uint32_t count;
 };
-
-struct pg_verdicts { /* the questions' places in their batch */
-	uint32_t settled, conflicts;
-};
-
-/* Of commits above `from`; device NULL: of all devices. */
-void pg_verdicts_ask(struct pg_verdicts *v, struct pg_batch *b, const struct uuid *tenant, int64_t from,
-		     const struct uuid *device);
-/* Fills out->settled, in the arena. LIMIT: the arena is full. */
-FERRY_CHECK enum ferry_error pg_verdicts_read(const struct pg_verdicts *v, const struct pg_batch *b,
-					      const struct pg_catalog *catalog, struct arena *arena, struct feed_result *out);
 
 struct frame_writer {
 	struct pg_store *store;

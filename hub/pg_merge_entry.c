@@ -1,9 +1,10 @@
 /* The entries of a run: what the database knows of their devices and numbers,
  * asked before anything is merged (part A of pg_merge.h). */
-#include "hub/pg_merge.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "hub/pg_merge.h"
+#include "hub/pg_verdicts.h"
 
 static const char *answer_text(struct merge_op *m, const char *text)
 {
@@ -288,20 +289,6 @@ bool pg_entry_settled(const struct merge_device *d, int64_t number)
 	return false;
 }
 
-static enum verdict verdict_from_name(const char *name)
-{
-	switch (name[0]) {
-	case 'a':
-		return VERDICT_ACCEPTED;
-	case 's':
-		return VERDICT_SUPERSEDED;
-	case 'p':
-		return VERDICT_PARKED;
-	default:
-		return VERDICT_REJECTED;
-	}
-}
-
 /* Of two copies that are connected to two hubs, the older one's numbers may mean
  * other content than what was settled under them. */
 bool pg_entry_elsewhere(const struct merge_entry *e)
@@ -331,7 +318,7 @@ static void read_repeated(struct merge_op *m)
 
 		if (!e || e->state != ITEM_REPEATED)
 			continue;
-		e->verdict = verdict_from_name(pg_text(b, m->settled_call, row, 2));
+		e->verdict = pg_verdict_named(pg_text(b, m->settled_call, row, 2));
 		if (e->item->again && (e->verdict == VERDICT_REJECTED || e->verdict == VERDICT_PARKED)) {
 			e->state = ITEM_WAITING; /* the device's lock keeps others from doing the same */
 			e->verdict = VERDICT_ACCEPTED;

@@ -5,24 +5,11 @@
 #include <string.h>
 
 #include "hub/pg_merge.h"
+#include "hub/pg_verdicts.h"
 
 static bool settles(const struct merge_entry *e)
 {
 	return e->state == ITEM_APPLIED || e->state == ITEM_REJECTED;
-}
-
-static const char *verdict_name(enum verdict v)
-{
-	switch (v) {
-	case VERDICT_ACCEPTED:
-		return "accepted";
-	case VERDICT_SUPERSEDED:
-		return "superseded";
-	case VERDICT_PARKED:
-		return "parked";
-	default:
-		return "rejected";
-	}
 }
 
 /* ---------------------------------------------------------------- verdicts */
@@ -58,7 +45,7 @@ static bool list_verdicts(struct merge_op *m, bool rejected_only, struct verdict
 		l->devices[l->count] = e->item->device;
 		l->numbers[l->count] = e->item->number;
 		l->codes[l->count] = e->code;
-		l->verdicts[l->count] = verdict_name(e->verdict);
+		l->verdicts[l->count] = pg_verdict_name(e->verdict);
 		l->constraints[l->count] = e->constraint;
 		l->mine[l->count] = e->mine;
 		l->others[l->count] = e->other;

@@ -1,8 +1,8 @@
 /* What became of the change-sets of a state's commits, for their devices. */
 #include <string.h>
 
-#include "hub/pg_feed.h"
 #include "hub/pg_json.h"
+#include "hub/pg_verdicts.h"
 
 static const char settled_sql[] =
 	"SELECT s.device_id, s.number, s.verdict, coalesce(s.code, 0), s.sentence, p.position, "
@@ -17,6 +17,34 @@ static const char conflicts_sql[] =
 	"WHERE p.tenant_id = $1 AND p.position > $2 AND ($3::uuid IS NULL OR x.device_id = $3) "
 	"ORDER BY x.device_id, x.number, x.tbl, x.key, x.num";
 enum { X_DEVICE, X_NUMBER, X_TBL, X_KEY, X_NUM, X_KIND, X_WINNER, X_DEVICE_VALUE, X_HUB_VALUE, X_OTHER };
+
+const char *pg_verdict_name(enum verdict v)
+{
+	switch (v) {
+	case VERDICT_ACCEPTED:
+		return "accepted";
+	case VERDICT_SUPERSEDED:
+		return "superseded";
+	case VERDICT_PARKED:
+		return "parked";
+	default:
+		return "rejected";
+	}
+}
+
+enum verdict pg_verdict_named(const char *name)
+{
+	switch (name[0]) {
+	case 'a':
+		return VERDICT_ACCEPTED;
+	case 's':
+		return VERDICT_SUPERSEDED;
+	case 'p':
+		return VERDICT_PARKED;
+	default:
+		return VERDICT_REJECTED;
+	}
+}
 
 struct reader {
 	const struct pg_batch *b;
@@ -43,20 +71,6 @@ void pg_verdicts_ask(struct pg_verdicts *v, struct pg_batch *b, const struct uui
 {
 	v->settled = ask(b, settled_sql, tenant, from, device);
 	v->conflicts = ask(b, conflicts_sql, tenant, from, device);
-}
-
-static enum verdict verdict_from_name(const char *name)
-{
-	switch (name[0]) {
-	case 'a':
-		return VERDICT_ACCEPTED;
-	case 's':
-		return VERDICT_SUPERSEDED;
-	case 'p':
-		return VERDICT_PARKED;
-	default:
-		return VERDICT_REJECTED;
-	}
 }
 
 static enum conflict_kind conflict_from_name(const char *name)
@@ -143,7 +157,7 @@ static enum ferry_error read_settled(struct reader *r, struct feed_result *out)
 
 		s->device = pg_uuid(b, call, row, S_DEVICE);
 		s->settled = (struct settled){.number = pg_int(b, call, row, S_NUMBER),
-					      .verdict = verdict_from_name(pg_text(b, call, row, S_VERDICT)),
+					      .verdict = pg_verdict_named(pg_text(b, call, row, S_VERDICT)),
 					      .code = (int)pg_int(b, call, row, S_CODE),
 					      .position = pg_int(b, call, row, S_POSITION)};
 		if (!pg_is_null(b, call, row, S_OTHER) && !pg_is_null(b, call, row, S_MINE)) {
