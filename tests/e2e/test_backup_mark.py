@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """ferry-hub backup-mark, and what devices keep for a hub that is restored (R18)."""
 
 import contextlib

@@ -1,6 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: timeout=400
-"""[P 12] Changes and answers that travel as files: signed, sealed, and taken in once, whatever way they come."""
+"""Changes and answers that travel as files: signed, sealed, and taken in once, whatever way they come."""
 
 import os
 import unittest

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """P10 on real processes: devices whose clocks stand in 1970 or 2038, or jump, neither win nor lose edits by it.
 
 The device's clock is faked for its agent and its apps alike, by a library that is preloaded; monotonic time is real.

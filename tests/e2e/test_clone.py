@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
+# ferry-test: quick
 """Two copies of one device, and a device restored from an older copy of its files: they are told apart by their lives."""
 
 import contextlib

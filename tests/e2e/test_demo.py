@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """The demo beside another one, and ended before its end. Its whole story is played by tools/demo."""
 
 import fcntl

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """The main job on real processes: two devices over TLS, psql at the hub, and what becomes of their edits.
 
 "Concurrent" is made by stopping the agents: apps go on writing to the replicas meanwhile.

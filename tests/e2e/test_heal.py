@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """A hub that is restored from an older backup, on real processes: its devices notice, and give back what it lost (P8).
 
 Backups are real ones: a copy of PostgreSQL's data folder, or pg_dump and pg_restore.

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """Change-sets larger than a message (R7), after the hub was restored from a backup that lacks them (P8)."""
 
 import unittest

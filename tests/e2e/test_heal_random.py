@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """Backups and restores of the hub at random points of random work: afterwards every change-set that a device had
 confirmed is at the hub, or stands somewhere with a verdict (P8).
 

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """A hub that goes back in time more than once, and replays whose row came and went before they were back (P8, R18)."""
 
 import unittest

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
+# ferry-test: quick
 """A new row that met a unique value is merged into the row that has it (docs/merge.md)."""
 
 import json

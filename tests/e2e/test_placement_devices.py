@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=400
 """The list of devices says where each stands and whether a copy was turned away, in whichever database its tenant lives."""
 
 import unittest

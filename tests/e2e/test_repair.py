@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """What was refused or lost is put right: at the hub and on the device, by command and by SQL."""
 
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """Row policies on real processes (docs/merge.md): a table's own check, deletions, parents that are missing."""
 
 import json

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=900
 """The hub's tables change while devices with unsent work are away, or connected: replicas go along in place."""
 
 import contextlib

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """A hub is restored from an older backup, and its schema is another one than that which devices' kept history is of."""
 
 import unittest

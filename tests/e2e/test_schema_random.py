@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """Random changes of a table at the hub while devices with unsent work are away: after their return every replica equals
 the hub, and every value that anybody wrote stands at the hub, was replaced by a later one, or is kept with its reason.
 

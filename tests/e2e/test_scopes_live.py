@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=900
 """Scopes that come and go on real devices: only their rows are filled or evicted, and no edit is lost."""
 
 import unittest

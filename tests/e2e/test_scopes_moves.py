@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """Rows that change their scopes under devices: with a parent that moves, with teams that people join and leave."""
 
 import unittest

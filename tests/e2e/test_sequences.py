@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """Numbers for people on real devices (policy `sequence`, docs/merge.md): leased ranges that are
 given offline, and numbers that the hub assigns."""
 

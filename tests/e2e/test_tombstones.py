@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=240
 """R4: deletions are forgotten after a time, and a device that was away for longer rejoins safely."""
 
 import unittest

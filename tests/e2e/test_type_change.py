@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """A column changes its type while devices with unsent work are away: by a cast, or by a declared function."""
 
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """Every kind of PostgreSQL value makes the round trip PostgreSQL -> replica -> another row, written in
 the replica -> PostgreSQL, bit for bit.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """Whatever writes to a tracked table is captured, whole and once."""
 
 import io

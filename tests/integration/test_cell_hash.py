@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """Values: wire form and back bit for bit, and cell hashes that no setting of a session can move."""
 
 import unittest

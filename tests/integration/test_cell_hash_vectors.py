@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """The cell hashes of the vectors are what PostgreSQL's own functions give [P 8]."""
 import json
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: asan
+# ferry-test: asan quick
 """Which certificates get into a link server, asked by a foreign client.
 
 The client is the openssl command line, the certificates are made with it too, so that a fault

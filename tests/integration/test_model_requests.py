@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=300
 """What devices ask for stands among the tenant's approvals, and either may be decided (model/0044_requests.sql)."""
 
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """Random histories of edits against models of the policies, written from docs/merge.md alone.
 
 The driver merges each history with the hub's code. FERRY_SEED replays a run.

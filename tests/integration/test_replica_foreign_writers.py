@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: asan
+# ferry-test: asan quick
 """Programs that know nothing of Ferry write to a replica with plain SQLite."""
 
 import json

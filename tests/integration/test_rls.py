@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Tenants are kept apart by the database itself, whatever the hub's own code does [S1]."""
+# ferry-test: quick
+"""Tenants are kept apart by the database itself, whatever the hub's own code does."""
 
 import unittest
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """Random histories of updates and deletions of one row against a model of "A deletion and an update" in docs/merge.md,
 written from that page alone. The driver merges each history with the hub's code. FERRY_SEED replays a run.
 """

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """Any table with a uuid key and a tenant can be tracked; others are told why not."""
 
 import unittest

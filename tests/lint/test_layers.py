@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: quick
 """The rules of the tree that a compiler does not check.
 
 - Each foreign library has a gate: its header appears only in the files made for it.

@@ -1,4 +1,5 @@
 """docs/promises.md and the rules in ARCHITECTURE.md tell the truth: their tests exist."""
+# ferry-test: quick
 
 import os
 import re

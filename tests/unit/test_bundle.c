@@ -1,4 +1,4 @@
-/* [P 12] Bundles: the layout, and who can make and open them. */
+/* Bundles: the layout, and who can make and open them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: asan
+# ferry-test: asan quick
 """The protocol's vectors, checked without any of Ferry's C.
 
 Written from protocol/README.md and ferry.cddl: the described fields are turned
