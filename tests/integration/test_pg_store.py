@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # ferry-test: asan
-"""The hub's store on a real PostgreSQL: each case of tests/helpers/pg_store_driver.c on a
+"""The hub's store on a real PostgreSQL: each case of tests/pg_store on a
 database of its own."""
 
 import os
