@@ -41,6 +41,8 @@
 #define LOCKED_RETRY_US INT64_C(50000)   /* R12: first try again after; doubles */
 #define LOCKED_RETRY_MAX_US INT64_C(5000000)
 #define LOCKED_ATTEMPTS_MAX 100
+#define PARKED_RETRY_US INT64_C(1000000) /* R18: a large replay that waits is tried again after; doubles */
+#define PARKED_RETRY_MAX_US INT64_C(600000000)
 #define BATCH_RETRY_US INT64_C(50000)    /* the database did not answer; doubles */
 #define BATCH_ATTEMPTS_MAX 6
 #define RECHECK_US INT64_C(5000)         /* a position that is known but not in the feed yet; doubles */

@@ -216,10 +216,45 @@ static struct staging *staging_for(struct hub_session *s, const struct change_se
 	return *at;
 }
 
+/* Apart from its last part, which is stored: it may wait for long, and costs no credit. */
+static struct item *staged_item(struct hub_session *s, const struct change_set *last)
+{
+	struct hold *h = hold_new(s);
+	const char *sentence = last->old_sentence;
+	struct change_set set = *last;
+	struct item *item = NULL;
+
+	if (h == NULL)
+		return NULL;
+	set.depends = arena_copy(&h->arena, last->depends, last->depends_count * sizeof(*last->depends));
+	set.old_sentence = sentence != NULL ? arena_text(&h->arena, sentence, strlen(sentence)) : NULL;
+	if (!h->arena.full)
+		item = item_new(s, h, &set);
+	if (item == NULL) {
+		arena_deinit(&h->arena);
+		free(h);
+		return NULL;
+	}
+	item->set = NULL;
+	h->refs++;
+	return item;
+}
+
+/* All its parts have come: a device offers again what waits for a predecessor. */
+static bool is_complete(struct hub_session *s, int64_t number)
+{
+	const struct staging *staging = *staging_of(s, number);
+
+	return session_item(s, number) != NULL || (staging != NULL && staging->item != NULL);
+}
+
 static void take_part(struct hub_session *s, struct hold *h, const struct change_set *set)
 {
-	struct staging *staging = staging_for(s, set);
+	struct staging *staging;
 
+	if (is_complete(s, set->number))
+		return;
+	staging = staging_for(s, set);
 	if (staging == NULL) {
 		session_fail(s, FERRY_UNEXPECTED_MESSAGE, -1, "part %u of change-set %lld comes out of turn",
 			     (unsigned)set->part, (long long)set->number);
@@ -227,13 +262,11 @@ static void take_part(struct hub_session *s, struct hold *h, const struct change
 	}
 	staging->next_part++;
 	if (!set->more) {
-		staging->item = item_new(s, h, set);
+		staging->item = staged_item(s, set);
 		if (staging->item == NULL) {
 			session_fail(s, FERRY_NO_MEMORY, RETRY_HINT_MS, "the hub has no memory for this change-set");
 			return;
 		}
-		staging->item->set = NULL;
-		h->refs++;
 	}
 	stage_part(s, h, staging, set);
 }

@@ -48,7 +48,7 @@ bool heal_waits(const struct hub_session *s)
 
 bool heal_parks(const struct item *item)
 {
-	return item->old_position > 0 && item->session != NULL && item->set != NULL &&
+	return item->old_position > 0 && item->session != NULL &&
 	       left_of(item->session, item->session->core->limits.heal_park_us) > 0;
 }
 

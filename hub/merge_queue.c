@@ -198,6 +198,29 @@ static void park_queued(struct item *item)
 	hold_release(item->hold);
 }
 
+/* R18: a large one stays here, since to offer it again would be much to send; what
+ * builds on it is parked as if it were. The longer it waits, the less often it is tried. */
+static void park_staged(struct tenant *t, struct item *item, int code, const char *sentence)
+{
+	struct hub_session *s = item->session;
+	int64_t delay = PARKED_RETRY_US << (item->attempts < 10 ? item->attempts : 10);
+
+	item->under_way = false;
+	if (s == NULL) {
+		hold_release(item->hold);
+		return;
+	}
+	if (item->attempts++ == 0)
+		core_log(t->core, HUB_LOG_WARNING, &t->id, &s->device, "event=replay-waits number=%lld code=%s sentence=\"%s\"",
+			 (long long)item->number, ferry_error_name(code), sentence);
+	heal_park(s, item->number);
+	item->not_before = core_now(t->core) + (delay < PARKED_RETRY_MAX_US ? delay : PARKED_RETRY_MAX_US);
+	core_wake(t->core, item->not_before);
+	TAILQ_INSERT_HEAD(&t->queue, item, link);
+	t->queue_count++;
+	t->queue_rows += item->rows;
+}
+
 /* Takes from the queue what goes together now. out_next: when the first of
  * those that wait for their time may go. */
 static void take_batch(struct batch *b, int64_t now, int64_t *out_next)
@@ -388,6 +411,7 @@ static void settle_item(struct tenant *t, struct item *item, const struct merge_
 		ring_know(t, r->settled.position);
 	if (s != NULL) {
 		s->items_settled = true;
+		heal_unpark(s, item->number);
 		note_settled(s, item->number);
 		gather_ack(s, &r->settled);
 		if (r->repeated)
@@ -419,6 +443,12 @@ static void try_item_later(struct tenant *t, struct item *item)
 			     "change-set %lld waits for a row that another transaction holds", (long long)item->number);
 }
 
+/* Not settled, and still the queue's. */
+static bool stays(const struct batch *b, uint32_t i, const struct merge_result *r)
+{
+	return r->retry || (r->parked && b->sets[i].set == NULL);
+}
+
 static void settle_batch(struct tenant *t, struct batch *b, const struct merge_result *results, uint32_t count)
 {
 	assert(count == b->count);
@@ -433,19 +463,23 @@ static void settle_batch(struct tenant *t, struct batch *b, const struct merge_r
 			session_fail(item->session, FERRY_LINK_CLOSED, 0, "a newer session of this device has begun");
 		if (r->retry)
 			try_item_later(t, item);
+		else if (stays(b, i - 1, r))
+			park_staged(t, item, r->settled.code, r->settled.sentence);
 	}
 	for (uint32_t i = 0; i < count; i++) {
+		if (stays(b, i, &results[i]))
+			continue;
 		if (results[i].parked)
 			park_item(b->items[i], results[i].settled.code, results[i].settled.sentence);
-		else if (!results[i].retry)
+		else
 			settle_item(t, b->items[i], &results[i]);
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		if (!results[i].retry && b->items[i]->session != NULL && b->items[i]->session->items_settled)
+		if (!stays(b, i, &results[i]) && b->items[i]->session != NULL && b->items[i]->session->items_settled)
 			forget_settled(b->items[i]->session);
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		if (!results[i].retry)
+		if (!stays(b, i, &results[i]))
 			hold_release(b->items[i]->hold); /* and with the last of them the items */
 	}
 }

@@ -172,7 +172,7 @@ static void run_load(struct merge_op *m, bool ok)
 	if (ok)
 		pg_entries_ask(m);
 	if (ok && m->staged)
-		pg_stage_ask(m, 0);
+		pg_portion_ask(m, 0);
 	for (uint32_t i = 0; ok && !m->staged && i < m->entry_count; i++)
 		ok = m->entries[i].forced || pg_load_wants(m, m->entries[i].set);
 	if (ok && (m->staged || m->row_wish > PG_PLAN_FOR_SIZE_ROWS))
@@ -189,7 +189,7 @@ static void run_converted(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
 
-	run_load(m, pg_conversions_read(m) && run_translate(m));
+	run_load(m, pg_conversions_read(m, &m->arena) && run_translate(m));
 }
 
 static void run_begin(struct pg_op *op)

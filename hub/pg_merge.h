@@ -188,14 +188,17 @@ void pg_run_settle(struct merge_op *m);  /* adds C to the batch, after what refu
 void pg_run_settled(struct pg_op *op);   /* after COMMIT */
 
 /* pg_merge_convert.c */
-void pg_conversions_ask(struct merge_op *m);              /* a batch of its own, before the transaction */
-FERRY_CHECK bool pg_conversions_read(struct merge_op *m); /* false: no memory */
+void pg_conversions_ask(struct merge_op *m);        /* a batch of its own, before the transaction */
+void pg_conversions_ask_within(struct merge_op *m); /* the same inside of it, for a staged one's portion */
+FERRY_CHECK bool pg_conversions_read(struct merge_op *m, struct arena *a); /* into the arena; false: no memory */
 
 /* pg_merge_entry.c */
 FERRY_CHECK bool pg_entries_make(struct merge_op *m); /* false: no memory */
 void pg_entries_take_forced(struct merge_op *m);      /* rejections of an earlier attempt */
 void pg_entries_ask(struct merge_op *m);              /* devices, their scopes, verdicts */
 FERRY_CHECK bool pg_entries_read(struct merge_op *m); /* from m->load; false: no memory */
+void pg_entries_ask_refused(struct merge_op *m, const struct change_set *part); /* of those that a staged one's part names */
+FERRY_CHECK bool pg_entries_read_refused(struct merge_op *m);
 struct merge_entry *pg_run_find(struct merge_op *m, const struct uuid *device, int64_t number);
 bool pg_entry_settled(const struct merge_device *d, int64_t number);
 bool pg_entry_elsewhere(const struct merge_entry *e); /* pushed in a life of its device that is over */
@@ -215,6 +218,8 @@ void pg_park_settle(struct merge_op *m); /* adds what the parked wait for to the
 void pg_groups_start(struct merge_op *m);
 void pg_group_refused(struct merge_op *m);          /* a write was refused */
 void pg_run_undo(struct merge_op *m, pg_step next); /* back to the savepoint */
+/* Is it that a row's key is taken? Then the entry is refused, or waits to be tried again. */
+bool pg_group_key_clash(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
 /* Before the write: dependencies (R6), locked rows (R12), scopes (P7). */
 void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change_set *s);
 
@@ -253,8 +258,20 @@ bool pg_tell_ask(struct merge_op *m);  /* true: the batch holds questions about 
 void pg_tell_read(struct merge_op *m); /* their sentences name whom they met */
 void pg_tell_note(struct merge_op *m, struct merge_entry *e); /* e is refused for what m->writes wrote: what to ask about */
 
+/* pg_merge_portion.c */
+enum portion {
+	PORTION_READY,    /* m->parts, in the present schema */
+	PORTION_CONVERTS, /* m->conversions asks for values; translate it again with the answers */
+	PORTION_REFUSED,  /* its entry is */
+	PORTION_GONE,     /* parts are missing: its entry is held */
+};
+void pg_portion_ask(struct merge_op *m, uint32_t part); /* adds the question for a portion that begins there */
+enum portion pg_portion_take(struct merge_op *m, const struct pg_batch *from); /* with the question's answer */
+enum portion pg_portion_translate(struct merge_op *m);
+bool pg_portion_more(const struct merge_op *m);     /* there are parts behind it */
+bool pg_portion_is_empty(const struct merge_op *m); /* nothing but pieces of a row that goes on */
+
 /* pg_merge_stage.c */
-void pg_stage_ask(struct merge_op *m, uint32_t part);   /* adds the question for a part */
 void pg_stage_begin(struct merge_op *m);                /* after A */
 void pg_stage_refused(struct merge_op *m);              /* a write was refused */
 

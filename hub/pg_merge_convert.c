@@ -1,7 +1,10 @@
 /* Late values of columns whose type has changed since, by the functions that were
  * declared for it (ferry.change_type). They are asked for before the merge's
  * transaction begins: what a function refuses is then known like any other
- * value that has no place, and one that fails or is slow holds no row. */
+ * value that has no place, and one that fails or is slow holds no row.
+ * A staged change-set's are asked for portion by portion, inside the transaction,
+ * since all of them together may be more than memory holds: of it they hold up the rows
+ * that its earlier portions wrote. */
 #include "hub/pg_merge.h"
 
 #include <string.h>
@@ -31,21 +34,19 @@ static const char *plain_text(struct merge_op *m, const struct conversion *c)
 	return text;
 }
 
-void pg_conversions_ask(struct merge_op *m)
+/* Adds the question to the batch. */
+static void ask(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 	struct conversions *list = &m->conversions;
 	int64_t *numbers[4];
-	const char **texts;
-	char tenant[UUID_TEXT];
+	const char **texts = arena_array(&b->arena, list->count, sizeof(*texts));
 
-	pg_batch_reset(b);
-	texts = arena_array(&b->arena, list->count, sizeof(*texts));
+	b->full |= texts == NULL;
 	for (int i = 0; i < 4; i++) {
 		numbers[i] = arena_array(&b->arena, list->count, sizeof(**numbers));
 		b->full |= numbers[i] == NULL;
 	}
-	b->full |= texts == NULL;
 	for (uint32_t i = 0; !b->full && i < list->count; i++) {
 		const struct conversion *c = &list->list[i];
 
@@ -58,18 +59,40 @@ void pg_conversions_ask(struct merge_op *m)
 	}
 	if (b->full)
 		return;
-	uuid_format(&m->op.tenant, tenant);
-	pg_call(b, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY");
-	pg_call(b, "SELECT set_config('app.tenant_id', $1, true)");
-	pg_arg_text(b, tenant);
 	m->convert_call = pg_call(b, "SELECT c.value, c.refusal FROM ferry.convert_late($1, $2, $3, $4, $5) c ORDER BY c.i");
 	for (int i = 0; i < 4; i++)
 		pg_arg_int8s(b, numbers[i], list->count);
 	pg_arg_texts(b, texts, list->count);
+}
+
+void pg_conversions_ask(struct merge_op *m)
+{
+	struct pg_batch *b = &m->op.batch;
+	char tenant[UUID_TEXT];
+
+	pg_batch_reset(b);
+	uuid_format(&m->op.tenant, tenant);
+	pg_call(b, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY");
+	pg_call(b, "SELECT set_config('app.tenant_id', $1, true)");
+	pg_arg_text(b, tenant);
+	ask(m);
 	pg_call(b, "COMMIT");
 }
 
-bool pg_conversions_read(struct merge_op *m)
+/* Read-only as well, which ends with the savepoint. */
+void pg_conversions_ask_within(struct merge_op *m)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	pg_batch_reset(b);
+	pg_call(b, "SAVEPOINT ferry_convert");
+	pg_call(b, "SET TRANSACTION READ ONLY");
+	ask(m);
+	pg_call(b, "ROLLBACK TO SAVEPOINT ferry_convert");
+	pg_call(b, "RELEASE SAVEPOINT ferry_convert");
+}
+
+bool pg_conversions_read(struct merge_op *m, struct arena *a)
 {
 	const struct pg_batch *b = &m->op.batch;
 	struct conversions *list = &m->conversions;
@@ -82,11 +105,11 @@ bool pg_conversions_read(struct merge_op *m)
 		if (!pg_is_null(b, m->convert_call, i, 1)) {
 			const char *why = pg_text(b, m->convert_call, i, 1);
 
-			c->refusal = arena_text(&m->arena, why, strlen(why));
+			c->refusal = arena_text(a, why, strlen(why));
 			if (c->refusal == NULL)
 				return false;
 		}
-		c->out = pg_json_read(&m->arena, c->now, pg_is_null(b, m->convert_call, i, 0) ? NULL : pg_text(b, m->convert_call, i, 0));
+		c->out = pg_json_read(a, c->now, pg_is_null(b, m->convert_call, i, 0) ? NULL : pg_text(b, m->convert_call, i, 0));
 	}
 	list->answered = true;
 	return true;

@@ -145,8 +145,32 @@ static void ask_devices(struct merge_op *m)
 	pg_arg_uuids(b, ids, m->device_count);
 }
 
+static void ask_refused(struct merge_op *m, const struct uuid *devices, const int64_t *numbers, uint32_t n)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	m->refused_call = pg_call(b, refused_sql);
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuids(b, devices, n);
+	pg_arg_int8s(b, numbers, n);
+}
+
+void pg_entries_ask_refused(struct merge_op *m, const struct change_set *part)
+{
+	struct pg_batch *b = &m->op.batch;
+	struct uuid *devices = arena_array(&b->arena, part->depends_count + 1u, sizeof(*devices));
+
+	if (!devices) {
+		b->full = true;
+		return;
+	}
+	for (uint32_t d = 0; d < part->depends_count; d++)
+		devices[d] = m->entries[0].item->device;
+	ask_refused(m, devices, part->depends, part->depends_count);
+}
+
 /* The refused among the change-sets that the run's depend on. */
-static void ask_refused(struct merge_op *m)
+static void ask_all_refused(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 	struct uuid *devices;
@@ -170,10 +194,7 @@ static void ask_refused(struct merge_op *m)
 			numbers[n++] = s->depends[d];
 		}
 	}
-	m->refused_call = pg_call(b, refused_sql);
-	pg_arg_uuid(b, &m->op.tenant);
-	pg_arg_uuids(b, devices, n);
-	pg_arg_int8s(b, numbers, n);
+	ask_refused(m, devices, numbers, n);
 }
 
 bool pg_entries_make(struct merge_op *m)
@@ -226,7 +247,7 @@ void pg_entries_ask(struct merge_op *m)
 {
 	ask_devices(m);
 	ask_items(m, settled_sql, &m->settled_call);
-	ask_refused(m);
+	ask_all_refused(m);
 }
 
 /* ----------------------------------------------------------- A: the answers */
@@ -331,7 +352,7 @@ static void read_repeated(struct merge_op *m)
 	}
 }
 
-static bool read_refused(struct merge_op *m)
+bool pg_entries_read_refused(struct merge_op *m)
 {
 	const struct pg_batch *b = &m->load;
 	uint32_t rows = pg_rows(b, m->refused_call);
@@ -351,7 +372,7 @@ static bool read_refused(struct merge_op *m)
 
 bool pg_entries_read(struct merge_op *m)
 {
-	if (!read_devices(m) || !read_refused(m))
+	if (!read_devices(m) || !pg_entries_read_refused(m))
 		return false;
 	read_repeated(m);
 	return true;

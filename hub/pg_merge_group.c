@@ -127,7 +127,7 @@ static void admit_replay(struct merge_op *m, struct merge_entry *e, const struct
 	for (uint32_t r = 0; t && b->op != ROW_INSERT && r < b->row_count; r++) {
 		int64_t i = pg_load_row(t, &b->keys[r]);
 
-		if (i >= 0 && !t->rows[i].known && !merge_knows(m->merge, b->table, &b->keys[r])) {
+		if (i >= 0 && !t->rows[i].known && !(m->merge && merge_knows(m->merge, b->table, &b->keys[r]))) {
 			pg_run_park(m, e, FERRY_NOT_FOUND, "a row that it changes or deletes is not there yet");
 			return;
 		}
@@ -420,6 +420,15 @@ static bool is_key_clash(const struct merge_op *m, const struct pg_failure *f)
 	return false;
 }
 
+bool pg_group_key_clash(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
+{
+	if (!is_key_clash(m, f))
+		return false;
+	if (m->key_clashes++ >= MERGE_KEY_CLASHES_MAX)
+		pg_run_reject(m, e, FERRY_FOREIGN_TENANT, "a row with this key exists already and is not visible here");
+	return true;
+}
+
 void pg_group_refused(struct merge_op *m)
 {
 	struct pg_failure f = m->op.batch.failure;
@@ -428,12 +437,11 @@ void pg_group_refused(struct merge_op *m)
 
 	if (waiting > 1) {
 		group_halve(m, waiting);
-	} else if (e && is_key_clash(m, &f)) {
-		if (m->key_clashes++ < MERGE_KEY_CLASHES_MAX) {
+	} else if (e && pg_group_key_clash(m, e, &f)) {
+		if (e->state == ITEM_WAITING) {
 			pg_op_again(&m->op);
 			return;
 		}
-		pg_run_reject(m, e, FERRY_FOREIGN_TENANT, "a row with this key exists already and is not visible here");
 	} else if (e && e->item->park && pg_code_of_failure(&f) == FERRY_FOREIGN_KEY) {
 		pg_run_park(m, e, FERRY_FOREIGN_KEY, "a row that it refers to is not there yet");
 	} else if (e && pg_order_next(m, e, &f)) {

@@ -1,41 +1,23 @@
 /* A change-set too large for a message [R7]: merged portion by portion inside
  * one transaction and one savepoint, so that memory holds one portion at a
- * time and the whole stands or falls together. A portion is a part, or some
- * that together are no larger than a message: a statement costs by what it is
- * as well as by its rows. A row is in one part only (its entries are net
- * changes), so each portion has a merge of its own. A row that goes on over
- * several parts [P 6.6] is merged with its last piece; until then it waits in
- * memory, which is bounded by what a row may hold. */
+ * time and the whole stands or falls together. A statement costs by what it is
+ * as well as by its rows, so a portion may be several parts (pg_merge_portion.c).
+ * A row is in one part only (its entries are net changes), so each portion has
+ * a merge of its own. A row that goes on over several parts [P 6.6] is merged
+ * with its last piece; until then it waits in memory, which is bounded by what
+ * a row may hold. */
 #include <string.h>
 
 #include "hub/pg_merge.h"
 #include "protocol/message.h"
 
-static void stage_part(struct merge_op *m);
 static void stage_written(struct pg_op *op);
 static void stage_next(struct pg_op *op);
+static void portion_go(struct merge_op *m, enum portion p);
 
 static struct merge_entry *entry(struct merge_op *m)
 {
 	return &m->entries[0];
-}
-
-void pg_stage_ask(struct merge_op *m, uint32_t part)
-{
-	struct pg_batch *b = &m->op.batch;
-
-	m->part = part;
-	m->stage_call = pg_call(b, "SELECT s.part, s.body FROM ("
-				   "SELECT s.part, s.body, sum(length(s.body)) OVER (ORDER BY s.part) AS bytes "
-				   "FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 AND s.number = $3 "
-				   "AND s.part >= $4 AND s.part < $4 + $5) s "
-				   "WHERE s.part = $4 OR s.bytes <= $6 ORDER BY s.part");
-	pg_arg_uuid(b, &m->op.tenant);
-	pg_arg_uuid(b, &entry(m)->item->device);
-	pg_arg_int8(b, entry(m)->item->number);
-	pg_arg_int4(b, (int32_t)part);
-	pg_arg_int4(b, MERGE_PARTS_MAX);
-	pg_arg_int8(b, FERRY_MESSAGE_BYTES_MAX);
 }
 
 /* Nothing of it stands; its verdict does. */
@@ -66,143 +48,31 @@ static void stage_again(struct pg_op *op)
 	e->verdict = VERDICT_ACCEPTED;
 	row_joiner_deinit(&m->row);
 	pg_batch_reset(&op->batch);
-	pg_stage_ask(m, 0);
+	pg_portion_ask(m, 0);
 	pg_op_run(op, stage_next);
 }
 
 void pg_stage_refused(struct merge_op *m)
 {
 	struct pg_failure f = m->op.batch.failure;
+	struct merge_entry *e = entry(m);
 
 	m->savepoint = true;
-	if (pg_order_next(m, entry(m), &f)) {
+	if (pg_group_key_clash(m, e, &f)) {
+		if (e->state == ITEM_REJECTED)
+			stage_reject(m);
+		else
+			pg_op_again(&m->op);
+	} else if (e->item->park && pg_code_of_failure(&f) == FERRY_FOREIGN_KEY) {
+		pg_run_park(m, e, FERRY_FOREIGN_KEY, "a row that it refers to is not there yet");
+		pg_run_abandon(m);
+	} else if (pg_order_next(m, e, &f)) {
 		pg_run_undo(m, stage_again);
-		return;
+	} else {
+		pg_run_refuse(m, e, pg_order_failure(e, &f));
+		pg_tell_note(m, e);
+		stage_reject(m);
 	}
-	pg_run_refuse(m, entry(m), pg_order_failure(entry(m), &f));
-	pg_tell_note(m, entry(m));
-	stage_reject(m);
-}
-
-static bool take_part(struct merge_op *m, const struct pg_batch *from, uint32_t row)
-{
-	struct ferry_why why = {{0}};
-	const uint8_t *body;
-	size_t n;
-
-	if (pg_int(from, m->stage_call, row, 0) != (int64_t)m->part + row) {
-		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
-		return false;
-	}
-	body = pg_bytes(from, m->stage_call, row, 1, &n);
-	body = arena_copy(&m->part_arena, body, n);
-	if (!body || change_set_decode(&m->part_arena, body, n, &m->parts[row], &why) != FERRY_OK) {
-		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, why.text);
-		return false;
-	}
-	return true;
-}
-
-/* The row that was open, whole now, in the arena that its part lives in. */
-static bool place_row(struct merge_op *m, struct block *into)
-{
-	struct arena *a = &m->part_arena;
-	struct value *cells = arena_copy(a, m->row.cells, m->row.row.column_count * sizeof(*cells));
-	bool good = cells != NULL;
-
-	*into = m->row.row;
-	into->nums = arena_copy(a, m->row.nums, into->column_count * sizeof(*into->nums));
-	into->keys = arena_copy(a, &m->row.key, sizeof(m->row.key));
-	into->at = into->at ? arena_copy(a, into->at, sizeof(*into->at)) : NULL;
-	into->bases = arena_copy(a, m->row.bases, (into->base_count + 1u) * sizeof(*into->bases));
-	into->cells = cells;
-	for (uint16_t c = 0; good && c < into->column_count; c++) {
-		if ((cells[c].kind != VALUE_TEXT && cells[c].kind != VALUE_BYTES) || cells[c].n == 0)
-			continue;
-		cells[c].p = arena_copy(a, cells[c].p, cells[c].n);
-		good = cells[c].p != NULL;
-	}
-	row_joiner_deinit(&m->row);
-	return good && into->nums && into->keys && into->bases;
-}
-
-static bool row_refused(struct merge_op *m, enum ferry_error e)
-{
-	if (e == FERRY_ROW_TOO_LARGE)
-		pg_run_reject(m, entry(m), (int)e, "a row has more bytes than a row may have");
-	else
-		pg_run_reject(m, entry(m), (int)e, "the pieces of a row do not fit together");
-	return false;
-}
-
-/* Takes pieces of rows out of a part, and puts a row in that has become whole. */
-static bool join_rows(struct merge_op *m, struct change_set *part)
-{
-	uint32_t last = part->block_count ? part->block_count - 1 : 0, first = 0;
-	struct block *blocks;
-	enum ferry_error e;
-	bool whole;
-
-	if (!m->row.open && (part->block_count == 0 || !part->blocks[last].goes_on))
-		return true;
-	if (part->block_count == 0)
-		return row_refused(m, FERRY_BAD_MESSAGE);
-	blocks = arena_copy(&m->part_arena, part->blocks, part->block_count * sizeof(*blocks));
-	if (!blocks)
-		return row_refused(m, FERRY_ROW_TOO_LARGE);
-	if (m->row.open) {
-		e = row_join(&m->row, &blocks[0], &whole);
-		if (e == FERRY_OK && whole && !place_row(m, &blocks[0]))
-			e = FERRY_ROW_TOO_LARGE;
-		if (e != FERRY_OK)
-			return row_refused(m, e);
-		first = whole ? 0 : 1;
-	}
-	part->blocks = blocks + first;
-	part->block_count -= first;
-	if (part->block_count == 0 || !blocks[last].goes_on)
-		return true;
-	part->block_count--;
-	e = row_join(&m->row, &blocks[last], &whole);
-	return e == FERRY_OK || row_refused(m, e);
-}
-
-static bool more_parts(const struct merge_op *m)
-{
-	return m->part_count == 0 || m->parts[m->part_count - 1].more;
-}
-
-static bool translate_part(struct merge_op *m, struct change_set *part)
-{
-	struct translation t;
-
-	if (translate_set(&m->op.catalog->hub.schema, &m->op.catalog->past, part, &m->part_arena, NULL, &t) != FERRY_OK) {
-		pg_run_reject(m, entry(m), FERRY_CHANGE_SET_TOO_LARGE, "the change-set is larger than the hub can translate");
-		return false;
-	}
-	*part = *t.set;
-	if (t.code)
-		pg_run_reject(m, entry(m), t.code, t.why.text);
-	return t.code == FERRY_OK;
-}
-
-/* Takes the portion out of the answer `from`; false: the entry has its fate. */
-static bool stage_take(struct merge_op *m, const struct pg_batch *from)
-{
-	uint32_t rows = pg_rows(from, m->stage_call);
-
-	arena_reset(&m->part_arena);
-	m->part_count = 0;
-	if (rows == 0)
-		pg_run_reject(m, entry(m), FERRY_BAD_MESSAGE, "a part of this change-set never arrived");
-	while (m->part_count < rows && m->part_count < MERGE_PARTS_MAX && more_parts(m)) {
-		struct change_set *part = &m->parts[m->part_count];
-
-		if (!take_part(m, from, m->part_count) || !join_rows(m, part) || !translate_part(m, part))
-			return false;
-		m->part_count++;
-	}
-	return rows > 0;
 }
 
 /* Settled before: only the parts are still here. */
@@ -229,10 +99,10 @@ void pg_stage_begin(struct merge_op *m)
 		stage_repeated(m);
 	else if (e->state == ITEM_HELD)
 		pg_run_abandon(m);
-	else if (e->state == ITEM_REJECTED || !stage_take(m, &m->load))
+	else if (e->state == ITEM_REJECTED)
 		stage_reject(m);
 	else
-		stage_part(m);
+		portion_go(m, pg_portion_take(m, &m->load));
 }
 
 /* ------------------------------------------------------------- one portion */
@@ -291,7 +161,7 @@ static void part_write(struct merge_op *m)
 	struct merge_outcome outcomes[MERGE_PARTS_MAX];
 
 	parts_admit(m);
-	if (e->state == ITEM_HELD) {
+	if (e->state == ITEM_HELD || e->state == ITEM_PARKED) {
 		pg_run_abandon(m);
 		return;
 	}
@@ -313,8 +183,8 @@ static void part_write(struct merge_op *m)
 		pg_write_conflicts(m, e, &outcomes[i]);
 		pg_write_asks(m, e, &outcomes[i]);
 	}
-	if (more_parts(m))
-		pg_stage_ask(m, m->part + m->part_count);
+	if (pg_portion_more(m))
+		pg_portion_ask(m, m->part + m->part_count);
 	else
 		pg_write_release(m, e->order);
 	if (m->op.batch.count == 0)
@@ -339,7 +209,7 @@ static void part_loaded(struct pg_op *op)
 	pg_batch_deinit(&m->load);
 	m->load = op->batch;
 	pg_batch_init(&op->batch, PG_BATCH_BYTES_MAX);
-	e = pg_load_read(m);
+	e = pg_entries_read_refused(m) ? pg_load_read(m) : FERRY_LIMIT;
 	if (e != FERRY_OK)
 		pg_op_end(op, e);
 	else if (pg_load_ask_suspects(m))
@@ -352,20 +222,7 @@ static void stage_next(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
 
-	if (stage_take(m, &op->batch))
-		stage_part(m);
-	else
-		stage_reject(m);
-}
-
-/* Only pieces of a row that goes on. */
-static bool portion_is_empty(const struct merge_op *m)
-{
-	for (uint32_t i = 0; i < m->part_count; i++) {
-		if (m->parts[i].block_count > 0)
-			return false;
-	}
-	return true;
+	portion_go(m, pg_portion_take(m, &op->batch));
 }
 
 static void stage_part(struct merge_op *m)
@@ -374,8 +231,8 @@ static void stage_part(struct merge_op *m)
 	pg_load_forget(m);
 	arena_reset(&m->load_arena);
 	pg_batch_reset(&m->op.batch);
-	if (portion_is_empty(m) && more_parts(m)) {
-		pg_stage_ask(m, m->part + m->part_count);
+	if (pg_portion_is_empty(m) && pg_portion_more(m)) {
+		pg_portion_ask(m, m->part + m->part_count);
 		pg_op_run(&m->op, stage_next);
 		return;
 	}
@@ -385,8 +242,39 @@ static void stage_part(struct merge_op *m)
 			return;
 		}
 	}
+	pg_entries_ask_refused(m, &m->parts[0]);
 	pg_load_ask(m, true);
 	pg_op_run(&m->op, part_loaded);
+}
+
+static void stage_converted(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+
+	if (pg_conversions_read(m, &m->part_arena))
+		portion_go(m, pg_portion_translate(m));
+	else
+		pg_op_end(op, FERRY_LIMIT);
+}
+
+static void portion_go(struct merge_op *m, enum portion p)
+{
+	switch (p) {
+	case PORTION_READY:
+		stage_part(m);
+		break;
+	case PORTION_CONVERTS:
+		m->phase = MERGE_LOADS;
+		pg_conversions_ask_within(m);
+		pg_op_run(&m->op, stage_converted);
+		break;
+	case PORTION_REFUSED:
+		stage_reject(m);
+		break;
+	case PORTION_GONE:
+		pg_run_abandon(m);
+		break;
+	}
 }
 
 static void stage_written(struct pg_op *op)
@@ -398,11 +286,8 @@ static void stage_written(struct pg_op *op)
 		stage_reject(m);
 		return;
 	}
-	if (more_parts(m)) {
-		if (stage_take(m, &op->batch))
-			stage_part(m);
-		else
-			stage_reject(m);
+	if (pg_portion_more(m)) {
+		portion_go(m, pg_portion_take(m, &op->batch));
 		return;
 	}
 	e->state = ITEM_APPLIED;
