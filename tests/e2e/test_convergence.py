@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: long
 """Random work on four replicas and in psql, random cuts and kills; then every replica equals the hub.
 
     test_convergence.py                       20 seeds ($FERRY_SEEDS: how many)

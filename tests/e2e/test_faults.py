@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: long
 """P1, P2: whatever is cut, killed or stopped, nothing is lost and nothing takes effect twice.
 
 What took effect is counted by PostgreSQL itself, with a trigger of this test's own that notes every

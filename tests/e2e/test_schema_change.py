@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: long
 """The hub's tables change while devices with unsent work are away, or connected: replicas go along in place."""
 
 import contextlib

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ferry-test: asan
+# ferry-test: asan long
 """The hub's store on a real PostgreSQL: each case of tests/pg_store on a
 database of its own."""
 

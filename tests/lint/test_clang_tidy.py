@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: long
 """clang-tidy over every C file, as .clang-tidy says.
 
 A file that was clean is not looked at again until it, a header of the tree, its compile
