@@ -24,12 +24,21 @@ static const char list_sql[] =
 	"r.tenant_id, coalesce(d.name, r.device_id::text) AS device, r.device_id, r.number AS \"number::int\", "
 	"r.code AS \"code::int\", r.sentence, "
 	"CASE WHEN r.parked_until IS NULL THEN 'refused' ELSE 'parked until ' || " UTC("r.parked_until") " END AS state, "
-	"s.detail ->> 'constraint' AS \"constraint\", length(r.body) AS \"bytes::int\" %s"
+	"s.detail ->> 'constraint' AS \"constraint\", k.parts AS \"parts::int\", length(r.body) + k.bytes AS \"bytes::int\", "
+	"r.staging AS \"staging::int\" %s"
 	"FROM ferry.rejected r LEFT JOIN ferry.placement p ON p.tenant_id = r.tenant_id "
 	"LEFT JOIN ferry.device d ON d.tenant_id = r.tenant_id AND d.id = r.device_id "
 	"LEFT JOIN ferry.settled s ON s.tenant_id = r.tenant_id AND s.device_id = r.device_id AND s.number = r.number "
+	"CROSS JOIN LATERAL (SELECT greatest(count(*), 1) AS parts, coalesce(sum(length(g.body)), 0) AS bytes FROM ferry.stage g "
+	"WHERE g.tenant_id = r.tenant_id AND g.device_id = r.device_id AND g.number = r.number AND g.staging = r.staging) k "
 	"WHERE ($1::uuid IS NULL OR r.tenant_id = $1::uuid) AND ($2::text IS NULL OR d.name = $2 OR r.device_id::text = lower($2)) "
 	"AND ($4::text IS NULL OR r.device_id || '/' || r.number = lower($4)) ORDER BY r.at DESC, r.number LIMIT $3::int";
+
+/* Of one that is kept in parts as many as can be shown. */
+static const char body_sql[] =
+	", encode(CASE WHEN r.staging IS NULL THEN r.body ELSE (SELECT string_agg(g.body, ''::bytea ORDER BY g.part) FROM ferry.stage g "
+	"WHERE g.tenant_id = r.tenant_id AND g.device_id = r.device_id AND g.number = r.number AND g.staging = r.staging "
+	"AND g.part < 32) END, 'hex') AS body ";
 
 static const char columns_sql[] =
 	"SELECT t.tbl, t.nsp || '.' || t.name, t.key_col, c.num, c.name, c.kind FROM ferry.tracked t "
@@ -41,7 +50,7 @@ enum { C_TBL, C_TABLE, C_KEY, C_NUM, C_NAME, C_KIND };
 static void name_codes(const struct json *rows, struct json *into)
 {
 	static const char *const texts[] = {"id", "at", "tenant", "tenant_id", "device", "device_id", "sentence", "constraint", "state", "body"};
-	static const char *const ints[] = {"number", "code", "bytes"};
+	static const char *const ints[] = {"number", "code", "parts", "bytes", "staging"};
 	for (size_t i = 0; i < json_count(rows); i++) {
 		const struct json *from = json_at(rows, i);
 		struct json *o = json_new_object();
@@ -57,7 +66,7 @@ static void name_codes(const struct json *rows, struct json *into)
 
 static struct json *find(struct cli_repair *r, const char *id, const char *further, int *out_exit)
 {
-	char sql[2048];
+	char sql[4096];
 	const char *params[LIST_PARAMS] = {NULL, id ? NULL : cli_value(r->c, "device"), id ? "1" : cli_repair_limit(r->c), id};
 	snprintf(sql, sizeof(sql), list_sql, further);
 	struct json *rows = cli_repair_query(r, sql, params, LIST_PARAMS, out_exit), *named;
@@ -312,7 +321,7 @@ static int print_described(struct cli_repair *r, const struct json *set, const s
 static int show(struct cli_repair *r)
 {
 	int exit_code = CLI_OK;
-	struct json *found = find(r, cli_argument(r->c, 0), ", encode(r.body, 'hex') AS body ", &exit_code), *rows = NULL;
+	struct json *found = find(r, cli_argument(r->c, 0), body_sql, &exit_code), *rows = NULL;
 	struct pg_rows *columns = NULL;
 	struct ferry_why why = {0};
 	struct cli_place place;
@@ -360,8 +369,8 @@ static int requeue_at(struct cli_repair *r, const struct json *set, const struct
 		      const char *conninfo)
 {
 	char merged[CLI_CONNINFO_MAX];
-	struct requeue what = {.conninfo = merged, .number = json_int(json_get(set, "number"), 0), .parts = b->parts,
-			       .part_count = b->count};
+	struct requeue what = {.conninfo = merged, .number = json_int(json_get(set, "number"), 0), .whole = b->parts,
+			       .staging = json_int(json_get(set, "staging"), 0)};
 	struct requeue_outcome out;
 	struct ferry_why why = {0};
 	const char *device = json_text(json_get(set, "device_id"));
@@ -415,7 +424,7 @@ static int requeue_found(struct cli_repair *r, const struct json *set, const str
 static int requeue_one(struct cli_repair *r)
 {
 	int exit_code = CLI_OK;
-	struct json *found = find(r, cli_argument(r->c, 0), ", encode(r.body, 'hex') AS body ", &exit_code);
+	struct json *found = find(r, cli_argument(r->c, 0), body_sql, &exit_code);
 	struct body b;
 	if (!found)
 		return exit_code;

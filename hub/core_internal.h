@@ -81,6 +81,7 @@ struct item {
 	struct uuid device;
 	int64_t number;
 	const struct change_set *set; /* NULL: staged */
+	int64_t staging;
 	const int64_t *depends;
 	uint32_t depends_count;
 	uint32_t rows;

@@ -104,6 +104,7 @@ static struct item *item_new(struct hub_session *s, struct hold *h, const struct
 	item->device = s->device;
 	item->number = set->number;
 	item->life = s->found.life;
+	item->staging = s->found.staging;
 	item->set = set;
 	item->depends = set->depends;
 	item->depends_count = set->depends_count;
@@ -194,7 +195,7 @@ static void stage_part(struct hub_session *s, struct hold *h, struct staging *st
 	staging->under_way++;
 	h->refs++;
 	session_hold(s);
-	s->core->ops->stage(s->core->store, &s->tenant->id, &s->device, set, part_stored, call);
+	s->core->ops->stage(s->core->store, &s->tenant->id, &s->device, s->found.staging, set, part_stored, call);
 }
 
 /* The staging that a part belongs to; made for a first part. NULL: out of turn. */

@@ -303,7 +303,8 @@ static bool batch_list(struct batch *b)
 		return false;
 	for (uint32_t i = 0; i < b->count; i++)
 		b->sets[i] = (struct merge_item){.device = b->items[i]->device, .number = b->items[i]->number,
-						 .life = b->items[i]->life, .set = b->items[i]->set, .refused = b->items[i]->old_code,
+						 .life = b->items[i]->life, .set = b->items[i]->set,
+						 .staging = b->items[i]->staging, .refused = b->items[i]->old_code,
 						 .sentence = b->items[i]->old_sentence, .park = heal_parks(b->items[i])};
 	return true;
 }

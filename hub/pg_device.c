@@ -191,6 +191,7 @@ static void device_found(struct pg_op *op)
 		v->adopted = pg_bool(b, d->greet_call, 0, 1);
 		v->life = pg_int(b, d->greet_call, 0, 2);
 	}
+	v->staging = (int64_t)(op->store->io->random(op->store->io->ctx) >> 1 | 1);
 	v->settled = pg_int(b, call, 0, D_SETTLED);
 	v->settled_above = read_ints(&d->arena, b, call, D_ABOVE, &v->settled_above_count);
 	v->scopes = read_texts(&d->arena, b, call, D_SCOPES, &v->scope_count);
@@ -331,84 +332,6 @@ void pg_store_schema(void *store, const struct uuid *tenant, hub_schema_cb cb, v
 	s->op.first = schema_ask;
 	s->op.answer = schema_answer;
 	pg_op_start(&s->op);
-}
-
-/* ------------------------------------------------------------------- stage */
-
-struct stage_op {
-	struct pg_op op;
-	struct uuid device;
-	int64_t number;
-	int32_t part;
-	uint32_t call;
-	struct buffer body;
-	hub_stage_cb cb;
-	void *ctx;
-};
-
-/* The update writes nothing new: it is how the statement says whether the
- * part that is there is the same. */
-static const char stage_sql[] =
-	"INSERT INTO ferry.stage AS s (tenant_id, device_id, number, part, body) VALUES ($1, $2, $3, $4, $5) "
-	"ON CONFLICT (tenant_id, device_id, number, part) DO UPDATE SET at = s.at WHERE s.body = excluded.body "
-	"RETURNING 1";
-
-static void stage_done(struct pg_op *op)
-{
-	const struct stage_op *s = (const struct stage_op *)op;
-
-	pg_op_end(op, pg_rows(&op->batch, s->call) == 1 ? FERRY_OK : FERRY_NUMBER_REUSED);
-}
-
-static void stage_write(struct pg_op *op)
-{
-	struct stage_op *s = (struct stage_op *)op;
-
-	pg_op_begin(op, "");
-	s->call = pg_call(&op->batch, stage_sql);
-	pg_arg_uuid(&op->batch, &op->tenant);
-	pg_arg_uuid(&op->batch, &s->device);
-	pg_arg_int8(&op->batch, s->number);
-	pg_arg_int4(&op->batch, s->part);
-	pg_arg_bytes(&op->batch, s->body.p, s->body.n);
-	pg_call(&op->batch, "COMMIT");
-	pg_op_run(op, stage_done);
-}
-
-static void stage_answer(struct pg_op *op, enum ferry_error e)
-{
-	struct stage_op *s = (struct stage_op *)op;
-
-	s->cb(s->ctx, e);
-}
-
-static void stage_release(struct pg_op *op)
-{
-	buffer_deinit(&((struct stage_op *)op)->body);
-}
-
-void pg_store_stage(void *store, const struct uuid *tenant, const struct uuid *device, const struct change_set *part,
-		    hub_stage_cb cb, void *ctx)
-{
-	struct stage_op *s = pg_op_new(store, sizeof(*s), tenant, PG_LANE_WRITE);
-
-	if (!s) {
-		cb(ctx, FERRY_NO_MEMORY);
-		return;
-	}
-	s->device = *device;
-	s->number = part->number;
-	s->part = (int32_t)part->part;
-	s->cb = cb;
-	s->ctx = ctx;
-	s->op.first = stage_write;
-	s->op.answer = stage_answer;
-	s->op.release = stage_release;
-	buffer_init(&s->body, 4 * FERRY_MESSAGE_BYTES_MAX);
-	if (change_set_encode(part, &s->body) != FERRY_OK)
-		pg_op_end(&s->op, FERRY_CHANGE_SET_TOO_LARGE);
-	else
-		pg_op_start(&s->op);
 }
 
 /* -------------------------------------------------------------------- poll */

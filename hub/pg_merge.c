@@ -125,7 +125,8 @@ static void run_forget(struct merge_op *m)
 	row_joiner_deinit(&m->row);
 	arena_reset(&m->arena);
 	m->refused_count = m->stack_count = m->order_count = m->check_count = 0;
-	m->part = 0;
+	m->part = m->part_count = 0;
+	m->scans = NULL;
 	m->row_wish = 0;
 	m->conversions = (struct conversions){0};
 	m->savepoint = false;
@@ -171,8 +172,10 @@ static void run_load(struct merge_op *m, bool ok)
 	pg_arg_text(&op->batch, timeout);
 	if (ok)
 		pg_entries_ask(m);
-	if (ok && m->staged)
+	if (ok && m->staged) {
+		pg_portion_hold(m);
 		pg_portion_ask(m, 0);
+	}
 	for (uint32_t i = 0; ok && !m->staged && i < m->entry_count; i++)
 		ok = m->entries[i].forced || pg_load_wants(m, m->entries[i].set);
 	if (ok && (m->staged || m->row_wish > PG_PLAN_FOR_SIZE_ROWS))

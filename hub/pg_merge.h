@@ -30,7 +30,6 @@
 #define MERGE_PASSING_MAX 5      /* attempts of a run; then its change-sets are held */
 #define MERGE_SUSPECT_SECONDS 60 /* a device that failed so lately merges in a group of its own */
 #define MERGE_KEY_CLASHES_MAX 2  /* a key that is taken though we could not see its row */
-#define PARK_WAITS_MAX 256       /* references of a change-set that can wait for them */
 #define MERGE_PARTS_MAX 4        /* parts of a staged change-set that are merged at once */
 
 /* What the batch under way is, so that a refusal of it can be placed. */
@@ -57,12 +56,17 @@ enum write_order {
 	WRITE_POSTPONED,     /* unique values last: they may go from row to row */
 };
 
-struct park_waits { /* what a parked change-set waits for */
-	int32_t child;   /* the table whose rows lack it */
-	int32_t *tables; /* of the keys */
+struct row_keys { /* rows of several tables */
+	int32_t *tables;
 	struct uuid *keys;
-	uint32_t count;
-	int64_t number;  /* or the change-set that it builds on; 0: none */
+	uint32_t count, capacity;
+};
+
+struct park_waits { /* what a parked change-set may wait for */
+	int32_t child;        /* the table whose rows lack it */
+	struct row_keys refs; /* all that these refer to; of a staged one the database has them already */
+	struct row_keys own;  /* rows that the change-set makes itself */
+	int64_t number;       /* or the change-set that it builds on; 0: none */
 };
 
 struct merge_entry { /* an item of the run */
@@ -83,6 +87,7 @@ struct merge_entry { /* an item of the run */
 	const char *sentence;
 	const char *constraint; /* that refused it, or NULL */
 	int64_t position; /* of a repeated one */
+	bool unstored;    /* a staged one whose parts are not all there: nothing of it is kept */
 	struct park_waits waits; /* state rejected, verdict parked */
 };
 
@@ -180,6 +185,8 @@ struct merge_op {
 	struct change_set parts[MERGE_PARTS_MAX]; /* the portion */
 	uint32_t part_count;
 	struct row_joiner row; /* one that goes on over several parts */
+	struct pg_failure *scans; /* taken back with this; now its references are looked at. NULL: it is merged */
+	uint32_t waits_call;
 };
 
 /* pg_merge.c, pg_merge_settle.c */
@@ -213,6 +220,10 @@ void pg_run_park(struct merge_op *m, struct merge_entry *e, int code, const char
 bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f); /* false: refuse it */
 void pg_park_behind(struct merge_op *m, struct merge_entry *e, int64_t number);
 void pg_park_settle(struct merge_op *m); /* adds what the parked wait for to the batch */
+/* A staged one was refused: is it to be seen what it waits for? Then, after it was taken back, from its first
+ * portion on, with m->parts: it ends as refused or parked, or still waits. */
+bool pg_park_scans(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
+void pg_park_scan(struct merge_op *m);
 
 /* pg_merge_group.c */
 void pg_groups_start(struct merge_op *m);
@@ -265,6 +276,7 @@ enum portion {
 	PORTION_REFUSED,  /* its entry is */
 	PORTION_GONE,     /* parts are missing: its entry is held */
 };
+void pg_portion_hold(struct merge_op *m);               /* adds a lock: the parts stay until the end */
 void pg_portion_ask(struct merge_op *m, uint32_t part); /* adds the question for a portion that begins there */
 enum portion pg_portion_take(struct merge_op *m, const struct pg_batch *from); /* with the question's answer */
 enum portion pg_portion_translate(struct merge_op *m);
@@ -273,6 +285,7 @@ bool pg_portion_is_empty(const struct merge_op *m); /* nothing but pieces of a r
 
 /* pg_merge_stage.c */
 void pg_stage_begin(struct merge_op *m);                /* after A */
+void pg_stage_next(struct pg_op *op);                   /* a portion has come */
 void pg_stage_refused(struct merge_op *m);              /* a write was refused */
 
 #endif

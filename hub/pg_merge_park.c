@@ -1,51 +1,122 @@
 /* Change-sets that wait at the hub for a row they refer to, where the table
  * says so (ferry.row_policy): settled as parked and kept whole, merged anew
  * once the row has come (pg_parked.c), refused when it has not in time. What
- * builds on one waits behind it (R6). */
+ * builds on one waits behind it (R6).
+ *
+ * What is missing the database finds out: of all that the change-set refers to it
+ * takes what is there, and what the change-set makes itself. A staged one is read once
+ * more for that, portion by portion, after it was taken back. */
 #include "hub/pg_merge.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static bool waits_add(struct merge_op *m, struct park_waits *w, uint32_t table, const struct value *key)
+static bool add_key(struct arena *a, struct row_keys *l, uint32_t table, const struct uuid *key)
 {
-	if (key->kind != VALUE_BYTES || key->n != sizeof(w->keys->b))
-		return true;
-	if (!w->keys) {
-		w->keys = arena_array(&m->arena, PARK_WAITS_MAX, sizeof(*w->keys));
-		w->tables = arena_array(&m->arena, PARK_WAITS_MAX, sizeof(*w->tables));
+	if (l->count == l->capacity) {
+		uint32_t capacity = l->capacity ? l->capacity * 2 : 64;
+		struct uuid *keys = arena_array(a, capacity, sizeof(*keys));
+		int32_t *tables = arena_array(a, capacity, sizeof(*tables));
+
+		if (!keys || !tables)
+			return false;
+		if (l->count) {
+			memcpy(keys, l->keys, l->count * sizeof(*keys));
+			memcpy(tables, l->tables, l->count * sizeof(*tables));
+		}
+		l->keys = keys;
+		l->tables = tables;
+		l->capacity = capacity;
 	}
-	if (!w->keys || !w->tables || w->count == PARK_WAITS_MAX)
-		return false;
-	memcpy(w->keys[w->count].b, key->p, key->n);
-	w->tables[w->count++] = (int32_t)table;
+	l->keys[l->count] = *key;
+	l->tables[l->count++] = (int32_t)table;
 	return true;
 }
 
-/* What the rows of a block refer to; the server knows which of it is there. */
-static bool waits_of_block(struct merge_op *m, struct park_waits *w, const struct block *b)
+static bool add_reference(struct arena *a, struct park_waits *w, uint32_t table, const struct value *key)
 {
-	const struct pg_table *t = pg_catalog_table(m->op.catalog, b->table);
+	struct uuid id;
 
-	if (!t || !t->parks || b->op == ROW_DELETE)
+	if (key->kind != VALUE_BYTES || key->n != sizeof(id.b))
 		return true;
+	memcpy(id.b, key->p, sizeof(id.b));
+	return add_key(a, &w->refs, table, &id);
+}
+
+/* Do rows that may wait refer to the table? */
+static bool is_waited_for(const struct pg_catalog *c, uint32_t table)
+{
+	for (uint32_t i = 0; i < c->table_count; i++) {
+		for (uint16_t k = 0; c->tables[i].parks && k < c->tables[i].column_count; k++) {
+			if (c->hub.schema.tables[i].columns[k].ref_table == table)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* False: no memory. */
+static bool waits_of_block(struct merge_op *m, struct arena *a, struct park_waits *w, const struct block *b)
+{
+	const struct pg_catalog *catalog = m->op.catalog;
+	const struct pg_table *t = pg_catalog_table(m->op.catalog, b->table);
+	bool ok = true;
+
+	for (uint32_t r = 0; ok && b->op == ROW_INSERT && r < b->row_count && (r > 0 || is_waited_for(catalog, b->table)); r++)
+		ok = add_key(a, &w->own, b->table, &b->keys[r]);
+	if (!t || !t->parks || b->op == ROW_DELETE)
+		return ok;
 	w->child = (int32_t)b->table;
 	for (uint16_t c = 0; c < b->column_count; c++) {
 		int column = pg_table_column(t, b->nums[c]);
-		uint32_t table = column < 0 ? 0 : m->op.catalog->hub.schema.tables[t - m->op.catalog->tables].columns[column].ref_table;
+		uint32_t table = column < 0 ? 0 : catalog->hub.schema.tables[t - catalog->tables].columns[column].ref_table;
 
-		for (uint32_t r = 0; table != 0 && r < b->row_count; r++) {
-			if (!waits_add(m, w, table, &b->cells[(size_t)c * b->row_count + r]))
-				return false;
-		}
+		for (uint32_t r = 0; ok && table != 0 && r < b->row_count; r++)
+			ok = add_reference(a, w, table, &b->cells[(size_t)c * b->row_count + r]);
 	}
-	return true;
+	return ok;
+}
+
+static void note_waits(struct merge_op *m, const struct merge_entry *e, const struct park_waits *w)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	if (w->refs.count + w->own.count == 0)
+		return;
+	pg_call(b, "SELECT ferry.note_waits($1, $2, $3, $4, $5, $6, $7)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuid(b, &e->item->device);
+	pg_arg_int8(b, e->item->number);
+	pg_arg_int4s(b, w->refs.tables, w->refs.count);
+	pg_arg_uuids(b, w->refs.keys, w->refs.count);
+	pg_arg_int4s(b, w->own.tables, w->own.count);
+	pg_arg_uuids(b, w->own.keys, w->own.count);
+}
+
+static void count_waits(struct merge_op *m, const struct merge_entry *e, uint32_t *out_call)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	*out_call = pg_call(b, "SELECT ferry.count_waits($1, $2, $3)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuid(b, &e->item->device);
+	pg_arg_int8(b, e->item->number);
 }
 
 static void park(struct merge_op *m, struct merge_entry *e, int code, const char *sentence)
 {
 	pg_run_reject(m, e, code, sentence);
 	e->verdict = VERDICT_PARKED;
+}
+
+static void park_for_parent(struct merge_op *m, struct merge_entry *e)
+{
+	park(m, e, FERRY_FOREIGN_KEY, "it refers to a row that is not at the hub yet, and waits there for it");
+}
+
+static void refuse_expired(struct merge_op *m, struct merge_entry *e)
+{
+	pg_run_reject(m, e, FERRY_FOREIGN_KEY, "it refers to a row that did not come to the hub in time");
 }
 
 bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
@@ -55,17 +126,17 @@ bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_
 	if (pg_code_of_failure(f) != FERRY_FOREIGN_KEY || !e->set || e->set->joined)
 		return false; /* a joined one comes again in parts, and then only what lacks its parent waits */
 	for (uint32_t i = 0; i < e->set->block_count; i++) {
-		if (!waits_of_block(m, &w, &e->set->blocks[i]))
+		if (!waits_of_block(m, &m->arena, &w, &e->set->blocks[i]))
 			return false;
 	}
-	if (w.count == 0)
+	if (w.refs.count == 0)
 		return false;
 	if (e->item->expired) {
-		pg_run_reject(m, e, FERRY_FOREIGN_KEY, "it refers to a row that did not come to the hub in time");
+		refuse_expired(m, e);
 	} else if (e->item->again) {
 		e->state = ITEM_HELD;
 	} else {
-		park(m, e, FERRY_FOREIGN_KEY, "it refers to a row that is not at the hub yet, and waits there for it");
+		park_for_parent(m, e);
 		e->waits = w;
 	}
 	return true;
@@ -75,7 +146,7 @@ void pg_park_behind(struct merge_op *m, struct merge_entry *e, int64_t number)
 {
 	char sentence[120];
 
-	if (m->staged || e->item->again) {
+	if (e->item->again) {
 		e->state = ITEM_HELD;
 		return;
 	}
@@ -87,19 +158,104 @@ void pg_park_behind(struct merge_op *m, struct merge_entry *e, int64_t number)
 void pg_park_settle(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
+	uint32_t ignored;
 
 	for (uint32_t i = 0; i < m->entry_count; i++) {
 		const struct merge_entry *e = &m->entries[i];
 
 		if (e->state != ITEM_REJECTED || e->verdict != VERDICT_PARKED)
 			continue;
-		pg_call(b, "SELECT ferry.park($1, $2, $3, $4, $5, $6, $7)");
+		note_waits(m, e, &e->waits);
+		count_waits(m, e, &ignored);
+		pg_call(b, "SELECT ferry.park($1, $2, $3, $4, $5)");
 		pg_arg_uuid(b, &m->op.tenant);
 		pg_arg_uuid(b, &e->item->device);
 		pg_arg_int8(b, e->item->number);
 		pg_arg_int4(b, e->waits.child);
-		pg_arg_int4s(b, e->waits.tables, e->waits.count);
-		pg_arg_uuids(b, e->waits.keys, e->waits.count);
 		pg_arg_int8(b, e->waits.number);
+	}
+}
+
+/* ------------------------------------------------------------ a staged one */
+
+static bool something_parks(const struct pg_catalog *c)
+{
+	for (uint32_t i = 0; i < c->table_count; i++) {
+		if (c->tables[i].parks)
+			return true;
+	}
+	return false;
+}
+
+bool pg_park_scans(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
+{
+	if (pg_code_of_failure(f) != FERRY_FOREIGN_KEY || !something_parks(m->op.catalog) || m->part_count == 0 || m->parts[0].joined)
+		return false;
+	m->scans = arena_copy(&m->arena, f, sizeof(*f));
+	e->waits = (struct park_waits){0};
+	return m->scans != NULL;
+}
+
+static void scan_still(struct merge_op *m)
+{
+	m->entries[0].state = ITEM_HELD;
+	m->phase = MERGE_SETTLES;
+	pg_batch_reset(&m->op.batch);
+	m->finish_call = pg_call(&m->op.batch, "SELECT tenant_id, position FROM ferry.finish()");
+	pg_call(&m->op.batch, "COMMIT");
+	pg_op_run(&m->op, pg_run_settled);
+}
+
+static void scan_counted(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+	struct merge_entry *e = &m->entries[0];
+
+	if (pg_int(&op->batch, m->waits_call, 0, 0) > 0 && !e->item->expired && e->item->again) {
+		scan_still(m); /* for other rows now, maybe */
+		return;
+	}
+	if (e->waits.child == 0 || (pg_int(&op->batch, m->waits_call, 0, 0) == 0 && !e->item->expired))
+		pg_run_refuse(m, e, m->scans);
+	else if (e->item->expired)
+		refuse_expired(m, e);
+	else
+		park_for_parent(m, e);
+	pg_batch_reset(&op->batch);
+	m->phase = MERGE_SETTLES;
+	pg_run_settle(m);
+}
+
+void pg_park_scan(struct merge_op *m)
+{
+	struct merge_entry *e = &m->entries[0];
+	struct park_waits w = {0};
+	bool ok = true;
+
+	arena_reset(&m->load_arena);
+	pg_batch_reset(&m->op.batch);
+	for (uint32_t i = 0; i < m->part_count; i++) {
+		for (uint32_t k = 0; ok && k < m->parts[i].block_count; k++)
+			ok = waits_of_block(m, &m->load_arena, &w, &m->parts[i].blocks[k]);
+	}
+	if (!ok) {
+		pg_op_end(&m->op, FERRY_LIMIT);
+		return;
+	}
+	if (w.child != 0)
+		e->waits.child = w.child;
+	if (m->part == 0) {
+		pg_call(&m->op.batch, "DELETE FROM ferry.parked_wait WHERE tenant_id = $1 AND device_id = $2 AND number = $3");
+		pg_arg_uuid(&m->op.batch, &m->op.tenant);
+		pg_arg_uuid(&m->op.batch, &e->item->device);
+		pg_arg_int8(&m->op.batch, e->item->number);
+	}
+	note_waits(m, e, &w);
+	if (pg_portion_more(m)) {
+		pg_portion_ask(m, m->part + m->part_count);
+		pg_op_run(&m->op, pg_stage_next);
+	} else {
+		count_waits(m, e, &m->waits_call);
+		pg_op_run(&m->op, scan_counted);
 	}
 }

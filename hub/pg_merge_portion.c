@@ -13,7 +13,7 @@ void pg_portion_ask(struct merge_op *m, uint32_t part)
 	m->part = part;
 	m->stage_call = pg_call(b, "SELECT s.part, s.body FROM ("
 				   "SELECT s.part, s.body, sum(length(s.body)) OVER (ORDER BY s.part) AS bytes "
-				   "FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 AND s.number = $3 "
+				   "FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 AND s.number = $3 AND s.staging = $7 "
 				   "AND s.part >= $4 AND s.part < $4 + $5) s "
 				   "WHERE s.part = $4 OR s.bytes <= $6 ORDER BY s.part");
 	pg_arg_uuid(b, &m->op.tenant);
@@ -22,6 +22,19 @@ void pg_portion_ask(struct merge_op *m, uint32_t part)
 	pg_arg_int4(b, (int32_t)part);
 	pg_arg_int4(b, MERGE_PARTS_MAX);
 	pg_arg_int8(b, FERRY_MESSAGE_BYTES_MAX);
+	pg_arg_int8(b, m->entries[0].item->staging);
+}
+
+void pg_portion_hold(struct merge_op *m)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	pg_call(b, "SELECT FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 AND s.number = $3 AND s.staging = $4 "
+		   "AND s.part = 0 FOR KEY SHARE");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuid(b, &m->entries[0].item->device);
+	pg_arg_int8(b, m->entries[0].item->number);
+	pg_arg_int8(b, m->entries[0].item->staging);
 }
 
 static bool take_part(struct merge_op *m, const struct pg_batch *from, uint32_t row)
@@ -31,6 +44,12 @@ static bool take_part(struct merge_op *m, const struct pg_batch *from, uint32_t 
 	size_t n;
 
 	body = pg_bytes(from, m->stage_call, row, 1, &n);
+	if (n == 0) {
+		pg_run_reject(m, &m->entries[0], FERRY_CHANGE_SET_TOO_LARGE,
+			      "the hub has no room for it beside what it keeps of this device or tenant: its values are kept on the device alone");
+		m->entries[0].unstored = true;
+		return false;
+	}
 	body = arena_copy(&m->part_arena, body, n);
 	if (!body || change_set_decode(&m->part_arena, body, n, &m->parts[row], &why) != FERRY_OK) {
 		pg_run_reject(m, &m->entries[0], FERRY_BAD_MESSAGE, why.text);

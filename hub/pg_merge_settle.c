@@ -90,7 +90,8 @@ static void forget_former(struct merge_op *m)
 
 		if (!item->again || !settles(&m->entries[i]))
 			continue;
-		pg_call(b, "WITH gone AS (DELETE FROM ferry.rejected WHERE tenant_id = $1 AND device_id = $2 AND number = $3) "
+		pg_call(b, "WITH gone AS (DELETE FROM ferry.rejected WHERE tenant_id = $1 AND device_id = $2 AND number = $3), "
+			   "waits AS (DELETE FROM ferry.parked_wait WHERE tenant_id = $1 AND device_id = $2 AND number = $3) "
 			   "DELETE FROM ferry.settled WHERE tenant_id = $1 AND device_id = $2 AND number = $3");
 		pg_arg_uuid(b, &m->op.tenant);
 		pg_arg_uuid(b, &item->device);
@@ -134,7 +135,15 @@ static void rejected_args(struct merge_op *m, const struct verdict_lists *l)
 	pg_arg_texts(b, l->sentences, l->count);
 }
 
-/* A staged one's body is its parts in a row: a CBOR sequence. */
+/* The name under which a staged one's parts stay; 0: they go. */
+static int64_t kept_staging(const struct merge_op *m)
+{
+	const struct merge_entry *e = &m->entries[0];
+
+	return e->state == ITEM_REJECTED && !e->unstored ? e->item->staging : 0;
+}
+
+/* A staged one stays in its parts. */
 static bool settle_rejected(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
@@ -148,12 +157,11 @@ static bool settle_rejected(struct merge_op *m)
 	if (l.count == 0)
 		return true;
 	if (m->staged) {
-		pg_call(b, "INSERT INTO ferry.rejected (tenant_id, device_id, number, code, sentence, body) "
-			   "SELECT $1, u.device, u.number, u.code, u.sentence, coalesce((SELECT string_agg(s.body, ''::bytea "
-			   "ORDER BY s.part) FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = u.device "
-			   "AND s.number = u.number), ''::bytea) "
+		pg_call(b, "INSERT INTO ferry.rejected (tenant_id, device_id, number, code, sentence, body, staging) "
+			   "SELECT $1, u.device, u.number, u.code, u.sentence, ''::bytea, nullif($6, 0) "
 			   "FROM unnest($2::uuid[], $3::bigint[], $4::int[], $5::text[]) AS u(device, number, code, sentence)");
 		rejected_args(m, &l);
+		pg_arg_int8(b, kept_staging(m));
 		return true;
 	}
 	buffer_init(&bytes, PG_BATCH_BYTES_MAX / 2);
@@ -255,14 +263,16 @@ static bool settle_devices(struct merge_op *m)
 
 /* --------------------------------------------------------------------- end */
 
+/* All of this number but what is kept. */
 static void settle_stage(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 
-	pg_call(b, "DELETE FROM ferry.stage WHERE tenant_id = $1 AND device_id = $2 AND number = $3");
+	pg_call(b, "DELETE FROM ferry.stage WHERE tenant_id = $1 AND device_id = $2 AND number = $3 AND staging <> $4");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_uuid(b, &m->entries[0].item->device);
 	pg_arg_int8(b, m->entries[0].item->number);
+	pg_arg_int8(b, kept_staging(m));
 }
 
 static void settle(struct merge_op *m)

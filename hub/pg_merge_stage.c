@@ -12,7 +12,6 @@
 #include "protocol/message.h"
 
 static void stage_written(struct pg_op *op);
-static void stage_next(struct pg_op *op);
 static void portion_go(struct merge_op *m, enum portion p);
 
 static struct merge_entry *entry(struct merge_op *m)
@@ -38,7 +37,7 @@ static void stage_reject(struct merge_op *m)
 		stage_settle(&m->op);
 }
 
-/* From its first part on, in the next order. */
+/* From its first part on: in the next order, or to see what it lacks. */
 static void stage_again(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
@@ -49,7 +48,7 @@ static void stage_again(struct pg_op *op)
 	row_joiner_deinit(&m->row);
 	pg_batch_reset(&op->batch);
 	pg_portion_ask(m, 0);
-	pg_op_run(op, stage_next);
+	pg_op_run(op, pg_stage_next);
 }
 
 void pg_stage_refused(struct merge_op *m)
@@ -66,7 +65,7 @@ void pg_stage_refused(struct merge_op *m)
 	} else if (e->item->park && pg_code_of_failure(&f) == FERRY_FOREIGN_KEY) {
 		pg_run_park(m, e, FERRY_FOREIGN_KEY, "a row that it refers to is not there yet");
 		pg_run_abandon(m);
-	} else if (pg_order_next(m, e, &f)) {
+	} else if (pg_order_next(m, e, &f) || pg_park_scans(m, e, &f)) {
 		pg_run_undo(m, stage_again);
 	} else {
 		pg_run_refuse(m, e, pg_order_failure(e, &f));
@@ -75,17 +74,20 @@ void pg_stage_refused(struct merge_op *m)
 	}
 }
 
-/* Settled before: only the parts are still here. */
+/* Settled before: only the parts are still here, unless they are what is kept of it. */
 static void stage_repeated(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 
 	pg_batch_reset(b);
 	m->phase = MERGE_SETTLES;
-	pg_call(b, "DELETE FROM ferry.stage WHERE tenant_id = $1 AND device_id = $2 AND number = $3");
+	pg_call(b, "DELETE FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 AND s.number = $3 AND s.staging = $4 "
+		   "AND NOT EXISTS (SELECT FROM ferry.rejected r WHERE r.tenant_id = $1 AND r.device_id = $2 AND r.number = $3 "
+		   "AND r.staging = $4)");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_uuid(b, &entry(m)->item->device);
 	pg_arg_int8(b, entry(m)->item->number);
+	pg_arg_int8(b, entry(m)->item->staging);
 	m->finish_call = pg_call(b, "SELECT tenant_id, position FROM ferry.finish()");
 	pg_call(b, "COMMIT");
 	pg_op_run(&m->op, pg_run_settled);
@@ -218,7 +220,7 @@ static void part_loaded(struct pg_op *op)
 		part_write(m);
 }
 
-static void stage_next(struct pg_op *op)
+void pg_stage_next(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
 
@@ -233,7 +235,7 @@ static void stage_part(struct merge_op *m)
 	pg_batch_reset(&m->op.batch);
 	if (pg_portion_is_empty(m) && pg_portion_more(m)) {
 		pg_portion_ask(m, m->part + m->part_count);
-		pg_op_run(&m->op, stage_next);
+		pg_op_run(&m->op, pg_stage_next);
 		return;
 	}
 	for (uint32_t i = 0; i < m->part_count; i++) {
@@ -261,7 +263,10 @@ static void portion_go(struct merge_op *m, enum portion p)
 {
 	switch (p) {
 	case PORTION_READY:
-		stage_part(m);
+		if (m->scans)
+			pg_park_scan(m);
+		else
+			stage_part(m);
 		break;
 	case PORTION_CONVERTS:
 		m->phase = MERGE_LOADS;

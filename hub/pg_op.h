@@ -101,8 +101,8 @@ void pg_store_device(void *store, const uint8_t fingerprint[32], const struct me
 void pg_store_schema(void *store, const struct uuid *tenant, hub_schema_cb cb, void *ctx);
 void pg_store_merge(void *store, const struct uuid *tenant, const struct merge_item *items, uint32_t count,
 		    hub_merge_cb cb, void *ctx);
-void pg_store_stage(void *store, const struct uuid *tenant, const struct uuid *device, const struct change_set *part,
-		    hub_stage_cb cb, void *ctx);
+void pg_store_stage(void *store, const struct uuid *tenant, const struct uuid *device, int64_t staging,
+		    const struct change_set *part, hub_stage_cb cb, void *ctx);
 void pg_store_feed(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,
 		   uint32_t scope_count, const struct uuid *device, hub_feed_cb cb, void *ctx);
 void pg_store_compare(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes,

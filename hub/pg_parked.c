@@ -24,21 +24,26 @@ struct parked_merge {
 	void *ctx;
 };
 
-static bool parked_item(struct parked_op *p, uint32_t row, struct merge_item *out)
+static const struct change_set *parked_set(struct parked_op *p, uint32_t row)
 {
 	struct change_set *set = arena_alloc(&p->arena, sizeof(*set));
 	struct ferry_why why = {{0}};
-	const uint8_t *body;
 	size_t n;
+	const uint8_t *body = pg_bytes(&p->op.batch, p->call, row, 3, &n);
 
-	body = pg_bytes(&p->op.batch, p->call, row, 3, &n);
 	body = set ? arena_copy(&p->arena, body, n) : NULL;
-	if (!body || change_set_decode(&p->arena, body, n, set, &why) != FERRY_OK)
-		return false;
-	*out = (struct merge_item){.device = pg_uuid(&p->op.batch, p->call, row, 0),
-				   .number = pg_int(&p->op.batch, p->call, row, 1), .set = set, .again = true,
-				   .expired = pg_bool(&p->op.batch, p->call, row, 2)};
-	return true;
+	return body && change_set_decode(&p->arena, body, n, set, &why) == FERRY_OK ? set : NULL;
+}
+
+static bool parked_item(struct parked_op *p, uint32_t row, struct merge_item *out)
+{
+	const struct pg_batch *b = &p->op.batch;
+	bool staged = !pg_is_null(b, p->call, row, 4);
+
+	*out = (struct merge_item){.device = pg_uuid(b, p->call, row, 0), .number = pg_int(b, p->call, row, 1), .again = true,
+				   .expired = pg_bool(b, p->call, row, 2), .staging = staged ? pg_int(b, p->call, row, 4) : 0,
+				   .set = staged ? NULL : parked_set(p, row)};
+	return staged || out->set;
 }
 
 static void parked_read(struct pg_op *op)
@@ -57,7 +62,7 @@ static void parked_ask(struct pg_op *op)
 	struct parked_op *p = (struct parked_op *)op;
 
 	pg_batch_reset(&op->batch);
-	p->call = pg_call(&op->batch, "SELECT d.device_id, d.number, d.expired, d.body FROM ferry.parked_due($1, $2) d "
+	p->call = pg_call(&op->batch, "SELECT d.device_id, d.number, d.expired, d.body, d.staging FROM ferry.parked_due($1, $2) d "
 				      "ORDER BY d.device_id, d.number");
 	pg_arg_uuid(&op->batch, &op->tenant);
 	pg_arg_int4(&op->batch, PARKED_MAX);

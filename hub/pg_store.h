@@ -23,6 +23,8 @@ struct pg_store_config {
 	size_t merge_bytes_max;    /* working memory of a merge; 0: 256 MiB */
 	size_t feed_bytes_max;     /* frames of one feed; more is answered PRUNED (fill anew); 0: 64 MiB */
 	uint32_t feed_rows_max;    /* the same in rows; 0: 200000 */
+	int64_t stage_device_bytes_max; /* parts of large change-sets, also kept ones, of a device; 0: 2 GiB */
+	int64_t stage_tenant_bytes_max; /* of a tenant; 0: 32 GiB */
 	void (*log)(void *ctx, const char *text); /* NULL: none; one sentence, no row data */
 	void *log_ctx;
 };

@@ -302,13 +302,13 @@ static void places_merge(void *store, const struct uuid *tenant, const struct me
 		cb(ctx, FERRY_DATABASE, NULL, 0);
 }
 
-static void places_stage(void *store, const struct uuid *tenant, const struct uuid *device,
+static void places_stage(void *store, const struct uuid *tenant, const struct uuid *device, int64_t staging,
 			 const struct change_set *part, hub_stage_cb cb, void *ctx)
 {
 	struct place *place = place_of(store, tenant);
 
 	if (place)
-		pg_store_ops.stage(place->store, tenant, device, part, cb, ctx);
+		pg_store_ops.stage(place->store, tenant, device, staging, part, cb, ctx);
 	else
 		cb(ctx, FERRY_DATABASE);
 }

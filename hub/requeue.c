@@ -12,7 +12,6 @@ struct work {
 	struct loop *loop;
 	struct pg_io io;
 	struct pg_store *store;
-	uint32_t staged; /* parts */
 	bool done, retry;
 	enum ferry_error error;
 };
@@ -44,15 +43,8 @@ static void on_merged(void *ctx, enum ferry_error e, const struct merge_result *
 static void merge(struct work *w, struct merge_item *item)
 {
 	*item = (struct merge_item){.device = w->what->device, .number = w->what->number, .again = true,
-				    .set = w->what->part_count == 1 ? w->what->parts : NULL};
+				    .set = w->what->staging == 0 ? w->what->whole : NULL, .staging = w->what->staging};
 	pg_store_ops.merge(w->store, &w->what->tenant, item, 1, on_merged, w);
-}
-
-static void on_staged(void *ctx, enum ferry_error e)
-{
-	struct work *w = ctx;
-	w->staged++;
-	finish(w, e);
 }
 
 static enum ferry_error wait(struct work *w, struct ferry_why *why)
@@ -62,17 +54,6 @@ static enum ferry_error wait(struct work *w, struct ferry_why *why)
 		return ferry_fail(why, FERRY_LINK_TIMEOUT, "the database did not answer in time");
 	w->done = false;
 	return w->error == FERRY_OK ? FERRY_OK : ferry_fail(why, w->error, "the database could not be asked");
-}
-
-/* A part that is there from an attempt before is taken again. */
-static enum ferry_error stage(struct work *w, struct ferry_why *why)
-{
-	enum ferry_error e = FERRY_OK;
-	while (e == FERRY_OK && w->what->part_count > 1 && w->staged < w->what->part_count) {
-		pg_store_ops.stage(w->store, &w->what->tenant, &w->what->device, &w->what->parts[w->staged], on_staged, w);
-		e = wait(w, why);
-	}
-	return e;
 }
 
 enum ferry_error requeue(const struct requeue *what, struct requeue_outcome *out, struct ferry_why *why)
@@ -87,8 +68,6 @@ enum ferry_error requeue(const struct requeue *what, struct requeue_outcome *out
 	w.store = pg_store_open(&config, &w.io);
 	if (!w.store)
 		e = FERRY_NO_MEMORY;
-	if (e == FERRY_OK)
-		e = stage(&w, why);
 	if (e == FERRY_OK) {
 		merge(&w, &item);
 		e = wait(&w, why);

@@ -16,8 +16,8 @@ struct requeue {
 	struct uuid set;      /* the tenant whose own set of schemas it is; zero: the shared set */
 	struct uuid tenant, device;
 	int64_t number;
-	const struct change_set *parts; /* one, or all parts of a staged one */
-	uint32_t part_count;
+	const struct change_set *whole; /* one that is kept so */
+	int64_t staging;                /* or under which name its parts are kept; 0: it is whole */
 };
 
 struct requeue_outcome {

@@ -24,6 +24,7 @@ struct hub_device { /* a row of ferry.device, with what a session needs */
 	bool clone;                  /* what came is a copy with a mark of the past: quarantined */
 	bool adopted;                /* such a copy that was released */
 	int64_t life;                /* how many there were, this one included; 0: not counted */
+	int64_t staging;             /* names what this session stages; never given twice */
 	int64_t settled;
 	const int64_t *settled_above;
 	uint32_t settled_above_count;
@@ -49,7 +50,8 @@ struct merge_item {
 	struct uuid device;
 	int64_t number;
 	int64_t life;                 /* of its device, in which it was pushed (struct hub_device); 0: not counted */
-	const struct change_set *set; /* NULL: read its parts from ferry.stage */
+	const struct change_set *set; /* NULL: its parts were staged */
+	int64_t staging;              /* under this name */
 	bool again; /* its number was settled as rejected or parked: judged anew if that still stands */
 	bool expired; /* parked for long enough: refused if what it lacks is still missing */
 	/* A replay (R18). One that was refused is refused again with its old code
@@ -152,9 +154,11 @@ struct hub_store_ops {
 	void (*merge)(void *store, const struct uuid *tenant, const struct merge_item *items, uint32_t count,
 		      hub_merge_cb cb, void *ctx);
 	/* Stores a part of a large change-set; durable when the callback comes.
-	 * A part stored before is accepted again when it is the same. */
-	void (*stage)(void *store, const struct uuid *tenant, const struct uuid *device, const struct change_set *part,
-		      hub_stage_cb cb, void *ctx);
+	 * A session offers all parts of one again, or none: what stands under
+	 * its name is replaced. The first part takes away what earlier sessions
+	 * of the device have left behind. */
+	void (*stage)(void *store, const struct uuid *tenant, const struct uuid *device, int64_t staging,
+		      const struct change_set *part, hub_stage_cb cb, void *ctx);
 	/* One state of the tenant after `from` (R20: from a snapshot). scopes
 	 * NULL: all scopes, for the shared ring; else only these (catch-up of
 	 * one device, may be large: then frames come in several) and only the

@@ -137,8 +137,9 @@ class CommandLine(unittest.TestCase):
 
     def test_hub_without_database_ends_with_4(self):
         conninfo = "host=%s dbname=nothing" % self.folder
+        config = self.file("hub.yaml", 'sql_dir: "%s"\n' % ferry_pg.SQL)  # the build folder may lie anywhere
         for command in (["serve"], ["tenant", "list"], ["migrate"]):
-            self.check(run(HUB, *command, "--database", conninfo, "--state-dir", self.folder), 4, "PostgreSQL", "[DATABASE]")
+            self.check(run(HUB, *command, "--config", config, "--database", conninfo, "--state-dir", self.folder), 4, "PostgreSQL", "[DATABASE]")
         self.check(run(HUB, "status", "--state-dir", self.folder), 4, "no hub runs", "[LINK_CLOSED]")
 
     def test_init_makes_the_ca_once(self):

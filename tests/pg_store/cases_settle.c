@@ -258,12 +258,12 @@ static void on_stage(void *ctx, enum ferry_error e)
 	*(int *)ctx = (int)e;
 }
 
-static int stage(struct pg_store *s, const struct uuid *d, const struct change_set *part)
+static int stage(struct pg_store *s, const struct uuid *d, int64_t staging, const struct change_set *part)
 {
 	int64_t end = clock_monotonic_us() + DEADLINE_US;
 	int code = -1;
 
-	pg_store_ops.stage(s, &tenant_a, d, part, on_stage, &code);
+	pg_store_ops.stage(s, &tenant_a, d, staging, part, on_stage, &code);
 	while (code == -1) {
 		CHECK(clock_monotonic_us() < end);
 		poll_io_turn(&poll_state);
@@ -275,7 +275,7 @@ void R7_staged_parts_merge_as_one(void)
 {
 	struct pg_store *s = store_open();
 	struct uuid d = device_new(1, &tenant_a, "tenant");
-	struct merge_item whole = {.device = d, .number = 1};
+	struct merge_item whole = {.device = d, .number = 1, .staging = 7};
 	struct small_set *part;
 
 	for (unsigned i = 0; i < 5; i++) {
@@ -285,10 +285,8 @@ void R7_staged_parts_merge_as_one(void)
 		part = new_unit(1, id_of(i + 1), code, "x");
 		part->set.part = i;
 		part->set.more = i < 4;
-		CHECK(stage(s, &d, &part->set) == FERRY_OK);
-		CHECK(stage(s, &d, &part->set) == FERRY_OK);
-		set_cell(part, "unit", "price", value_int(1));
-		CHECK(stage(s, &d, &part->set) == FERRY_NUMBER_REUSED);
+		CHECK(stage(s, &d, 7, &part->set) == FERRY_OK);
+		CHECK(stage(s, &d, 7, &part->set) == FERRY_OK);
 	}
 	CHECK(is(ask("SELECT count(*) FROM t.unit"), "0"));
 	merge(s, &tenant_a, &whole, 1);
@@ -306,15 +304,81 @@ void R7_staged_parts_merge_as_one(void)
 		part = new_unit(2, id_of(i + 11), i == 2 ? "P0" : code, "x");
 		part->set.part = i;
 		part->set.more = i < 2;
-		CHECK(stage(s, &d, &part->set) == FERRY_OK);
+		CHECK(stage(s, &d, 7, &part->set) == FERRY_OK);
 	}
 	whole.number = 2;
 	merge(s, &tenant_a, &whole, 1);
 	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_UNIQUE));
 	CHECK(is(ask("SELECT count(*) FROM t.unit"), "5"));
-	CHECK(is(ask("SELECT count(*) FROM ferry.rejected WHERE length(body) > 100"), "1"));
-	CHECK(is(ask("SELECT count(*) FROM ferry.stage"), "0"));
+	CHECK(is(ask("SELECT count(*) FROM ferry.rejected r JOIN ferry.stage g USING (device_id, number, staging)"), "3"));
 	CHECK(is(ask("SELECT settled FROM ferry.device"), "2"));
+	/* Told again, its verdict is told again, and what is kept stays. */
+	merge(s, &tenant_a, &whole, 1);
+	CHECK(merged.results[0].repeated && verdict_is(0, VERDICT_REJECTED, FERRY_UNIQUE));
+	CHECK(is(ask("SELECT count(*) FROM ferry.stage"), "3"));
+	/* And once more, when the value is free: all of it, and nothing is kept any more. */
+	ask("UPDATE t.unit SET code = 'free' WHERE code = 'P0'");
+	whole.again = true;
+	merge(s, &tenant_a, &whole, 1);
+	CHECK(accepted(0));
+	CHECK(is(ask("SELECT (SELECT count(*) FROM t.unit) || ' ' || (SELECT count(*) FROM ferry.stage) || ' ' || "
+		     "(SELECT count(*) FROM ferry.rejected)"), "8 0 0"));
+	pg_store_close(s);
+}
+
+/* A part of the change-set 1: `last` ends it. */
+static int stage_unit(struct pg_store *s, const struct uuid *d, int64_t staging, uint32_t number, const char *code, bool last)
+{
+	struct small_set *part = new_unit(1, id_of(number + 1), code, "x");
+
+	part->set.part = number;
+	part->set.more = !last;
+	return stage(s, d, staging, &part->set);
+}
+
+void P3_R7_parts_of_two_copies_of_a_device_are_never_joined(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	struct merge_item whole = {.device = d, .number = 1, .staging = 7};
+
+	/* One copy has begun, another one offers other content under the same number. */
+	CHECK(stage_unit(s, &d, 7, 0, "A0", false) == FERRY_OK);
+	CHECK(stage_unit(s, &d, 8, 0, "B0", false) == FERRY_OK);
+	CHECK(stage_unit(s, &d, 7, 1, "A1", false) == FERRY_OK); /* of a session that is over, on its way still */
+	CHECK(stage_unit(s, &d, 8, 1, "B1", true) == FERRY_OK);
+	CHECK(stage_unit(s, &d, 7, 2, "A2", true) == FERRY_OK);
+	merge(s, &tenant_a, &whole, 1); /* its first part has gone */
+	CHECK(merged.results[0].retry);
+	CHECK(is(ask("SELECT count(*) FROM t.unit"), "0"));
+	whole.staging = 8;
+	merge(s, &tenant_a, &whole, 1);
+	CHECK(accepted(0));
+	CHECK(is(ask("SELECT string_agg(code, ',' ORDER BY code) FROM t.unit"), "B0,B1"));
+	CHECK(is(ask("SELECT count(*) FROM ferry.stage"), "0"));
+	pg_store_close(s);
+}
+
+void P6_what_the_hub_has_no_room_for_is_refused_and_others_flow_on(void)
+{
+	struct pg_store *s = (stage_bytes_max = INT64_C(32) << 20, store_open());
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	struct merge_item items[2] = {{.device = d, .number = 1, .staging = 7}, item(d, new_unit(2, id_of(99), "C", "x"))};
+
+	ask("INSERT INTO ferry.stage (tenant_id, device_id, number, staging, part, body, at) SELECT tenant_id, id, 50, 3, n, "
+	    "decode(repeat('00', 1 << 20), 'hex'), now() FROM ferry.device, generate_series(1, 33) n");
+	for (uint32_t part = 0; part < 20; part++) {
+		char code[16];
+
+		snprintf(code, sizeof(code), "A%u", part);
+		CHECK(stage_unit(s, &d, 7, part, code, part == 19) == FERRY_OK);
+	}
+	CHECK(is(ask("SELECT sum(length(body)) FROM ferry.stage WHERE number = 1"), "0"));
+	merge(s, &tenant_a, items, 2);
+	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_CHANGE_SET_TOO_LARGE));
+	CHECK(accepted(1));
+	CHECK(is(ask("SELECT count(*) FROM ferry.stage WHERE number = 1"), "0"));
+	CHECK(is(ask("SELECT code FROM t.unit"), "C"));
 	pg_store_close(s);
 }
 

@@ -227,10 +227,12 @@ void on_schema(void *ctx, enum ferry_error e, const struct hub_schema *s)
 }
 
 uint32_t lock_timeout_ms = 200;
+int64_t stage_bytes_max;
 
 struct pg_store *store_open(void)
 {
-	struct pg_store_config config = {.conninfo = hub_conninfo, .lock_timeout_ms = lock_timeout_ms};
+	struct pg_store_config config = {.conninfo = hub_conninfo, .lock_timeout_ms = lock_timeout_ms,
+					 .stage_device_bytes_max = stage_bytes_max};
 	struct pg_store *s = pg_store_open(&config, &io);
 	bool done = false;
 

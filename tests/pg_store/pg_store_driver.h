@@ -28,6 +28,7 @@ extern const char *hub_conninfo, *admin_conninfo;
 extern struct uuid tenant_a, tenant_b;
 extern const struct hub_schema *schema; /* of tenant_a, as store_open read it */
 extern uint32_t lock_timeout_ms; /* of stores opened from now on */
+extern int64_t stage_bytes_max;  /* the same, of a device; 0: as ever */
 
 #define ROWS_KEEP 4096
 struct seen_row {
@@ -134,6 +135,8 @@ void many_rows_are_read_by_what_is_written(void);
 void each_constraint_gives_its_code(void);
 void own_edits_in_a_row_do_not_conflict(void);
 void R7_staged_parts_merge_as_one(void);
+void P3_R7_parts_of_two_copies_of_a_device_are_never_joined(void);
+void P6_what_the_hub_has_no_room_for_is_refused_and_others_flow_on(void);
 void R6_two_hubs_cannot_settle_the_same_number(void);
 void key_of_another_tenant_is_refused(void);
 void applied_verdicts_are_forgotten(void);

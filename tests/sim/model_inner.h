@@ -7,7 +7,7 @@
 
 #define MESSAGE_BYTES (1u << 20)
 #define MERGE_BYTES (16u << 20)
-#define STAGED_MAX 64
+#define STAGED_MAX 512 /* also what sessions have left behind */
 
 struct row_meta { /* beside state.rows */
 	bool known;
@@ -36,7 +36,7 @@ struct past_commit {
 
 struct staged {
 	int device;
-	int64_t number;
+	int64_t number, staging;
 	uint32_t part;
 	struct buffer body;
 };
@@ -61,6 +61,7 @@ struct model_db {
 	struct past_commit *head;
 	struct verdict_row *verdicts; /* newest first */
 	struct staged staged[STAGED_MAX];
+	int64_t stagings;             /* names given to sessions */
 	int64_t locked_until[KEYS_MAX];
 	int64_t rights;               /* how often a device got other scopes */
 	struct backup *backup;        /* the last one; NULL: none */

@@ -87,7 +87,7 @@ static uint32_t sets_of(struct work *w, const struct merge_item *item, struct ch
 	for (uint32_t part = 0; !item->set && part < max; part++)
 		for (int i = 0; i < STAGED_MAX; i++) {
 			const struct staged *s = &w->db->staged[i];
-			if (s->number == item->number && s->part == part && s->device == sim_device_number(&item->device) &&
+			if (s->number == item->number && s->staging == item->staging && s->part == part && s->device == sim_device_number(&item->device) &&
 			    change_set_decode(&w->arena, s->body.p, s->body.n, &out[n], &why) == FERRY_OK)
 				n++;
 		}

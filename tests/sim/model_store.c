@@ -36,7 +36,7 @@ static void answer_device(void *unused, void *arg)
 	int64_t *above = sim_alloc(10000 * sizeof *above);
 	struct hub_device d = {.id = sim_device_id(c->device), .tenant = sim_tenant,
 			       .incarnation = db->device[c->device].incarnation, .scopes = scopes,
-			       .settled_above = above, .epoch = {.b = {0xee, db->epoch}}, .epoch_at = db->restored_at, .head = db->head->position, .rights = db->device[c->device].rights};
+			       .settled_above = above, .epoch = {.b = {0xee, db->epoch}}, .epoch_at = db->restored_at, .head = db->head->position, .staging = ++db->stagings, .rights = db->device[c->device].rights};
 	if (uuid_is_zero(&d.incarnation))
 		db->device[c->device].incarnation = c->incarnation;
 	for (int i = 0; i < SCOPES; i++)
@@ -138,11 +138,11 @@ static void answer_stage(void *unused, void *arg)
 	c->cb.stage(c->ctx, c->error);
 }
 
-static bool keep_part(struct model_db *db, int device, const struct change_set *part)
+static bool keep_part(struct model_db *db, int device, int64_t staging, const struct change_set *part)
 {
 	for (int i = 0; i < STAGED_MAX; i++) {
 		struct staged *s = &db->staged[i];
-		if (s->number == part->number && s->device == device && s->part == part->part)
+		if (s->number == part->number && s->device == device && s->part == part->part && s->staging == staging)
 			return true;
 		if (s->number && model_verdict_of(db, s->device, s->number)) { /* settled: its parts may go */
 			buffer_deinit(&s->body);
@@ -150,20 +150,20 @@ static bool keep_part(struct model_db *db, int device, const struct change_set *
 		}
 		if (s->number)
 			continue;
-		*s = (struct staged){.device = device, .number = part->number, .part = part->part};
+		*s = (struct staged){.device = device, .number = part->number, .staging = staging, .part = part->part};
 		buffer_init(&s->body, MESSAGE_BYTES);
 		return change_set_encode(part, &s->body) == FERRY_OK;
 	}
 	return false;
 }
 
-static void store_stage(void *store, const struct uuid *tenant, const struct uuid *device, const struct change_set *part,
-			hub_stage_cb cb, void *ctx)
+static void store_stage(void *store, const struct uuid *tenant, const struct uuid *device, int64_t staging,
+			const struct change_set *part, hub_stage_cb cb, void *ctx)
 {
 	struct model_store *s = store;
 	struct call c = {.store = s, .ctx = ctx, .cb.stage = cb};
 	(void)tenant;
-	if (model_db_fails(s->db) || !keep_part(s->db, sim_device_number(device), part))
+	if (model_db_fails(s->db) || !keep_part(s->db, sim_device_number(device), staging, part))
 		c.error = FERRY_DATABASE;
 	model_later(&c, answer_stage);
 }

@@ -233,10 +233,11 @@ static inline void st_merge(void *store, const struct uuid *tenant, const struct
 	c->count = count;
 }
 
-static inline void st_stage(void *store, const struct uuid *tenant, const struct uuid *device, const struct change_set *part,
-		     hub_stage_cb cb, void *ctx)
+static inline void st_stage(void *store, const struct uuid *tenant, const struct uuid *device, int64_t staging,
+			    const struct change_set *part, hub_stage_cb cb, void *ctx)
 {
 	(void)store;
+	(void)staging;
 	(void)tenant;
 	(void)device;
 	assert_true(part->more || part->part > 0);

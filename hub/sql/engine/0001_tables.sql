@@ -301,21 +301,26 @@ CREATE TABLE ferry.rejected (
     sentence  text NOT NULL,
     body      bytea NOT NULL,
     at        timestamptz NOT NULL DEFAULT now(),
+    staging   bigint,
     PRIMARY KEY (tenant_id, device_id, number)
 );
 COMMENT ON TABLE ferry.rejected IS 'Refused change-sets, whole';
+COMMENT ON COLUMN ferry.rejected.staging IS 'It is larger than a message: its parts stay in ferry.stage under this name, and body is empty; NULL: body has it';
 
 CREATE TABLE ferry.stage (
     tenant_id uuid NOT NULL,
     device_id uuid NOT NULL,
     number    bigint NOT NULL,
+    staging   bigint NOT NULL,
     part      int NOT NULL,
     body      bytea NOT NULL,
     at        timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, device_id, number, part)
+    PRIMARY KEY (tenant_id, device_id, number, staging, part)
 );
 ALTER TABLE ferry.stage ALTER COLUMN body SET STORAGE EXTERNAL;
-COMMENT ON TABLE ferry.stage IS 'Parts of change-sets too large for a message';
+COMMENT ON TABLE ferry.stage IS 'Parts of change-sets too large for a message: on their way, or kept for ferry.rejected';
+COMMENT ON COLUMN ferry.stage.staging IS 'Names the session that brought it, so that parts of two copies of a device are never joined';
+COMMENT ON COLUMN ferry.stage.body IS 'The part as it came; empty: there was no room for it';
 
 -- ---------------------------------------------------------------- isolation
 

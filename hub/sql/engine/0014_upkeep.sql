@@ -49,6 +49,19 @@ BEGIN
         END IF;
     END LOOP;
     tenant_id := NULL;
+    what := 'parts'; -- of change-sets that nobody went on with: their devices offer them again
+    up_to := NULL;
+    SELECT count(*) INTO n FROM ferry.stage s WHERE s.at < now() - interval '7 days' AND s.tenant_id = coalesce(of_tenant, s.tenant_id)
+        AND NOT EXISTS (SELECT FROM ferry.rejected r WHERE r.tenant_id = s.tenant_id AND r.device_id = s.device_id
+                        AND r.number = s.number AND r.staging = s.staging);
+    IF n > 0 THEN
+        IF NOT dry_run THEN
+            DELETE FROM ferry.stage s WHERE s.at < now() - interval '7 days' AND s.tenant_id = coalesce(of_tenant, s.tenant_id)
+                AND NOT EXISTS (SELECT FROM ferry.rejected r WHERE r.tenant_id = s.tenant_id AND r.device_id = s.device_id
+                                AND r.number = s.number AND r.staging = s.staging);
+        END IF;
+        RETURN NEXT;
+    END IF;
     what := 'sums';
     up_to := NULL;
     SELECT count(*) INTO n FROM ferry.sum s WHERE s.tx <> 0;

@@ -103,6 +103,25 @@ COMMENT ON FUNCTION ferry.ask_authority(uuid, int, text, uuid[], uuid[]) IS 'The
 
 -- ---------------------------------------------------------------- parents that are missing
 
+-- Is there room for a part of a large change-set? Asked for every sixteenth, whose answer
+-- holds for those behind it. A part counts for a little more than its bytes.
+CREATE FUNCTION ferry.stage_has_room(tenant uuid, device uuid, of_number bigint, of_staging bigint, of_part int, device_most bigint, tenant_most bigint)
+RETURNS bool
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN of_part % 16 <> 0 THEN
+        NOT EXISTS (SELECT FROM ferry.stage s WHERE s.tenant_id = tenant AND s.device_id = device AND s.number = of_number
+                    AND s.staging = of_staging AND s.part = of_part / 16 * 16 AND octet_length(s.body) = 0)
+    ELSE (SELECT coalesce(sum(octet_length(s.body) + 100), 0) < device_most FROM ferry.stage s
+          WHERE s.tenant_id = tenant AND s.device_id = device)
+        AND (SELECT coalesce(sum(octet_length(s.body) + 100), 0) < tenant_most FROM ferry.stage s WHERE s.tenant_id = tenant) END
+$$;
+COMMENT ON FUNCTION ferry.stage_has_room(uuid, uuid, bigint, bigint, int, bigint, bigint) IS
+    'May a part of a large change-set be stored, beside what is kept of this device and tenant?';
+REVOKE EXECUTE ON FUNCTION ferry.stage_has_room(uuid, uuid, bigint, bigint, int, bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.stage_has_room(uuid, uuid, bigint, bigint, int, bigint, bigint) TO ferry_hub;
+
 ALTER TABLE ferry.tracked
     ADD COLUMN on_missing_parent text NOT NULL DEFAULT 'reject' CHECK (on_missing_parent IN ('reject', 'park')),
     ADD COLUMN park_for interval NOT NULL DEFAULT interval '7 days' CHECK (park_for > interval '0');
@@ -112,36 +131,72 @@ COMMENT ON COLUMN ferry.tracked.park_for IS 'How long it waits';
 ALTER TABLE ferry.rejected
     ADD COLUMN parked_until timestamptz,
     ADD COLUMN retry_at timestamptz,
-    ADD COLUMN waits_tbl int[],
-    ADD COLUMN waits_key uuid[],
     ADD COLUMN waits_number bigint;
 CREATE INDEX rejected_parked_ix ON ferry.rejected (tenant_id, device_id, number) WHERE parked_until IS NOT NULL;
 COMMENT ON TABLE ferry.rejected IS 'Change-sets that were refused, or wait for something (parked), whole';
 COMMENT ON COLUMN ferry.rejected.parked_until IS 'Until when it waits; NULL: it was refused';
 COMMENT ON COLUMN ferry.rejected.retry_at IS 'When it may be merged again, should the last attempt not have settled it';
-COMMENT ON COLUMN ferry.rejected.waits_tbl IS 'The tables of the rows it waits for, whose keys are waits_key';
 COMMENT ON COLUMN ferry.rejected.waits_number IS 'The parked change-set of the same device that it builds on';
 
--- Beside its verdict: how long a parked change-set waits, and for what that is not there. One
--- that builds on another waits as long as that.
-CREATE FUNCTION ferry.park(tenant uuid, device uuid, of_number bigint, child int, tbls int[], keys uuid[], behind bigint) RETURNS void
+CREATE TABLE ferry.parked_wait (
+    tenant_id uuid NOT NULL,
+    device_id uuid NOT NULL,
+    number    bigint NOT NULL,
+    tbl       int NOT NULL,
+    key       uuid NOT NULL,
+    own       bool NOT NULL,
+    PRIMARY KEY (tenant_id, device_id, number, tbl, key)
+);
+SELECT ferry.isolate('ferry.parked_wait');
+GRANT SELECT, DELETE ON ferry.parked_wait TO ferry_hub;
+COMMENT ON TABLE ferry.parked_wait IS 'Rows that parked change-sets wait for';
+COMMENT ON COLUMN ferry.parked_wait.own IS 'It makes the row itself; only while they are gathered';
+
+-- Of the rows that a change-set (or a portion of it) refers to those that are not there, and
+-- those that it makes itself.
+CREATE FUNCTION ferry.note_waits(tenant uuid, device uuid, of_number bigint, tbls int[], keys uuid[], own_tbls int[], own_keys uuid[])
+RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ferry.parked_wait AS w (tenant_id, device_id, number, tbl, key, own)
+    SELECT tenant, device, of_number, x.tbl, x.key, bool_or(x.own)
+    FROM (SELECT u.tbl, u.key, false AS own FROM unnest(tbls, keys) AS u(tbl, key)
+          WHERE NOT EXISTS (SELECT FROM ferry.version v WHERE v.tenant_id IN (tenant, ferry.nobody()) AND v.tbl = u.tbl
+                            AND v.key = u.key AND NOT v.deleted)
+          UNION ALL SELECT u.tbl, u.key, true FROM unnest(own_tbls, own_keys) AS u(tbl, key)) x
+    GROUP BY x.tbl, x.key
+    ON CONFLICT (tenant_id, device_id, number, tbl, key) DO UPDATE SET own = true WHERE excluded.own
+$$;
+COMMENT ON FUNCTION ferry.note_waits(uuid, uuid, bigint, int[], uuid[], int[], uuid[]) IS
+    'Gathers what a change-set waits for: call it for each portion, then ferry.count_waits';
+
+CREATE FUNCTION ferry.count_waits(tenant uuid, device uuid, of_number bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM ferry.parked_wait w WHERE w.tenant_id = tenant AND w.device_id = device AND w.number = of_number AND w.own;
+    RETURN (SELECT count(*) FROM ferry.parked_wait w WHERE w.tenant_id = tenant AND w.device_id = device AND w.number = of_number);
+END $$;
+COMMENT ON FUNCTION ferry.count_waits(uuid, uuid, bigint) IS 'For how many rows a change-set waits, once all of them are noted';
+
+-- Beside its verdict: how long a parked change-set waits. One that builds on another waits as
+-- long as that.
+CREATE FUNCTION ferry.park(tenant uuid, device uuid, of_number bigint, child int, behind bigint) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
     UPDATE ferry.rejected r SET retry_at = now(), waits_number = nullif(behind, 0),
         parked_until = coalesce((SELECT o.parked_until FROM ferry.rejected o
                                  WHERE o.tenant_id = tenant AND o.device_id = device AND o.number = behind),
-                                now() + (SELECT t.park_for FROM ferry.tracked t WHERE t.tbl = child), now()),
-        (waits_tbl, waits_key) = (
-            SELECT coalesce(array_agg(u.tbl), '{}'), coalesce(array_agg(u.key), '{}') FROM unnest(tbls, keys) AS u(tbl, key)
-            WHERE NOT EXISTS (SELECT FROM ferry.version v WHERE v.tenant_id IN (tenant, ferry.nobody()) AND v.tbl = u.tbl
-                              AND v.key = u.key AND NOT v.deleted))
+                                now() + (SELECT t.park_for FROM ferry.tracked t WHERE t.tbl = child), now())
     WHERE r.tenant_id = tenant AND r.device_id = device AND r.number = of_number
 $$;
-COMMENT ON FUNCTION ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint) IS 'Notes what a parked change-set waits for, and until when';
+COMMENT ON FUNCTION ferry.park(uuid, uuid, bigint, int, bigint) IS 'Notes until when a parked change-set waits';
 
 -- Those that have what they wait for, or have waited long enough; each hub that asks takes some.
-CREATE FUNCTION ferry.parked_due(tenant uuid, most int) RETURNS TABLE (device_id uuid, number bigint, expired bool, body bytea)
+CREATE FUNCTION ferry.parked_due(tenant uuid, most int) RETURNS TABLE (device_id uuid, number bigint, expired bool, body bytea, staging bigint)
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -149,14 +204,14 @@ AS $$
     FROM (SELECT p.device_id, p.number FROM ferry.rejected p
           WHERE p.tenant_id = tenant AND p.parked_until IS NOT NULL AND p.retry_at <= now()
             AND (p.parked_until <= now() OR NOT EXISTS (
-                 SELECT FROM unnest(p.waits_tbl, p.waits_key) AS u(tbl, key) WHERE NOT EXISTS (
-                     SELECT FROM ferry.version v WHERE v.tenant_id IN (tenant, ferry.nobody()) AND v.tbl = u.tbl
-                     AND v.key = u.key AND NOT v.deleted))
+                 SELECT FROM ferry.parked_wait w WHERE w.tenant_id = tenant AND w.device_id = p.device_id AND w.number = p.number
+                 AND NOT EXISTS (SELECT FROM ferry.version v WHERE v.tenant_id IN (tenant, ferry.nobody()) AND v.tbl = w.tbl
+                                 AND v.key = w.key AND NOT v.deleted))
                  AND NOT EXISTS (SELECT FROM ferry.rejected o WHERE o.tenant_id = tenant AND o.device_id = p.device_id
                                  AND o.number = p.waits_number AND o.parked_until IS NOT NULL))
           ORDER BY p.device_id, p.number LIMIT most FOR UPDATE SKIP LOCKED) d
     WHERE r.tenant_id = tenant AND r.device_id = d.device_id AND r.number = d.number
-    RETURNING r.device_id, r.number, r.parked_until <= now(), r.body
+    RETURNING r.device_id, r.number, r.parked_until <= now(), r.body, r.staging
 $$;
 COMMENT ON FUNCTION ferry.parked_due(uuid, int) IS 'Parked change-sets that may be merged now; asked for again no sooner than in half a minute';
 
@@ -289,10 +344,12 @@ COMMENT ON FUNCTION ferry.row_policy(regclass, text, text, interval) IS
     'What stands of a deletion and an update (delete_wins, update_wins), what becomes of a device''s rows whose parents are missing (reject, park), and how long they wait; NULL: as it was';
 
 REVOKE EXECUTE ON FUNCTION ferry.set_row_policy(int, text, text, interval), ferry.row_policy(regclass, text, text, interval),
-    ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint), ferry.parked_due(uuid, int),
+    ferry.note_waits(uuid, uuid, bigint, int[], uuid[], int[], uuid[]), ferry.count_waits(uuid, uuid, bigint),
+    ferry.park(uuid, uuid, bigint, int, bigint), ferry.parked_due(uuid, int),
     ferry.last_rows(uuid, int, uuid[]), ferry.revive(uuid, int, uuid[], bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.set_row_policy(int, text, text, interval), ferry.row_policy(regclass, text, text, interval) TO ferry_owner;
-GRANT EXECUTE ON FUNCTION ferry.park(uuid, uuid, bigint, int, int[], uuid[], bigint), ferry.parked_due(uuid, int),
+GRANT EXECUTE ON FUNCTION ferry.note_waits(uuid, uuid, bigint, int[], uuid[], int[], uuid[]), ferry.count_waits(uuid, uuid, bigint),
+    ferry.park(uuid, uuid, bigint, int, bigint), ferry.parked_due(uuid, int),
     ferry.last_rows(uuid, int, uuid[]), ferry.revive(uuid, int, uuid[], bigint, bigint) TO ferry_hub;
 REVOKE EXECUTE ON FUNCTION ferry.set_validator(int, regproc), ferry.validate(regclass, regproc),
     ferry.ask_validator(ferry.tracked, uuid, text, uuid[], uuid[]),
