@@ -510,6 +510,7 @@ void hub_core_tick(struct hub_core *core)
 	}
 	heal_tick(core);
 	poll_work(core, now);
+	parked_work_others(core, now);
 	core_leave(core);
 }
 

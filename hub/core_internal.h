@@ -51,6 +51,7 @@
 #define SCHEMA_CHECK_US INT64_C(5000000)
 #define RIGHTS_CHECK_US INT64_C(1000000)
 #define PARKED_CHECK_US INT64_C(1000000)
+#define PARKED_OTHERS_US INT64_C(30000000) /* of tenants without a connected device */
 #define RETRY_HINT_MS 1000
 #define FILL_CHUNKS_MAX 2                /* under way at once */
 #define LEASES_MAX 8                     /* of a session, asked for at once */
@@ -300,8 +301,8 @@ struct hub_core {
 	uint32_t depth; /* of calls into the core */
 	bool sweep;     /* something is to be freed */
 	bool draining;
-	bool polling;
-	int64_t poll_at;
+	bool polling, parked_asked;
+	int64_t poll_at, parked_at;
 	int64_t wake; /* asked for; NEVER: none */
 	struct packer *packer;
 	struct arena arena;
@@ -410,6 +411,7 @@ void state_catch_up(struct hub_session *s); /* asks the store for all after `pos
 
 /* parked.c */
 void parked_work(struct tenant *t, int64_t now);
+void parked_work_others(struct hub_core *core, int64_t now);
 
 /* heal.c */
 void heal_greet(struct hub_session *s, int code); /* code: of its welcome */

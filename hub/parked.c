@@ -1,5 +1,5 @@
-/* Change-sets that wait at the hub: asked about now and then while a device of
- * their tenant is connected. */
+/* Change-sets that wait at the hub: asked about often while a device of their
+ * tenant is connected, and now and then whoever is, so that deadlines hold. */
 #include "hub/core_internal.h"
 
 static void parked_came(void *ctx, enum ferry_error e)
@@ -24,4 +24,24 @@ void parked_work(struct tenant *t, int64_t now)
 	t->parked_asked = true;
 	t->refs++;
 	t->core->ops->parked(t->core->store, &t->id, parked_came, t);
+}
+
+static void others_came(void *ctx, enum ferry_error e)
+{
+	struct hub_core *core = ctx;
+
+	(void)e;
+	core->parked_asked = false;
+}
+
+void parked_work_others(struct hub_core *core, int64_t now)
+{
+	if (core->ops->parked == NULL || core->draining)
+		return;
+	if (now >= core->parked_at && !core->parked_asked) {
+		core->parked_at = now + PARKED_OTHERS_US;
+		core->parked_asked = true;
+		core->ops->parked(core->store, NULL, others_came, core);
+	}
+	core_wake(core, core->parked_at);
 }

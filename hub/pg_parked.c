@@ -99,7 +99,8 @@ static void parked_release(struct pg_op *op)
 	arena_deinit(&((struct parked_op *)op)->arena);
 }
 
-void pg_store_parked(void *store, const struct uuid *tenant, hub_stage_cb cb, void *ctx)
+static void parked_start(struct pg_store *store, const struct uuid *tenant, pg_step first, void (*answer)(struct pg_op *op, enum ferry_error e),
+			 hub_stage_cb cb, void *ctx)
 {
 	struct parked_op *p = pg_op_new(store, sizeof(*p), tenant, PG_LANE_READ);
 
@@ -110,8 +111,53 @@ void pg_store_parked(void *store, const struct uuid *tenant, hub_stage_cb cb, vo
 	arena_init(&p->arena, PARKED_BYTES_MAX);
 	p->cb = cb;
 	p->ctx = ctx;
-	p->op.first = parked_ask;
-	p->op.answer = parked_answer;
+	p->op.first = first;
+	p->op.answer = answer;
 	p->op.release = parked_release;
 	pg_op_start(&p->op);
+}
+
+/* -------------------------------------------------------------- all tenants */
+
+static void nobody_waits(void *ctx, enum ferry_error e)
+{
+	(void)ctx;
+	(void)e;
+}
+
+static void tenants_read(struct pg_op *op)
+{
+	pg_op_end(op, FERRY_OK);
+}
+
+static void tenants_ask(struct pg_op *op)
+{
+	struct parked_op *p = (struct parked_op *)op;
+
+	pg_batch_reset(&op->batch);
+	p->call = pg_call(&op->batch, "SELECT t FROM ferry.parked_tenants($1) t");
+	pg_arg_uuid(&op->batch, &op->store->config.set);
+	pg_op_run(op, tenants_read);
+}
+
+static void tenants_answer(struct pg_op *op, enum ferry_error e)
+{
+	struct parked_op *p = (struct parked_op *)op;
+
+	for (uint32_t row = 0; e == FERRY_OK && row < pg_rows(&op->batch, p->call); row++) {
+		struct uuid tenant = pg_uuid(&op->batch, p->call, row, 0);
+
+		parked_start(op->store, &tenant, parked_ask, parked_answer, nobody_waits, NULL);
+	}
+	p->cb(p->ctx, e);
+}
+
+void pg_store_parked(void *store, const struct uuid *tenant, hub_stage_cb cb, void *ctx)
+{
+	const struct uuid nobody = {{0}};
+
+	if (tenant)
+		parked_start(store, tenant, parked_ask, parked_answer, cb, ctx);
+	else
+		parked_start(store, &nobody, tenants_ask, tenants_answer, cb, ctx);
 }

@@ -375,11 +375,27 @@ static void places_rights(void *store, const struct uuid *tenant, int64_t after,
 		cb(ctx, FERRY_DATABASE, NULL, 0);
 }
 
+static void nobody_asked(void *ctx, enum ferry_error e)
+{
+	(void)ctx;
+	(void)e;
+}
+
+/* Of all tenants: at home, and where a place is open anyway. */
+static void all_parked(struct places *p, hub_stage_cb cb, void *ctx)
+{
+	for (struct place *place = p->first; place; place = place->next)
+		pg_store_ops.parked(place->store, NULL, nobody_asked, NULL);
+	pg_store_ops.parked(p->home.store, NULL, cb, ctx);
+}
+
 static void places_parked(void *store, const struct uuid *tenant, hub_stage_cb cb, void *ctx)
 {
-	struct place *place = place_of(store, tenant);
+	struct place *place = tenant ? place_of(store, tenant) : NULL;
 
-	if (place)
+	if (!tenant)
+		all_parked(store, cb, ctx);
+	else if (place)
 		pg_store_ops.parked(place->store, tenant, cb, ctx);
 	else
 		cb(ctx, FERRY_DATABASE);

@@ -485,6 +485,8 @@ static enum ferry_error begin(struct serve *s, struct ferry_why *why)
 		e = listen_administration(s, why);
 	if (e == FERRY_OK)
 		loop_timer_set(s->witness_timer, loop_now_us() + WITNESS_INTERVAL_US);
+	if (e == FERRY_OK)
+		loop_timer_set(s->core_timer, loop_now_us()); /* what is parked is looked at though nobody comes */
 	return e;
 }
 

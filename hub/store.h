@@ -198,7 +198,9 @@ struct hub_store_ops {
 			uint32_t scope_count, const struct uuid *device, const struct message_compare *question,
 			hub_feed_cb cb, void *ctx);
 	/* Merges the tenant's parked change-sets whose time has come; their
-	 * verdicts come by the feed. NULL: nothing is ever parked here. */
+	 * verdicts come by the feed. Tenant NULL: of whichever tenants have some,
+	 * a few at a time; the callback comes once these are found. NULL: nothing
+	 * is ever parked here. */
 	void (*parked)(void *store, const struct uuid *tenant, hub_stage_cb cb, void *ctx);
 };
 

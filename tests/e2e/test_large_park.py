@@ -69,12 +69,12 @@ class LargePark(SiteCase):
         self.assertEqual(len([r for r in waiting if "waits there for it" in (r["parked"] or "")]), ROWS + 1)
         self.a.stop()  # its device is away,
         self.hub.kill9()  # and its hub dies.
-        self.hub.start()
-        b = self.device("b")
         self.parent_comes()
+        self.hub.start()  # Nobody is connected.
         wait_until(lambda: self.sessions() == ROWS + 1, 120, "the parked change-set, merged")
         wait_until(lambda: self.kept_parts() == 0, 60, "its parts, gone")
         self.a.start()
+        b = self.device("b")
         self.settle()
         self.assertEqual(self.site.value("SELECT status FROM roomscan.room_scan_sessions WHERE id = %s", self.last), "processing")
         self.assertEqual(self.a.json("outbox"), [])
@@ -103,6 +103,17 @@ class LargePark(SiteCase):
         self.assertEqual(self.hub.json("rejected", "requeue", refused["id"])["verdict"], "accepted")
         self.assertEqual((self.sessions(), self.kept_parts()), (ROWS + 1, 0))
         self.settle()
+        self.assert_same(self.a)
+
+    def test_its_deadline_holds_though_no_device_of_its_tenant_is_connected(self):
+        self.many()
+        self.a.stop()
+        self.site.sql("UPDATE ferry.rejected SET parked_until = now() WHERE tenant_id = %s", self.tenant)
+        wait_until(lambda: self.site.value("SELECT count(*) FROM ferry.rejected WHERE tenant_id = %s AND parked_until IS NULL",
+                                           self.tenant) == 2, 120, "both refusals")
+        self.a.start()
+        self.settle()
+        self.assertEqual(self.a.value("SELECT count(*) FROM ferry_rejected"), ROWS + 2)
         self.assert_same(self.a)
 
     def test_rows_that_it_makes_itself_and_refers_to_are_not_waited_for(self):

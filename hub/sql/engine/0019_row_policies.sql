@@ -215,6 +215,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION ferry.parked_due(uuid, int) IS 'Parked change-sets that may be merged now; asked for again no sooner than in half a minute';
 
+-- Whom a hub asks about though none of their devices is connected: some of them, in turns. A
+-- tenant whose devices are not let in has its changes not merged either.
+CREATE FUNCTION ferry.parked_tenants(of_set uuid) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+    SELECT p.tenant_id FROM (SELECT DISTINCT r.tenant_id FROM ferry.rejected r WHERE r.parked_until IS NOT NULL) p
+    LEFT JOIN ferry.tenancy t ON t.tenant_id = p.tenant_id
+    WHERE t.shut IS NULL AND t.held IS NULL
+      AND CASE WHEN of_set = ferry.nobody() THEN t.own_schema IS NOT TRUE ELSE p.tenant_id = of_set END
+    ORDER BY random() LIMIT 100
+$$;
+COMMENT ON FUNCTION ferry.parked_tenants(uuid) IS 'Tenants of a set of schemas (nobody: the shared one) that have parked change-sets';
+REVOKE EXECUTE ON FUNCTION ferry.parked_tenants(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.parked_tenants(uuid) TO ferry_hub;
+
 -- ---------------------------------------------------------------- deletions and updates
 
 ALTER TABLE ferry.tracked ADD COLUMN on_delete text NOT NULL DEFAULT 'delete_wins' CHECK (on_delete IN ('delete_wins', 'update_wins'));
