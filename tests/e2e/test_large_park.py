@@ -116,6 +116,26 @@ class LargePark(SiteCase):
         self.assertEqual(self.a.value("SELECT count(*) FROM ferry_rejected"), ROWS + 2)
         self.assert_same(self.a)
 
+    def test_large_documents_wait_for_the_parent_that_another_device_brings(self):
+        b, unit = self.device("b"), str(uuid.uuid4())
+        self.settle(b)
+        b.stop()
+        documents = [json.dumps({"n": n, "walls": "w%d " % n * (size // 4)}) for n, size in enumerate((900 << 10, 900 << 10, 3 << 20, 100))]
+        with self.a.transaction() as db:
+            db.executemany("INSERT INTO room_scans (unit_id, captured_at, document) VALUES (?, '%s', ?)" % AT, [(unit, d) for d in documents])
+            db.execute("INSERT INTO ferry_tx(note) VALUES ('all or none')")
+        self.a.start()
+        wait_until(lambda: self.a.value("SELECT parked FROM ferry_status") == 1, 120, "the parked change-set")
+        b.sql("INSERT INTO units (id, project_id, code, unit_type_code) VALUES (?, ?, 'U-77', 'APT_1BR')", unit, self.project)
+        b.start()
+        wait_until(lambda: self.site.value("SELECT count(*) FROM roomscan.room_scans WHERE unit_id = %s", unit) == len(documents), 120,
+                   "the documents at the hub")
+        self.settle()
+        self.assertEqual([d for (d,) in b.sql("SELECT document FROM room_scans WHERE unit_id = ? ORDER BY json_extract(document, '$.n')", unit)],
+                         [d for (d,) in self.a.sql("SELECT document FROM room_scans WHERE unit_id = ? ORDER BY json_extract(document, '$.n')",
+                                                   unit)])
+        self.assert_same(self.a, b)
+
     def test_rows_that_it_makes_itself_and_refers_to_are_not_waited_for(self):
         with self.a.transaction() as db:
             made = [(str(uuid.uuid4()), self.unit if n == 0 else self.other) for n in range(ROWS)]
