@@ -85,6 +85,7 @@ class Maintain(ferry_run.SiteCase):
 
     def test_rows_of_a_tenant_deleted_long_ago_go(self):
         gone = self.hub.tenant("Gone " + self.tenant)
+        self.stage(gone, 1, refused=True)
         self.hub.json("tenant", "delete", gone, "--confirm", self.hub.json("tenant", "delete", gone, "--dry-run")["slug"])
         self.assertEqual(self.of(self.maintain("--tenant", gone), "deleted tenants"), {}, "not yet")
         self.site.sql("UPDATE identity.tenants SET deleted_at = now() - interval '31 days' WHERE id = %s", gone)
@@ -92,6 +93,25 @@ class Maintain(ferry_run.SiteCase):
         self.assertEqual([r["problem"] for r in rows if r["step"] == "deleted tenants"], [None], rows)
         self.assertEqual(self.site.sql("SELECT count(*) FROM identity.roles WHERE tenant_id = %s", gone), [(0,)])
         self.assertEqual(self.site.sql("SELECT status FROM ferry.placement WHERE tenant_id = %s", gone), [("DELETED",)])
+        for table in ("rejected", "stage", "parked_wait"):
+            self.assertEqual(self.site.sql("SELECT count(*) FROM ferry.%s WHERE tenant_id = %%s" % table, gone), [(0,)], table)
+
+    def stage(self, tenant, number, refused=False):
+        """A part of a large change-set of eight days ago; refused: it is kept."""
+        device = "00000000-0000-0000-0000-0000000000dd"
+        self.site.sql("INSERT INTO ferry.stage VALUES (%s, %s, %s, 7, 0, 'x', now() - interval '8 days')", tenant, device, number)
+        if refused:
+            self.site.sql("INSERT INTO ferry.rejected (tenant_id, device_id, number, code, sentence, body, staging) "
+                          "VALUES (%s, %s, %s, 307, 'no', '', 7)", tenant, device, number)
+            self.site.sql("INSERT INTO ferry.parked_wait VALUES (%s, %s, %s, 1, gen_random_uuid(), false)", tenant, device, number)
+
+    def test_parts_that_nobody_went_on_with_go_and_what_is_kept_stays(self):
+        self.stage(self.tenant, 1)
+        self.stage(self.tenant, 2, refused=True)
+        self.assertEqual(self.of(self.maintain("--dry-run"), "engine")[("parts", "forget")], 1)
+        self.assertEqual(self.site.sql("SELECT count(*) FROM ferry.stage WHERE tenant_id = %s", self.tenant), [(2,)])
+        self.maintain()
+        self.assertEqual(self.site.sql("SELECT number FROM ferry.stage WHERE tenant_id = %s", self.tenant), [(2,)])
 
     def test_months_of_the_outbox_and_the_webhook_logs_are_made_and_old_ones_dropped(self):
         self.site.sql("INSERT INTO integration.integration_webhook_logs (tenant_id, provider, raw, received_at) "

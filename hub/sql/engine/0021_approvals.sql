@@ -354,15 +354,18 @@ CREATE FUNCTION ferry.refuse(request uuid, note text DEFAULT NULL) RETURNS text
 AS $$ SELECT ferry.decide(request, 'refused', note) $$;
 COMMENT ON FUNCTION ferry.refuse(uuid, text) IS 'Refuses a request of the session''s tenant';
 
--- A tenant that is gone: its requests, and what was kept of its rows.
+-- A tenant that is gone: its requests, and what was kept of its rows and of what its devices wrote.
 CREATE FUNCTION ferry.forget_kept(tenant uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
     DELETE FROM ferry.approval a WHERE a.tenant_id = tenant;
-    DELETE FROM ferry.last_row l WHERE l.tenant_id = tenant
+    DELETE FROM ferry.last_row l WHERE l.tenant_id = tenant;
+    DELETE FROM ferry.rejected r WHERE r.tenant_id = tenant;
+    DELETE FROM ferry.parked_wait w WHERE w.tenant_id = tenant;
+    DELETE FROM ferry.stage s WHERE s.tenant_id = tenant
 $$;
-COMMENT ON FUNCTION ferry.forget_kept(uuid) IS 'Forgets the requests and kept rows of a tenant';
+COMMENT ON FUNCTION ferry.forget_kept(uuid) IS 'Forgets the requests, kept rows and refused, parked and staged change-sets of a tenant';
 
 REVOKE EXECUTE ON FUNCTION ferry.approval_misfit(ferry.tracked_column, jsonb), ferry.share_approvals(), ferry.open_approvals(regclass, text),
     ferry.stored_text(ferry.tracked_column, jsonb), ferry.subject(uuid, int, int, uuid, bool),
