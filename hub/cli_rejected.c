@@ -148,9 +148,15 @@ static bool body_open(const struct cli *c, struct body *b, const struct json *o,
 {
 	struct ferry_why why = {0};
 	enum ferry_error e;
+	const char *hex = json_text(json_get(o, "body"));
 	*b = (struct body){0};
 	arena_init(&b->arena, BODY_BYTES_MAX);
-	e = body_unhex(b, json_text(json_get(o, "body"))) ? body_decode(b, &why) : FERRY_CORRUPT;
+	if (!hex || !*hex) {
+		*out_exit = cli_fail(c, FERRY_NOT_FOUND, "nothing of it is kept at the hub, which had no room for it",
+				     "Its device has its values: ferry-agent rejected");
+		return false;
+	}
+	e = body_unhex(b, hex) ? body_decode(b, &why) : FERRY_CORRUPT;
 	if (e == FERRY_OK)
 		return true;
 	*out_exit = cli_fail(c, e, *why.text ? why.text : "the kept change-set cannot be read", NULL);
