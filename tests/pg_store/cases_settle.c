@@ -336,6 +336,32 @@ static int stage_unit(struct pg_store *s, const struct uuid *d, int64_t staging,
 	return stage(s, d, staging, &part->set);
 }
 
+void R6_R7_staged_one_that_builds_on_a_refused_one_is_refused(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	struct small_set *bad = new_unit(1, id_of(1), "A1", "x");
+	struct merge_item first = item(d, bad), whole = {.device = d, .number = 2, .staging = 7};
+
+	set_cell(bad, "unit", "price", value_int(-1));
+	merge(s, &tenant_a, &first, 1);
+	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_CONSTRAINT));
+	for (uint32_t n = 0; n < 2; n++) {
+		struct small_set *part = new_unit(2, id_of(n + 2), n ? "B1" : "B0", "x");
+
+		part->depends = 1;
+		part->set.depends = &part->depends;
+		part->set.depends_count = 1;
+		part->set.part = n;
+		part->set.more = n == 0;
+		CHECK(stage(s, &d, 7, &part->set) == FERRY_OK);
+	}
+	merge(s, &tenant_a, &whole, 1);
+	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_DEPENDS));
+	CHECK(is(ask("SELECT count(*) FROM t.unit"), "0"));
+	pg_store_close(s);
+}
+
 void P3_R7_parts_of_two_copies_of_a_device_are_never_joined(void)
 {
 	struct pg_store *s = store_open();
@@ -433,6 +459,16 @@ void key_of_another_tenant_is_refused(void)
 	d = device_new(1, &tenant_a, "tenant");
 	sql("INSERT INTO t.lone VALUES ('%s', '%s', 'b''s')", text_of(&unit), text_of(&tenant_b));
 	one = item(d, set_new(1, 0, "lone", ROW_INSERT, unit));
+	merge(s, &tenant_a, &one, 1);
+	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_FOREIGN_TENANT));
+	one = (struct merge_item){.device = d, .number = 2, .staging = 7}; /* the same in parts */
+	for (uint32_t n = 0; n < 2; n++) {
+		struct small_set *part = set_new(2, 0, "lone", ROW_INSERT, n ? unit : id_of(2));
+
+		part->set.part = n;
+		part->set.more = n == 0;
+		CHECK(stage(s, &d, 7, &part->set) == FERRY_OK);
+	}
 	merge(s, &tenant_a, &one, 1);
 	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_FOREIGN_TENANT));
 	pg_store_close(s);
