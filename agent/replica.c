@@ -499,7 +499,7 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 		out->schema_hash = 0; /* it could not take what waits: a fill can */
 	out->position = st->position;
 	out->mark = st->mark;
-	out->last_number = st->last_number;
+	out->last_number = st->offered;
 	out->fill_position = place ? st->fill_position : 0;
 	out->fill_table = place ? st->fill_table : 0;
 	out->fill_after = st->fill_after;

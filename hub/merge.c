@@ -165,6 +165,11 @@ static void want_block(const struct merge *m, const struct block *b, uint32_t ta
 	}
 }
 
+void merge_apart(struct merge *m, int64_t number)
+{
+	m->apart = number;
+}
+
 void merge_wants(const struct merge *m, const struct change_set *s,
 		 void (*want)(void *ctx, uint32_t table, const struct uuid *keys, uint32_t count), void *ctx)
 {

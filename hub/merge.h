@@ -11,9 +11,11 @@
  *   version v of c          the edit has seen it when
  *   -------------------------------------------------------------------
  *   v.position <= B         always
- *   v.author == D           v.number <= n (its value is D's verbatim: what a
- *                           trigger or a merge changed has author hub; n
- *                           itself: an earlier part or row of the same set)
+ *   v.author == D           apart < v.number <= n (its value is D's verbatim: what
+ *                           a trigger or a merge changed has author hub; n
+ *                           itself: an earlier part or row of the same set;
+ *                           apart: up to there another copy of D's replica may
+ *                           have used the numbers, and this one never saw it)
  *   a replay's (R18)        B is of the same lost history, and its old position <= B
  *   anything else           never: the two are concurrent
  *
@@ -164,6 +166,10 @@ FERRY_CHECK enum ferry_error merge_row(struct merge *m, const struct merge_row *
 
 /* Does the hub know this row, or know that it is deleted, with what was applied? */
 bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key);
+
+/* Of the author of what is applied from now on: copies of its replica have used
+ * numbers up to here; 0: none has, as a new merge takes it. */
+void merge_apart(struct merge *m, int64_t number);
 
 /* Applies a change-set of device `author`. All-or-nothing: a rejected one
  * leaves no trace in the working state. A change-set in parts is applied by

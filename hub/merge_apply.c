@@ -62,13 +62,16 @@ static bool seen_there(const struct edit *e, const struct version *v, int64_t ba
 	return v->position < lost || (v->old_position > 0 && v->old_position <= base);
 }
 
-/* R2 */
+/* R2. What another copy of the device's replica may have written is not its own. */
+static bool is_own(const struct edit *e, const struct version *v)
+{
+	return v->number <= e->set->number && v->number > e->m->apart && !uuid_is_zero(&v->author) &&
+	       uuid_equal(&v->author, e->author);
+}
+
 static bool seen(const struct edit *e, const struct version *v, int64_t base)
 {
-	if (seen_there(e, v, base))
-		return true;
-	return v->number <= e->set->number && !uuid_is_zero(&v->author) &&
-	       memcmp(v->author.b, e->author->b, sizeof(v->author.b)) == 0;
+	return seen_there(e, v, base) || is_own(e, v);
 }
 
 static struct version version_of_stamp(const struct merge *m, uint32_t stamp)
@@ -490,11 +493,6 @@ static enum ferry_error keep_row(struct edit *e, int64_t base)
 			return error;
 	}
 	return FERRY_OK;
-}
-
-static bool is_own(const struct edit *e, const struct version *v)
-{
-	return !uuid_is_zero(&v->author) && uuid_equal(&v->author, e->author) && v->number <= e->set->number;
 }
 
 /* What triggers of the hub made of the device's own edit is nobody's update. */

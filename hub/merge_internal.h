@@ -90,6 +90,7 @@ struct merge {
 	struct merge_ask *asks;
 	uint32_t ask_count, ask_capacity;
 	uint32_t serial;
+	int64_t apart;
 	/* A change-set in parts that is under way */
 	bool open;
 	bool open_rejected;

@@ -12,7 +12,7 @@ struct device_op {
 	uint8_t fingerprint[32];
 	struct uuid incarnation, epoch;
 	int64_t position, mark;
-	int64_t life, next_mark, life_marks[FERRY_LIFE_MARKS_MAX];
+	int64_t life, next_mark, last_number, life_marks[FERRY_LIFE_MARKS_MAX];
 	uint32_t life_mark_count;
 	int64_t past[FERRY_PAST_MAX], past_marks[FERRY_PAST_MAX];
 	uint32_t past_count;
@@ -24,7 +24,7 @@ struct device_op {
 };
 
 static const char contact_sql[] =
-	"SELECT g.clone, g.adopted, g.life FROM ferry.greet($1, $2, $3, $4, $5) g";
+	"SELECT g.clone, g.adopted, g.life FROM ferry.greet($1, $2, $3, $4, $5, $6) g";
 
 /* ferry.change is under row-level security, so who asks must be set first. */
 static const char device_tenant_sql[] =
@@ -232,6 +232,7 @@ static void device_ask(struct pg_op *op)
 		pg_arg_null(&op->batch, 20); /* bigint */
 	else
 		pg_arg_int8(&op->batch, d->next_mark);
+	pg_arg_int8(&op->batch, d->last_number);
 	pg_call(&op->batch, device_tenant_sql);
 	pg_arg_bytes(&op->batch, d->fingerprint, sizeof(d->fingerprint));
 	pg_call(&op->batch, device_due_sql);
@@ -273,6 +274,7 @@ void pg_store_device(void *store, const uint8_t fingerprint[32], const struct me
 	d->mark = hello->mark;
 	d->life = hello->life;
 	d->next_mark = hello->next_mark;
+	d->last_number = hello->last_number;
 	d->life_mark_count = hello->life_mark_count < FERRY_LIFE_MARKS_MAX ? hello->life_mark_count : FERRY_LIFE_MARKS_MAX;
 	if (d->life_mark_count > 0)
 		memcpy(d->life_marks, hello->life_marks, d->life_mark_count * sizeof(*d->life_marks));

@@ -41,6 +41,7 @@ struct merge_device {
 	struct uuid id;
 	bool known, suspect, failed;
 	int64_t life;
+	int64_t apart; /* numbers up to here may be of another copy of its replica */
 	int64_t settled;
 	int64_t *above; /* sorted; has room for the run's numbers */
 	uint32_t above_count;

@@ -113,7 +113,7 @@ static void ask_items(struct merge_op *m, const char *sql, uint32_t *out_call)
 }
 
 static const char devices_sql[] =
-	"SELECT d.id, d.settled, d.settled_above, coalesce(d.failed_at > now() - make_interval(secs => $3::int), false), d.life "
+	"SELECT d.id, d.settled, d.settled_above, coalesce(d.failed_at > now() - make_interval(secs => $3::int), false), d.life, d.apart "
 	"FROM ferry.device d WHERE d.tenant_id = $1 AND d.id = ANY ($2) AND d.status = 'active' ORDER BY d.id FOR UPDATE";
 static const char scopes_sql[] =
 	"SELECT s.device_id, s.scope FROM ferry.held_scope s WHERE s.device_id = ANY ($1)";
@@ -279,6 +279,7 @@ static bool read_devices(struct merge_op *m)
 		d->settled = pg_int(b, m->device_call, row, 1);
 		d->suspect = pg_bool(b, m->device_call, row, 3);
 		d->life = pg_int(b, m->device_call, row, 4);
+		d->apart = pg_int(b, m->device_call, row, 5);
 		if (!read_above(m, row, d))
 			return false;
 	}

@@ -181,7 +181,10 @@ static enum ferry_error apply_entry(struct merge_op *m, struct merge_entry *e)
 {
 	int64_t now = m->op.store->io->wall(m->op.store->io->ctx);
 	struct merge_outcome *o = &m->outcomes[e - m->entries];
-	enum ferry_error error = merge_apply(m->merge, &e->item->device, e->set, now, o);
+	enum ferry_error error;
+
+	merge_apart(m->merge, e->device->apart);
+	error = merge_apply(m->merge, &e->item->device, e->set, now, o);
 
 	if (error != FERRY_OK)
 		return error;

@@ -136,6 +136,7 @@ static bool parts_apply(struct merge_op *m, struct merge_outcome *outcomes)
 	merge_free(m->merge);
 	m->merge = merge_new(&m->op.catalog->hub.schema, m->op.store->config.merge_bytes_max);
 	error = m->merge ? pg_load_feed(m, m->merge) : FERRY_NO_MEMORY;
+	merge_apart(m->merge, entry(m)->device->apart);
 	for (uint32_t i = 0; i < m->part_count; i++) {
 		struct change_set s = m->parts[i];
 

@@ -6,11 +6,12 @@
 
 static const char settled_sql[] =
 	"SELECT s.device_id, s.number, s.verdict, coalesce(s.code, 0), s.sentence, p.position, "
-	"(s.detail ->> 'mine')::uuid, (s.detail ->> 'other')::uuid FROM ferry.commit p "
+	"(s.detail ->> 'mine')::uuid, (s.detail ->> 'other')::uuid, coalesce(d.life, 0) FROM ferry.commit p "
 	"JOIN ferry.settled s ON s.tenant_id = p.tenant_id AND s.tx = p.tx "
+	"LEFT JOIN ferry.device d ON d.tenant_id = s.tenant_id AND d.id = s.device_id "
 	"WHERE p.tenant_id = $1 AND p.position > $2 AND ($3::uuid IS NULL OR s.device_id = $3) "
 	"ORDER BY s.device_id, s.number";
-enum { S_DEVICE, S_NUMBER, S_VERDICT, S_CODE, S_SENTENCE, S_POSITION, S_MINE, S_OTHER };
+enum { S_DEVICE, S_NUMBER, S_VERDICT, S_CODE, S_SENTENCE, S_POSITION, S_MINE, S_OTHER, S_LIFE };
 static const char conflicts_sql[] =
 	"SELECT x.device_id, x.number, x.tbl, x.key, x.num, x.kind, x.winner, x.device_value #>> '{}', "
 	"x.hub_value #>> '{}', x.other_device_id FROM ferry.commit p JOIN ferry.conflict x ON x.tenant_id = p.tenant_id AND x.tx = p.tx "
@@ -156,6 +157,7 @@ static enum ferry_error read_settled(struct reader *r, struct feed_result *out)
 		struct feed_settled *s = &list[row];
 
 		s->device = pg_uuid(b, call, row, S_DEVICE);
+		s->life = pg_int(b, call, row, S_LIFE);
 		s->settled = (struct settled){.number = pg_int(b, call, row, S_NUMBER),
 					      .verdict = pg_verdict_named(pg_text(b, call, row, S_VERDICT)),
 					      .code = (int)pg_int(b, call, row, S_CODE),

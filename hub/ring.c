@@ -53,6 +53,7 @@ static bool copy_verdicts(struct ring_entry *e, const struct feed_result *r)
 		return false;
 	for (uint32_t i = 0; i < r->settled_count; i++) {
 		to[i].device = r->settled[i].device;
+		to[i].life = r->settled[i].life;
 		if (!settled_copy(&e->arena, &r->settled[i].settled, &to[i].settled))
 			return false;
 	}

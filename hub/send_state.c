@@ -21,6 +21,25 @@ static bool add_verdict(struct hub_core *core, uint32_t *count, const struct set
 	return true;
 }
 
+/* Another copy of the device has come since, maybe at another hub: its
+ * change-sets are not this one's, though the numbers are. */
+static bool of_later_life(const struct hub_session *s, const struct feed_settled *f)
+{
+	return uuid_equal(&f->device, &s->device) && s->found.life != 0 && f->life > s->found.life;
+}
+
+/* False: this session's life is over. */
+static bool still_lives(struct hub_session *s, const struct feed_settled *settled, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (!of_later_life(s, &settled[i]))
+			continue;
+		session_fail(s, FERRY_LINK_CLOSED, 0, "a newer session of this device has begun");
+		return false;
+	}
+	return true;
+}
+
 #define CONFLICT_BYTES_KEPT 4096 /* of a value: larger ones are the first to stay at the hub */
 
 /* R3: this device's verdicts of the state. */
@@ -333,9 +352,12 @@ static void old_verdicts_came(void *ctx, enum ferry_error e, const struct feed_r
 		 * again, and learns the verdicts then. */
 		if (e != FERRY_OK && e != FERRY_PRUNED)
 			session_fail(s, (int)e, RETRY_HINT_MS, "the verdicts cannot be read: %s", ferry_error_text((int)e));
-		for (uint32_t i = 0; e == FERRY_OK && i < result->settled_count; i++)
+		bool lives = e != FERRY_OK || still_lives(s, result->settled, result->settled_count);
+
+		for (uint32_t i = 0; e == FERRY_OK && lives && i < result->settled_count; i++)
 			state_owe(s, &result->settled[i].settled);
-		session_pump(s);
+		if (session_up(s))
+			session_pump(s);
 	}
 	core_leave(core);
 }
@@ -363,7 +385,7 @@ static bool has_verdict(const struct hub_session *s, const struct ring_entry *e)
 /* False: it stopped for want of credit, or ended. */
 static bool pass_entry(struct hub_session *s, struct ring_entry *e)
 {
-	if (!ring_send_frames(s, e))
+	if (!still_lives(s, e->settled, e->settled_count) || !ring_send_frames(s, e))
 		return false;
 	s->in_state |= has_verdict(s, e);
 	s->frame_index = 0;

@@ -80,6 +80,7 @@ struct feed_frame {
 
 struct feed_settled {
 	struct uuid device;
+	int64_t life; /* how many its device had when this was read; 0: not counted */
 	struct settled settled; /* with conflicts */
 };
 

@@ -234,7 +234,7 @@ struct message_hello {
 	uint64_t schema_hash;      /* 0: none */
 	int64_t position;          /* bookmark; -1: none (empty replica) */
 	int64_t mark;
-	int64_t last_number;       /* highest change-set number given out */
+	int64_t last_number;       /* highest change-set number that may have been pushed */
 	int64_t clock;             /* device wall clock, microseconds since 1970 */
 	uint64_t credit_bytes;     /* the hub may send so many bytes */
 	/* An unfinished fill, to go on with: position it was started at, and

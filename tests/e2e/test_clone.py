@@ -96,6 +96,27 @@ class Clone(SiteCase):
         a.start()  # the former one is the copy now
         self.wait_refused(a)
 
+    def test_P5_an_edit_of_a_restored_device_has_not_seen_what_the_lost_one_pushed(self):
+        a = self.device("a")
+        self.settle()
+        key = self.insert(a, "FIRST")
+        self.settle(a)
+        a.stop()
+        old = self.copy_of(a)
+        a.start()
+        a.sql("UPDATE units SET code = 'LOST-ONE' WHERE id = ?", key)
+        self.settle(a)
+        a.stop()
+        old.start()
+        self.wait_refused(old)
+        old.sql("UPDATE units SET code = 'RESTORED' WHERE id = ?", key)  # gets a number that nobody used
+        self.hub.json("device", "release", a.id)
+        old.start()
+        wait_until(lambda: self.codes() == ["RESTORED"], 30, "the later edit")
+        self.settle(old)
+        kept = self.site.sql("SELECT hub_value #>> '{}' FROM ferry.conflict WHERE tenant_id = %s AND key = %s", self.tenant, key)
+        self.assertEqual(kept, [("LOST-ONE",)])
+
     def test_P5_a_device_put_back_within_one_contact_keeps_what_it_wrote_under_used_numbers(self):
         a = self.device("a")
         self.settle()

@@ -11,11 +11,10 @@ struct checker *checker_new(struct sim *sim, int devices)
 	c->sim = sim;
 	c->devices = devices;
 	c->edits = sim_alloc(EDITS_MAX * sizeof *c->edits);
-	c->numbers = sim_alloc((size_t)devices * sizeof *c->numbers);
-	c->device = sim_alloc((size_t)devices * sizeof *c->device);
-	c->last_of = sim_alloc((size_t)(devices + 1) * sizeof *c->last_of);
-	for (int i = 0; i <= devices; i++)
-		c->last_of[i] = -1;
+	c->line_count = devices;
+	c->hub_last = -1;
+	for (int i = 0; i < devices; i++)
+		c->lines[i] = (struct line){.device = i, .last = -1, .numbers = sim_alloc(NUMBERS_MAX * sizeof(struct verdict_seen))};
 	c->history = sim_alloc(EDITS_MAX * sizeof(void *));
 	return c;
 }
@@ -26,10 +25,8 @@ void checker_free(struct checker *c)
 		free(c->history[i]);
 	free(c->history);
 	free(c->edits);
-	free(c->numbers);
-	free(c->device);
-	free(c->last_of);
 	free(c->cells);
+	checker_lines_free(c);
 	free(c);
 }
 
@@ -38,9 +35,8 @@ struct checker_counts checker_counts(const struct checker *c)
 	return c->counts;
 }
 
-void checker_scopes(struct checker *c, int device, const bool scopes[SCOPES])
+static void add_scopes(struct watched *w, const bool scopes[SCOPES])
 {
-	struct watched *w = &c->device[device];
 	if (w->count == SCOPE_SETS_MAX)
 		abort();
 	for (int s = 0; s < SCOPES; s++)
@@ -48,6 +44,13 @@ void checker_scopes(struct checker *c, int device, const bool scopes[SCOPES])
 	if (w->count == 0)
 		w->may[0][w->scopes[0]] = true;
 	w->count++;
+}
+
+void checker_scopes(struct checker *c, int device, const bool scopes[SCOPES])
+{
+	for (int line = 0; line < c->line_count; line++)
+		if (c->lines[line].device == device)
+			add_scopes(&c->lines[line].watched, scopes);
 }
 
 const struct sim_state *checker_state_at(const struct checker *c, int64_t position)
@@ -64,14 +67,14 @@ void checker_group(struct checker *c, bool timely)
 	c->timely = timely;
 }
 
-void checker_clock_known(struct checker *c, int device)
+void checker_clock_known(struct checker *c, int line)
 {
-	c->device[device].clock_known = true;
+	c->lines[line].watched.clock_known = true;
 }
 
-void checker_clock_unknown(struct checker *c, int device)
+void checker_clock_unknown(struct checker *c, int line)
 {
-	c->device[device].clock_known = false;
+	c->lines[line].watched.clock_known = false;
 }
 
 void checker_hub_clock(struct checker *c)
@@ -81,18 +84,20 @@ void checker_hub_clock(struct checker *c)
 
 /* Edits. */
 
-void checker_edit(struct checker *c, int device, int key, const struct sim_row *before, const struct sim_row *after)
+void checker_edit(struct checker *c, int line, int key, const struct sim_row *before, const struct sim_row *after)
 {
 	if (c->edit_count == EDITS_MAX)
 		abort();
 	struct edit *e = &c->edits[c->edit_count++];
-	*e = (struct edit){.device = device, .key = key, .before = *before, .after = *after,
+	*e = (struct edit){.line = line, .key = key, .before = *before, .after = *after,
 			   .deletes = before->exists && !after->exists, .inserts = !before->exists && after->exists,
-			   .at = c->sim->now, .clock_known = device < 0 || (c->timely && c->device[device].clock_known),
-			   .group = c->group, .previous = c->last_of[device + 1]};
-	c->last_of[device + 1] = c->edit_count - 1;
+			   .at = c->sim->now, .clock_known = line < 0 || (c->timely && c->lines[line].watched.clock_known),
+			   .group = c->group, .previous = checker_last(c, line)};
+	*(line < 0 ? &c->hub_last : &c->lines[line].last) = c->edit_count - 1;
+	if (line >= 0 && c->lines[line].left)
+		c->lines[line].left->rows[key] = *after;
 	c->counts.edits++;
-	sim_log(c->sim, "edit %d of device %d: row %d was %s %lld %lld %lld %lld, is %s %lld %lld %lld %lld", c->edit_count - 1, device, key,
+	sim_log(c->sim, "edit %d of replica %d: row %d was %s %lld %lld %lld %lld, is %s %lld %lld %lld %lld", c->edit_count - 1, line, key,
 		before->exists ? "there" : "gone", (long long)before->cells[0], (long long)before->cells[1],
 		(long long)before->cells[2], (long long)before->cells[3], after->exists ? "there" : "gone",
 		(long long)after->cells[0], (long long)after->cells[1], (long long)after->cells[2], (long long)after->cells[3]);
@@ -132,9 +137,9 @@ static bool seen(const struct checker *c, const struct offered_cell *by, int col
 	return false;
 }
 
-bool checker_settled_by(const struct checker *c, int device, int64_t number, int64_t position)
+bool checker_settled_by(const struct checker *c, int line, int64_t number, int64_t position)
 {
-	const struct verdict_seen *v = &c->numbers[device][number];
+	const struct verdict_seen *v = &c->lines[line].numbers[number];
 	return number > 0 && v->position > 0 && v->position <= position;
 }
 
@@ -157,56 +162,67 @@ static void keep_cell(struct checker *c, struct offered_cell cell)
 	c->cells[c->cell_count++] = cell;
 }
 
-int checker_last_edit(const struct checker *c, int device, int key, bool only_deletes)
+int checker_last_edit(const struct checker *c, int line, int key, bool only_deletes)
 {
-	for (int i = c->last_of[device + 1]; i >= 0; i = c->edits[i].previous)
+	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous)
 		if (c->edits[i].key == key && (!only_deletes || c->edits[i].deletes))
 			return i;
 	return -1;
 }
 
+static int edit_that_wrote(const struct checker *c, int line, int key, int column, int64_t token)
+{
+	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous) {
+		const struct edit *e = &c->edits[i];
+		if (e->key == key && e->after.exists && e->after.cells[column] == token &&
+		    (e->inserts || e->before.cells[column] != token))
+			return i;
+	}
+	return -1;
+}
+
 /* Which edit a row of a change-set ends with: the latest whose token it holds. */
-static int edit_of_row(struct checker *c, int device, int key, const struct block *b, uint32_t row)
+static int edit_of_row(struct checker *c, int line, int key, const struct block *b, uint32_t row)
 {
 	int latest = -1;
 	if (b->op == ROW_DELETE)
-		return checker_last_edit(c, device, key, true);
+		return checker_last_edit(c, line, key, true);
 	for (uint16_t i = 0; i < b->column_count; i++) {
 		int64_t v;
 		if (!sim_cell(b->table, b->nums[i] - 2, &b->cells[(size_t)i * b->row_count + row], &v)) {
-			sim_fail(c->sim, "device %d pushed a value that nobody wrote", device);
+			sim_fail(c->sim, "replica %d pushed a value that nobody wrote", line);
 			return -1;
 		}
-		if (is_token(v) && c->token_edit[v] - 1 > latest)
-			latest = c->token_edit[v] - 1;
+		int wrote = is_token(v) ? edit_that_wrote(c, line, key, b->nums[i] - 2, v) : -1;
+		latest = wrote > latest ? wrote : latest;
 	}
 	return latest;
 }
 
-static void number_edits(struct checker *c, int device, int key, int latest, int64_t number)
+static void number_edits(struct checker *c, int line, int key, int latest, int64_t number)
 {
 	for (int i = latest; i >= 0; i = c->edits[i].previous) {
 		struct edit *e = &c->edits[i];
 		bool again = i == latest && e->number > 0 && e->number < number &&
-			     c->numbers[device][e->number].verdict == VERDICT_REJECTED;
-		if (e->key == key && (e->number == 0 || again))
+			     c->lines[line].numbers[e->number].verdict == VERDICT_REJECTED;
+		if (e->key == key && !e->kept && (e->number == 0 || again))
 			e->number = number;
 	}
 }
 
-static void keep_row(struct checker *c, int device, int64_t number, const struct block *b, uint32_t row)
+static void keep_row(struct checker *c, int line, int64_t number, const struct block *b, uint32_t row)
 {
 	int key = sim_key_number(&b->keys[row]);
-	int edit = key < 0 ? -1 : edit_of_row(c, device, key, b, row);
-	if (edit < 0 || c->edits[edit].device != device || c->edits[edit].key != key) {
-		sim_fail(c->sim, "device %d pushed in %lld a row %d that it never edited so", device, (long long)number, key);
+	int edit = key < 0 ? -1 : edit_of_row(c, line, key, b, row);
+	if (edit < 0) {
+		sim_fail(c->sim, "replica %d pushed in %lld a row %d that it never edited so", line, (long long)number, key);
 		return;
 	}
-	number_edits(c, device, key, edit, number);
+	number_edits(c, line, key, edit, number);
 	if (b->op == ROW_DELETE)
-		keep_cell(c, (struct offered_cell){.number = number, .device = device, .key = key, .column = -1, .edit = edit});
+		keep_cell(c, (struct offered_cell){.number = number, .line = line, .key = key, .column = -1, .edit = edit});
 	for (uint16_t i = 0; i < b->column_count; i++) {
-		struct offered_cell cell = {.number = number, .device = device, .key = key, .column = b->nums[i] - 2,
+		struct offered_cell cell = {.number = number, .line = line, .key = key, .column = b->nums[i] - 2,
 					    .edit = edit};
 		if (sim_cell(b->table, cell.column, &b->cells[(size_t)i * b->row_count + row], &cell.value))
 			keep_cell(c, cell);
@@ -230,29 +246,30 @@ static uint64_t content_of(const struct change_set *set)
 	return h | 1;
 }
 
-void checker_offered(struct checker *c, int device, const struct change_set *set)
+void checker_offered(struct checker *c, int line, const struct change_set *set)
 {
 	if (set->number >= NUMBERS_MAX || set->part >= 4)
 		abort();
 	uint64_t content = content_of(set);
-	uint64_t *known = &c->numbers[device][set->number].content[set->part];
-	if (*known) {
-		if (*known != content)
-			sim_fail(c->sim, "device %d used number %lld for two contents", device, (long long)set->number);
+	struct verdict_seen *v = &c->lines[line].numbers[set->number];
+	uint64_t *known = &v->content[set->part];
+	if (*known && *known != content)
+		sim_fail(c->sim, "replica %d used number %lld for two contents", line, (long long)set->number);
+	if (v->noted[set->part])
 		return;
-	}
 	*known = content;
-	c->numbers[device][set->number].joined = set->joined;
+	v->noted[set->part] = true;
+	v->joined = set->joined;
 	for (uint32_t i = 0; i < set->block_count; i++)
 		for (uint32_t r = 0; r < set->blocks[i].row_count; r++)
-			keep_row(c, device, set->number, &set->blocks[i], r);
+			keep_row(c, line, set->number, &set->blocks[i], r);
 }
 
 /* Commits. */
 
 struct commit {
 	const struct sim_state *before, *after;
-	const int *devices;
+	const int *lines;
 	const struct settled *settled;
 	uint32_t count;
 	int64_t position;
@@ -261,7 +278,7 @@ struct commit {
 static const struct settled *verdict_in(const struct commit *t, const struct offered_cell *cell)
 {
 	for (uint32_t i = 0; i < t->count; i++)
-		if (t->devices[i] == cell->device && t->settled[i].number == cell->number &&
+		if (t->lines[i] == cell->line && t->settled[i].number == cell->number &&
 		    t->settled[i].verdict != VERDICT_REJECTED)
 			return &t->settled[i];
 	return NULL;
@@ -353,8 +370,8 @@ static void check_cell(struct checker *c, const struct commit *t, const struct o
 	if (cell->column < 0) {
 		if (a->exists && !conflict_names(s, cell->key, a->table, -1, 0, false) &&
 		    t->before->rows[cell->key].exists && s->conflict_count == 0 && !written_here(c, t, cell->key, 0, a->cells[0]))
-			sim_fail(c->sim, "P5: the deletion of row %d by device %d, %lld came to nothing", cell->key,
-				 cell->device, (long long)cell->number);
+			sim_fail(c->sim, "P5: the deletion of row %d by replica %d, %lld came to nothing", cell->key,
+				 cell->line, (long long)cell->number);
 		return;
 	}
 	uint32_t table = c->edits[cell->edit].after.table;
@@ -362,8 +379,8 @@ static void check_cell(struct checker *c, const struct commit *t, const struct o
 	    conflict_names(s, cell->key, table, cell->column, cell->value, false) ||
 	    loss_accounted(c, t, cell->key, cell->column, cell->value))
 		return;
-	sim_fail(c->sim, "P5: %lld of device %d, change-set %lld (row %d column %d) is lost at %lld", (long long)cell->value,
-		 cell->device, (long long)cell->number, cell->key, cell->column, (long long)t->position);
+	sim_fail(c->sim, "P5: %lld of replica %d, change-set %lld (row %d column %d) is lost at %lld", (long long)cell->value,
+		 cell->line, (long long)cell->number, cell->key, cell->column, (long long)t->position);
 }
 
 static void keep_conflicts(struct checker *c, const struct settled *s)
@@ -384,16 +401,20 @@ static void keep_verdicts(struct checker *c, const struct commit *t)
 {
 	for (uint32_t i = 0; i < t->count; i++) {
 		const struct settled *s = &t->settled[i];
-		struct verdict_seen *v = &c->numbers[t->devices[i]][s->number];
+		struct verdict_seen *v = &c->lines[t->lines[i]].numbers[s->number];
 		if (v->position)
-			sim_fail(c->sim, "P2: change-set %lld of device %d is settled at %lld and again at %lld",
-				 (long long)s->number, t->devices[i], (long long)v->position, (long long)t->position);
+			sim_fail(c->sim, "P2: change-set %lld of replica %d is settled at %lld and again at %lld",
+				 (long long)s->number, t->lines[i], (long long)v->position, (long long)t->position);
+		if (v->elsewhere)
+			sim_fail(c->sim, "P2: change-set %lld of replica %d is settled at %lld, and that of another copy was at %lld",
+				 (long long)s->number, t->lines[i], (long long)t->position, (long long)v->elsewhere);
 		if (!v->content[0])
-			sim_fail(c->sim, "P2: change-set %lld of device %d is settled but was never sent",
-				 (long long)s->number, t->devices[i]);
+			sim_fail(c->sim, "P2: change-set %lld of replica %d is settled but was never sent",
+				 (long long)s->number, t->lines[i]);
 		v->position = t->position;
 		v->lost = v->parked = false;
 		v->verdict = s->verdict;
+		checker_settled_together(c, t->lines[i], s->number);
 		keep_conflicts(c, s);
 		c->counts.settled++;
 		c->counts.rejected += s->verdict == VERDICT_REJECTED;
@@ -406,10 +427,11 @@ static void check_order(struct checker *c, const struct commit *t, const struct 
 {
 	for (int i = 0; i < c->cell_count; i++) {
 		const struct offered_cell *other = &c->cells[i];
-		if (other->device == cell->device && other->key == cell->key && other->number < cell->number &&
-		    !checker_settled_by(c, other->device, other->number, t->position))
-			sim_fail(c->sim, "causality: change-set %lld of device %d is settled at %lld before %lld, on which it builds",
-				 (long long)cell->number, cell->device, (long long)t->position, (long long)other->number);
+		if (other->line == cell->line && other->key == cell->key && other->number < cell->number &&
+		    !c->lines[cell->line].numbers[other->number].elsewhere &&
+		    !checker_settled_by(c, other->line, other->number, t->position))
+			sim_fail(c->sim, "causality: change-set %lld of replica %d is settled at %lld before %lld, on which it builds",
+				 (long long)cell->number, cell->line, (long long)t->position, (long long)other->number);
 	}
 }
 
@@ -428,9 +450,9 @@ static void check_winner(struct checker *c, const struct settled *s, const struc
 		return;
 	c->counts.clocks_compared++;
 	if (f->device_won != (later > 0))
-		sim_fail(c->sim, "P10: of %lld and %lld the one that is %.0f s older stands (change-set %lld of device %d)",
+		sim_fail(c->sim, "P10: of %lld and %lld the one that is %.0f s older stands (change-set %lld of replica %d)",
 			 (long long)mine, (long long)theirs, (double)(later > 0 ? later : -later) / SIM_S,
-			 (long long)s->number, a->device);
+			 (long long)s->number, a->line);
 }
 
 static void check_verdicts(struct checker *c, const struct commit *t)
@@ -446,10 +468,10 @@ static void check_verdicts(struct checker *c, const struct commit *t)
 			check_winner(c, &t->settled[i], &t->settled[i].conflicts[f]);
 }
 
-void checker_commit(struct checker *c, int64_t position, const struct sim_state *after, const int *devices,
+void checker_commit(struct checker *c, int64_t position, const struct sim_state *after, const int *lines,
 		    const struct settled *settled, uint32_t settled_count)
 {
-	struct commit t = {.before = checker_state_at(c, INT64_MAX), .after = after, .devices = devices, .settled = settled,
+	struct commit t = {.before = checker_state_at(c, INT64_MAX), .after = after, .lines = lines, .settled = settled,
 			   .count = settled_count, .position = position};
 	if (c->history_count && c->history[c->history_count - 1]->position >= position)
 		sim_fail(c->sim, "position %lld is not above the last", (long long)position);
@@ -466,18 +488,18 @@ void checker_commit(struct checker *c, int64_t position, const struct sim_state 
 	c->counts.commits++;
 }
 
-void checker_acked(struct checker *c, int device, const struct settled *s)
+void checker_acked(struct checker *c, int line, const struct settled *s)
 {
-	struct verdict_seen *v = s->number < NUMBERS_MAX ? &c->numbers[device][s->number] : NULL;
+	struct verdict_seen *v = s->number < NUMBERS_MAX ? &c->lines[line].numbers[s->number] : NULL;
 	if (v && s->verdict == VERDICT_PARKED) {
 		v->parked = true;
 		return;
 	}
 	if (!v || !v->position)
-		sim_fail(c->sim, "change-set %lld of device %d is acknowledged but not committed", (long long)s->number, device);
+		sim_fail(c->sim, "change-set %lld of replica %d is acknowledged but not committed", (long long)s->number, line);
 	else if (v->verdict != s->verdict || v->position != s->position)
-		sim_fail(c->sim, "change-set %lld of device %d is acknowledged as %d at %lld but settled as %d at %lld",
-			 (long long)s->number, device, (int)s->verdict, (long long)s->position, (int)v->verdict,
+		sim_fail(c->sim, "change-set %lld of replica %d is acknowledged as %d at %lld but settled as %d at %lld",
+			 (long long)s->number, line, (int)s->verdict, (long long)s->position, (int)v->verdict,
 			 (long long)v->position);
 }
 
@@ -486,9 +508,9 @@ void checker_rewind(struct checker *c, int64_t position)
 	c->rewound = true;
 	while (c->history_count && c->history[c->history_count - 1]->position > position)
 		free(c->history[--c->history_count]);
-	for (int device = 0; device < c->devices; device++)
+	for (int line = 0; line < c->line_count; line++)
 		for (int64_t n = 0; n < NUMBERS_MAX; n++) {
-			struct verdict_seen *v = &c->numbers[device][n];
+			struct verdict_seen *v = &c->lines[line].numbers[n];
 			if (v->position <= position)
 				continue;
 			v->position = 0;

@@ -1,4 +1,5 @@
-/* Inside the judge: what checker.c (edits, offers, commits) and checker_replicas.c share. */
+/* Inside the judge: what checker.c (edits, offers, commits), checker_lines.c (copies of
+ * replicas) and checker_replicas.c share. */
 #ifndef FERRY_TESTS_CHECKER_INNER_H
 #define FERRY_TESTS_CHECKER_INNER_H
 
@@ -9,14 +10,15 @@
 #define CLOCK_ERROR_US (90 * (int64_t)SIM_S) /* P10: what measuring, and waiting for a cut, may cost */
 
 struct edit {
-	int device, key;
+	int line, key;
 	bool deletes, inserts;
 	struct sim_row before, after;
 	int64_t number; /* change-set; 0: not pushed yet */
 	int64_t at;     /* true time, microseconds of the simulation */
 	bool clock_known; /* its device had measured how wrong its clock is */
 	int group;      /* edits of one transaction have the same */
-	int previous;   /* edit of the same device; -1: none */
+	bool kept;      /* its replica keeps it as refused: it is not to come any more, and not lost */
+	int previous;   /* edit of the same line; -1: none */
 };
 
 struct verdict_seen {
@@ -27,11 +29,13 @@ struct verdict_seen {
 	bool parked;         /* the hub said that it lacks what it builds on */
 	bool joined;         /* R5: when refused it is offered again, split */
 	uint64_t content[4]; /* by part; 0: not offered yet */
+	bool noted[4];       /* its rows are among the offered cells of this line */
+	int64_t elsewhere;   /* 0, or where another copy's content of this number was settled */
 };
 
 struct offered_cell { /* what a change-set writes; column -1: a deletion */
 	int64_t number;
-	int device, key, column, edit;
+	int line, key, column, edit;
 	int64_t value;
 };
 
@@ -52,11 +56,30 @@ struct watched {
 	bool clock_known;
 };
 
+struct line {
+	int device;
+	int last;          /* its last edit; -1: none */
+	bool gone, shut;
+	struct sim_state *left; /* shut: what it showed then, and what was written to it since */
+	int kept_deletions[KEYS_MAX]; /* that its replica had at the last welcome */
+	int64_t proposed;  /* mark of its next life */
+	struct watched watched;
+	struct verdict_seen *numbers;
+};
+
+struct life {
+	int device, line;
+	int64_t number;
+};
+
 struct checker {
 	struct sim *sim;
 	int devices;
-	struct watched *device;
-	int *last_of; /* device + 1 -> its last edit; -1: none. 0: the hub's */
+	struct line lines[LINES_MAX];
+	int line_count;
+	struct life *lives;
+	int life_count, life_capacity;
+	int hub_last; /* the hub's last edit; -1: none */
 	int group;
 	bool timely, rewound;
 	bool timeless; /* a hub's clock was set */
@@ -64,7 +87,6 @@ struct checker {
 	int edit_count;
 	int token_edit[TOKENS_MAX]; /* 1 + index */
 	bool kept[TOKENS_MAX];      /* by a conflict, also of a history that the hub lost */
-	struct verdict_seen (*numbers)[NUMBERS_MAX];
 	struct offered_cell *cells;
 	int cell_count, cell_capacity;
 	struct past **history;
@@ -73,7 +95,12 @@ struct checker {
 };
 
 const struct sim_state *checker_state_at(const struct checker *c, int64_t position);
-bool checker_settled_by(const struct checker *c, int device, int64_t number, int64_t position);
-int checker_last_edit(const struct checker *c, int device, int key, bool only_deletes);
+bool checker_settled_by(const struct checker *c, int line, int64_t number, int64_t position);
+int checker_last(const struct checker *c, int line); /* its last edit of all; -1: none; line -1: the hub's */
+int checker_last_edit(const struct checker *c, int line, int key, bool only_deletes);
+/* What was settled for this line was for other copies of its device with the same content, too;
+ * for those with another one it never will be. */
+void checker_settled_together(struct checker *c, int line, int64_t number);
+void checker_lines_free(struct checker *c);
 
 #endif

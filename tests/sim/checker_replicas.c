@@ -57,19 +57,21 @@ static int wrong_row(const struct sim_state *hub, const struct pending *pending,
 }
 
 /* In the order in which they were made. */
-static void gather_pending(const struct checker *c, int device, int64_t position, struct pending *pending)
+static void gather_pending(const struct checker *c, int line, int64_t position, struct pending *pending)
 {
 	int *order = sim_alloc((size_t)c->edit_count * sizeof *order);
 	int n = 0;
-	for (int i = c->last_of[device + 1]; i >= 0; i = c->edits[i].previous)
+	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous)
 		order[n++] = i;
 	while (n > 0) {
 		const struct edit *e = &c->edits[order[--n]];
-		if (e->number > 0 && (c->numbers[device][e->number].lost || c->numbers[device][e->number].parked))
+		if (e->kept)
+			continue;
+		if (e->number > 0 && (c->lines[line].numbers[e->number].lost || c->lines[line].numbers[e->number].parked))
 			pending[e->key].split = true; /* being brought back */
-		else if (!checker_settled_by(c, device, e->number, position))
+		else if (!checker_settled_by(c, line, e->number, position))
 			add_pending(&pending[e->key], e);
-		else if (c->numbers[device][e->number].joined && c->numbers[device][e->number].verdict == VERDICT_REJECTED)
+		else if (c->lines[line].numbers[e->number].joined && c->lines[line].numbers[e->number].verdict == VERDICT_REJECTED)
 			pending[e->key].split = true;
 	}
 	free(order);
@@ -121,20 +123,20 @@ static unsigned last_scopes(const struct watched *w)
 	return w->scopes[w->count - 1];
 }
 
-static void compare(struct checker *c, int device, int64_t position, const struct sim_state *visible, bool quiet)
+static void compare(struct checker *c, int line, int64_t position, const struct sim_state *visible, bool quiet)
 {
 	const struct sim_state *hub = checker_state_at(c, position);
 	struct pending *pending = sim_alloc(KEYS_MAX * sizeof *pending);
-	struct watched *w = &c->device[device];
+	struct watched *w = &c->lines[line].watched;
 	if (!quiet)
-		gather_pending(c, device, position, pending);
+		gather_pending(c, line, position, pending);
 	int key = quiet ? wrong_row(hub, pending, last_scopes(w), visible) : follow_scopes(w, hub, pending, visible);
 	if (key >= 0) {
 		const struct sim_row *base = base_row(hub, key, last_scopes(w)), *shown = &visible->rows[key];
 		sim_fail(c->sim,
-			 "%s: device %d at %lld shows row %d as %s %lld %lld %lld %lld; the hub had %s %lld %lld %lld %lld; "
+			 "%s: replica %d at %lld shows row %d as %s %lld %lld %lld %lld; the hub had %s %lld %lld %lld %lld; "
 			 "pending %s%s",
-			 quiet ? "P4" : "P3", device, (long long)position, key, shown->exists ? "there" : "gone",
+			 quiet ? "P4" : "P3", line, (long long)position, key, shown->exists ? "there" : "gone",
 			 (long long)shown->cells[0], (long long)shown->cells[1], (long long)shown->cells[2],
 			 (long long)shown->cells[3], base->exists ? "there" : "gone", (long long)base->cells[0],
 			 (long long)base->cells[1], (long long)base->cells[2], (long long)base->cells[3],
@@ -146,47 +148,47 @@ static void compare(struct checker *c, int device, int64_t position, const struc
 
 /* While a lost history is brought back, replicas show some of it already; then
  * only the end is judged. */
-void checker_replica(struct checker *c, int device, int64_t position, const struct sim_state *visible)
+void checker_replica(struct checker *c, int line, int64_t position, const struct sim_state *visible)
 {
 	if (!c->rewound)
-		compare(c, device, position, visible, false);
+		compare(c, line, position, visible, false);
 }
 
 /* The last word on each row was said to the hub, or came to nothing before. */
-static void check_nothing_left(struct checker *c, int device)
+static void check_nothing_left(struct checker *c, int line)
 {
 	for (int key = 0; key < KEYS_MAX; key++) {
-		int i = checker_last_edit(c, device, key, false);
-		if (i < 0 || checker_settled_by(c, device, c->edits[i].number, INT64_MAX))
+		int i = checker_last_edit(c, line, key, false);
+		if (i < 0 || c->edits[i].kept || checker_settled_by(c, line, c->edits[i].number, INT64_MAX))
 			continue;
-		if (c->edits[i].number > 0 && c->numbers[device][c->edits[i].number].parked)
+		if (c->edits[i].number > 0 && c->lines[line].numbers[c->edits[i].number].parked)
 			continue;
 		bool net_nothing = c->edits[i].deletes && c->edits[i].number == 0;
 		if (!net_nothing)
-			sim_fail(c->sim, "the last edit of row %d on device %d (change-set %lld) was never settled", key, device,
+			sim_fail(c->sim, "the last edit of row %d on replica %d (change-set %lld) was never settled", key, line,
 				 (long long)c->edits[i].number);
 	}
 }
 
-static void check_healed(struct checker *c, int device)
+static void check_healed(struct checker *c, int line)
 {
 	for (int64_t n = 0; n < NUMBERS_MAX; n++) {
-		const struct verdict_seen *v = &c->numbers[device][n];
+		const struct verdict_seen *v = &c->lines[line].numbers[n];
 		c->counts.regained += v->replayed && !v->lost;
 		if (v->lost && !v->parked)
-			sim_fail(c->sim, "P8: change-set %lld of device %d is missing since the hub was restored", (long long)n,
-				 device);
+			sim_fail(c->sim, "P8: change-set %lld of replica %d is missing since the hub was restored", (long long)n,
+				 line);
 	}
 }
 
-void checker_quiet(struct checker *c, int device, int64_t position, const struct sim_state *visible)
+void checker_quiet(struct checker *c, int line, int64_t position, const struct sim_state *visible)
 {
 	if (c->history_count && position < c->history[c->history_count - 1]->position)
-		sim_fail(c->sim, "all is quiet, but device %d stands at %lld of %lld", device, (long long)position,
+		sim_fail(c->sim, "all is quiet, but replica %d stands at %lld of %lld", line, (long long)position,
 			 (long long)c->history[c->history_count - 1]->position);
-	check_healed(c, device);
-	check_nothing_left(c, device);
-	compare(c, device, position, visible, true);
+	check_healed(c, line);
+	check_nothing_left(c, line);
+	compare(c, line, position, visible, true);
 }
 
 /* P6. An edit may wait for a locked row; so may what was pushed or written
@@ -199,12 +201,12 @@ static bool waits_rightly(const struct edit *e, const bool waiting[KEYS_MAX], co
 	       (row->table == NOTE && waiting[row->cells[0]]);
 }
 
-static bool spread(const struct checker *c, int device, bool waiting[KEYS_MAX], bool *groups, bool *numbers)
+static bool spread(const struct checker *c, int line, bool waiting[KEYS_MAX], bool *groups, bool *numbers)
 {
 	bool more = false;
-	for (int i = c->last_of[device + 1]; i >= 0; i = c->edits[i].previous) {
+	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous) {
 		const struct edit *e = &c->edits[i];
-		if (checker_settled_by(c, device, e->number, INT64_MAX) || !waits_rightly(e, waiting, groups, numbers))
+		if (e->kept || checker_settled_by(c, line, e->number, INT64_MAX) || !waits_rightly(e, waiting, groups, numbers))
 			continue;
 		more = more || !waiting[e->key] || !groups[e->group] || (e->number > 0 && !numbers[e->number]);
 		waiting[e->key] = groups[e->group] = true;
@@ -216,18 +218,20 @@ static bool spread(const struct checker *c, int device, bool waiting[KEYS_MAX], 
 
 void checker_no_jam(struct checker *c, const bool locked[KEYS_MAX])
 {
-	for (int device = 0; device < c->devices; device++) {
+	for (int line = 0; line < c->line_count; line++) {
+		if (c->lines[line].gone || c->lines[line].shut)
+			continue;
 		bool waiting[KEYS_MAX], *groups = sim_alloc((size_t)c->group + 1), *numbers = sim_alloc(NUMBERS_MAX);
 		memcpy(waiting, locked, sizeof waiting);
-		while (spread(c, device, waiting, groups, numbers))
+		while (spread(c, line, waiting, groups, numbers))
 			;
 		for (int key = 0; key < KEYS_MAX; key++) {
-			int i = checker_last_edit(c, device, key, false);
+			int i = checker_last_edit(c, line, key, false);
 			const struct edit *e = i < 0 ? NULL : &c->edits[i];
-			if (e && !checker_settled_by(c, device, e->number, INT64_MAX) && !(e->deletes && e->number == 0) &&
+			if (e && !e->kept && !checker_settled_by(c, line, e->number, INT64_MAX) && !(e->deletes && e->number == 0) &&
 			    !waits_rightly(e, waiting, groups, numbers))
-				sim_fail(c->sim, "P6: device %d's edit of row %d (change-set %lld) waits though its rows are free",
-					 device, key, (long long)e->number);
+				sim_fail(c->sim, "P6: replica %d's edit of row %d (change-set %lld) waits though its rows are free",
+					 line, key, (long long)e->number);
 		}
 		free(groups);
 		free(numbers);

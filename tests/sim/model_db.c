@@ -11,6 +11,8 @@ struct model_db *model_db_new(struct sim *sim, struct checker *checker, int devi
 	db->sim = sim;
 	db->checker = checker;
 	db->devices = devices;
+	for (int i = 0; i < DEVICES_MAX; i++)
+		db->device[i].lives = (struct lives){.adopt_mark = -1, .refused_mark = -1};
 	db->head = sim_alloc(sizeof *db->head);
 	return db;
 }
@@ -62,6 +64,16 @@ void model_db_device(struct model_db *db, int device, const bool scopes[SCOPES])
 	checker_scopes(db->checker, device, scopes);
 }
 
+void model_db_release(struct model_db *db, int device)
+{
+	struct lives *l = &db->device[device].lives;
+	if (l->refused_mark < 0)
+		return;
+	l->mark = l->adopt_mark = l->refused_mark;
+	l->refused_mark = -1;
+	sim_log(db->sim, "the copy of device %d that was turned away last is released", device);
+}
+
 void model_db_fingerprint(int device, uint8_t out[32])
 {
 	memset(out, 0xf0, 32);
@@ -97,6 +109,8 @@ void model_db_backup(struct model_db *db)
 		db->backup = sim_alloc(sizeof *db->backup);
 	db->backup->position = db->head->position;
 	db->backup->database = db->now;
+	for (int i = 0; i < DEVICES_MAX; i++)
+		db->backup->lives[i] = db->device[i].lives;
 	sim_log(db->sim, "a backup at %lld", (long long)db->head->position);
 }
 
@@ -106,6 +120,8 @@ int64_t model_db_restore(struct model_db *db)
 		return -1;
 	int64_t position = db->backup->position;
 	db->now = db->backup->database;
+	for (int i = 0; i < DEVICES_MAX; i++)
+		db->device[i].lives = db->backup->lives[i];
 	while (db->head->position > position)
 		drop_commit(db);
 	while (!db->faults.hide_loss && db->verdicts && db->verdicts->settled.position > position)

@@ -154,6 +154,7 @@ static void feed_verdicts(const struct call *c, struct arena *arena, struct feed
 		if (v->settled.position > r->from && v->settled.position <= r->to &&
 		    (c->device < 0 || c->device == v->device) && !(db->faults.lose_verdicts && sim_chance(db->sim, 100)))
 			out[r->settled_count++] = (struct feed_settled){.device = sim_device_id(v->device),
+									.life = db->faults.hide_lives ? 0 : db->device[v->device].lives.count,
 									.settled = v->settled};
 }
 

@@ -25,6 +25,7 @@ struct database { /* what one transaction works on */
 struct verdict_row {
 	struct verdict_row *next;
 	int device;
+	int line; /* of the judge's: whose life had pushed it */
 	struct settled settled;
 };
 
@@ -41,14 +42,23 @@ struct staged {
 	struct buffer body;
 };
 
+struct lives { /* of a device: ferry.greet and ferry.release_device of hub/sql/README.md */
+	int64_t count, mark; /* mark 0: whoever comes next is taken */
+	int64_t adopt_mark;  /* -1: no copy was released, or it has understood */
+	int64_t refused_mark; /* of the copy that was turned away last; -1: none */
+	int64_t apart;       /* numbers up to here may be another copy's */
+};
+
 struct device_row {
 	struct uuid incarnation; /* zero until its first contact */
+	struct lives lives;
 	bool scopes[SCOPES];
 	int64_t rights; /* the database's count when it got them */
 };
 
 struct backup {
 	int64_t position;
+	struct lives lives[DEVICES_MAX];
 	struct database database;
 };
 

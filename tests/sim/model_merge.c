@@ -94,6 +94,11 @@ static uint32_t sets_of(struct work *w, const struct merge_item *item, struct ch
 	return n;
 }
 
+static int line_of(const struct model_db *db, const struct merge_item *item)
+{
+	return checker_line(db->checker, sim_device_number(&item->device), item->life);
+}
+
 static void apply_item(struct work *w, const struct merge_item *item, struct merge_outcome *out)
 {
 	struct change_set sets[8];
@@ -102,10 +107,12 @@ static void apply_item(struct work *w, const struct merge_item *item, struct mer
 	if (n == 0)
 		sim_fail(w->db->sim, "a staged change-set without parts is merged");
 	for (uint32_t i = 0; i < n && out->verdict != VERDICT_REJECTED; i++) {
-		checker_offered(w->db->checker, sim_device_number(&item->device), &sets[i]);
+		checker_offered(w->db->checker, line_of(w->db, item), &sets[i]);
 		if (w->db->faults.see_everything)
 			sets[i].base_position = w->db->head->position;
 		merge_wants(w->merge, &sets[i], load_wanted, w);
+		if (!w->db->faults.take_copies_as_own)
+			merge_apart(w->merge, w->db->device[sim_device_number(&item->device)].lives.apart);
 		struct merge_outcome part;
 		enum ferry_error e = merge_apply(w->merge, &item->device, &sets[i], SIM_EPOCH_US + w->db->sim->now, &part);
 		if (e) {
@@ -134,6 +141,7 @@ static struct verdict_row *new_verdict(struct work *w, const struct merge_item *
 		conflicts[i].hub_value = static_value(&conflicts[i], &o->conflicts[i].hub_value);
 	}
 	v->device = sim_device_number(&item->device);
+	v->line = line_of(w->db, item);
 	v->settled = (struct settled){.number = item->number, .verdict = o->verdict, .position = w->position,
 				      .code = o->code, .conflicts = conflicts, .conflict_count = o->conflict_count,
 				      .sentence = o->verdict == VERDICT_REJECTED ? ferry_error_text(o->code) : NULL};
@@ -171,7 +179,7 @@ static void drop_verdicts(struct verdict_row **v, uint32_t count)
 }
 
 /* One by one, as savepoints do: what breaks a constraint is refused alone. */
-static void merge_apart(struct work *w, const struct merge_item *items, const bool *take, uint32_t count,
+static void merge_singly(struct work *w, const struct merge_item *items, const bool *take, uint32_t count,
 			struct verdict_row **out)
 {
 	struct database *before = sim_alloc(sizeof *before);
@@ -193,24 +201,24 @@ static void merge_apart(struct work *w, const struct merge_item *items, const bo
 static void commit_verdicts(struct work *w, struct verdict_row **v, uint32_t count)
 {
 	struct settled *settled = sim_alloc(count * sizeof *settled);
-	int *devices = sim_alloc(count * sizeof *devices);
+	int *lines = sim_alloc(count * sizeof *lines);
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		if (!v[i])
 			continue;
 		v[i]->next = w->db->verdicts;
 		w->db->verdicts = v[i];
-		devices[n] = v[i]->device;
+		lines[n] = v[i]->line;
 		settled[n++] = v[i]->settled;
 		sim_log(w->db->sim, "settled device %d number %lld verdict %d at %lld", v[i]->device,
 			(long long)v[i]->settled.number, (int)v[i]->settled.verdict, (long long)w->position);
 	}
 	if (n > 0) {
 		model_commit_state(w->db, w->d, w->position);
-		checker_commit(w->db->checker, w->position, &w->db->now.state, devices, settled, n);
+		checker_commit(w->db->checker, w->position, &w->db->now.state, lines, settled, n);
 	}
 	free(settled);
-	free(devices);
+	free(lines);
 }
 
 /* R12: somebody's open transaction holds one of its rows. */
@@ -280,6 +288,10 @@ static bool take_item(struct call *c, uint32_t i, const bool *take)
 	int device = sim_device_number(&c->items[i].device);
 	const struct verdict_row *known = model_verdict_of(db, device, c->items[i].number);
 	*r = (struct merge_result){.device = c->items[i].device, .settled.number = c->items[i].number};
+	if (c->items[i].life && c->items[i].life != db->device[device].lives.count && !db->faults.merge_old_lives) {
+		r->retry = r->elsewhere = true;
+		return false;
+	}
 	if (known && !db->faults.forget_settled) {
 		r->settled = known->settled;
 		r->repeated = true;
@@ -325,7 +337,7 @@ void model_merge_run(struct call *c)
 	if (!merge_together(&w, c->items, take, c->count, verdicts)) {
 		*d = db->now;
 		drop_verdicts(verdicts, c->count);
-		merge_apart(&w, c->items, take, c->count, verdicts);
+		merge_singly(&w, c->items, take, c->count, verdicts);
 	}
 	commit_verdicts(&w, verdicts, c->count);
 	for (uint32_t i = 0; i < c->count; i++)

@@ -33,7 +33,7 @@ struct pending_set {
 	int64_t number, base, at;
 	uint32_t row_count;
 	struct pending_row *rows;
-	bool settled;
+	bool settled, kept; /* kept: refused, since another copy used the number */
 };
 
 struct frame_row {
@@ -53,6 +53,9 @@ struct model_replica {
 	/* Durable. */
 	struct sim_state confirmed, staging;
 	int64_t position, mark, last_number, fill_position;
+	int64_t offered; /* numbers up to here may have been pushed */
+	int64_t life, life_mark, tried[FERRY_LIFE_MARKS_MAX]; /* tried[0]: life_mark; then what was proposed since, newest first */
+	uint32_t tried_count;
 	uint32_t fill_table;
 	struct uuid fill_after, epoch;
 	char fill_scope[64];
@@ -71,6 +74,7 @@ struct model_replica {
 	/* Memory. */
 	struct frame_row *frames;
 	int frame_count;
+	int64_t next_mark;
 };
 
 static void apply_pending(struct sim_state *s, const struct pending_row *p)
@@ -323,6 +327,7 @@ static enum ferry_error model_next_push(void *store, struct push_cursor *cursor,
 	(void)budget;
 	(void)why;
 	*out = (struct message_push){.sets = sets};
+	m->offered = m->last_number;
 	for (int i = 0; i < m->set_count && out->set_count < 3; i++) {
 		if (m->sets[i].settled || m->sets[i].number <= cursor->number)
 			continue;
@@ -543,7 +548,7 @@ static enum ferry_error model_hello(void *store, struct message_hello *out, stru
 	*out = (struct message_hello){.incarnation = {.b = {1, [14] = (uint8_t)(m->device >> 8), [15] = (uint8_t)m->device}},
 				      .epoch = m->epoch,
 				      .schema_hash = m->fill_table && m->filling ? m->fill_hash : m->schema_hash, .position = m->position,
-				      .mark = m->mark, .last_number = m->last_number, .fill_position = m->fill_position,
+				      .mark = m->mark, .last_number = m->offered, .fill_position = m->fill_position,
 				      .fill_table = m->fill_table, .fill_after = m->fill_after,
 				      .fill_scope = m->fill_table ? m->fill_scope : NULL, .scopes = m->scopes,
 				      .scope_count = m->scope_count, .fill_scopes = m->fill_scopes,
@@ -556,11 +561,88 @@ static enum ferry_error model_hello(void *store, struct message_hello *out, stru
 	return FERRY_OK;
 }
 
+/* A mark for the next life, written down before the hub hears of it. */
+static enum ferry_error model_live(void *store, struct message_hello *out, struct ferry_why *why)
+{
+	struct model_replica *m = store;
+	(void)why;
+	if (!m->next_mark) {
+		uint32_t last = m->tried_count < FERRY_LIFE_MARKS_MAX - 1 ? m->tried_count : FERRY_LIFE_MARKS_MAX - 2;
+		m->next_mark = (int64_t)(sim_random(m->sim) >> 2) | 1;
+		memmove(m->tried + 2, m->tried + 1, last * sizeof m->tried[0]);
+		m->tried[1] = m->next_mark;
+		m->tried_count = last + 1;
+	}
+	m->tried[0] = m->life_mark;
+	out->life = m->life;
+	out->life_marks = m->tried;
+	out->life_mark_count = m->tried_count + 1;
+	out->next_mark = m->next_mark;
+	return FERRY_OK;
+}
+
+static bool settled_at_hub(const struct message_welcome *w, int64_t number)
+{
+	for (uint32_t i = 0; i < w->settled_above_count; i++)
+		if (w->settled_above[i] == number)
+			return true;
+	return number <= w->settled;
+}
+
+static int64_t highest_at_hub(const struct message_welcome *w)
+{
+	int64_t highest = w->settled;
+	for (uint32_t i = 0; i < w->settled_above_count; i++)
+		highest = w->settled_above[i] > highest ? w->settled_above[i] : highest;
+	return highest;
+}
+
+static void cut_all(struct model_replica *m)
+{
+	struct ferry_why why;
+	bool more = true;
+	while (more)
+		(void)model_cut(m, &more, &why);
+}
+
+/* What was settled under numbers that this copy never pushed is another copy's; one that was
+ * released cannot know what is its own. */
+static void meet_other_copies(struct model_replica *m, const struct message_welcome *w)
+{
+	int64_t highest = highest_at_hub(w), last = m->last_number;
+	if (highest > m->last_number && !m->faults.numbers_again)
+		m->last_number = highest;
+	if (w->adopted || highest > m->offered)
+		cut_all(m);
+	for (int i = 0; i < m->set_count; i++) {
+		struct pending_set *s = &m->sets[i];
+		bool strange = settled_at_hub(w, s->number) && (w->adopted || s->number > m->offered);
+		if (!s->settled && strange && s->number <= last && !m->faults.numbers_again) {
+			s->settled = true;
+			s->kept = !m->faults.strange_vanish;
+			sim_log(m->sim, "device %d keeps %lld as refused: another copy has used the number", m->device,
+				(long long)s->number);
+		}
+	}
+}
+
+static void begin_life(struct model_replica *m, const struct message_welcome *w)
+{
+	if (w->life == 0)
+		return;
+	m->life = w->life;
+	m->life_mark = m->next_mark;
+	m->tried_count = 0;
+	m->next_mark = 0;
+}
+
 static enum ferry_error model_welcome(void *store, const struct message_welcome *w, struct ferry_why *why)
 {
 	struct model_replica *m = store;
 	(void)why;
 	m->epoch = w->epoch;
+	meet_other_copies(m, w);
+	begin_life(m, w);
 	evict(m, w);
 	m->beside = w->mode == WELCOME_DELTA && w->adding_count > 0;
 	m->filling = w->mode != WELCOME_DELTA;
@@ -607,6 +689,24 @@ static void model_crash(void *store)
 	struct model_replica *m = store;
 	m->frame_count = 0;
 	m->cut_at = 0;
+	m->next_mark = 0;
+}
+
+static void keep_row(const struct pending_row *p, struct sim_kept *out)
+{
+	if (p->op == ROW_DELETE)
+		out->deletions[p->key]++;
+	for (int i = 0; p->op != ROW_DELETE && i < CELLS_MAX; i++)
+		if (p->has[i] && is_token(p->after.cells[i]))
+			out->cells[p->after.cells[i]] = true;
+}
+
+static void model_kept(void *store, struct sim_kept *out)
+{
+	const struct model_replica *m = store;
+	for (int i = 0; i < m->set_count; i++)
+		for (uint32_t r = 0; m->sets[i].kept && r < m->sets[i].row_count; r++)
+			keep_row(&m->sets[i].rows[r], out);
 }
 
 static void model_free(void *store)
@@ -621,10 +721,33 @@ static void model_free(void *store)
 }
 
 static const struct agent_store_ops model_ops = {
-	.hello = model_hello, .welcome = model_welcome, .schema = model_schema, .cut = model_cut,
+	.hello = model_hello, .live = model_live, .welcome = model_welcome, .schema = model_schema, .cut = model_cut,
 	.next_push = model_next_push, .ack = model_ack, .delta = model_delta, .commit = model_commit,
 	.fill = model_fill, .status = model_status, .clock = model_clock, .disconnected = model_disconnected,
 };
+
+static struct sim_replica model_copy(void *store, const int64_t *skew);
+
+static struct sim_replica as_replica(struct model_replica *m)
+{
+	return (struct sim_replica){.ops = &model_ops, .handle = &m->self, .store = m, .edit = model_edit, .visible = model_visible,
+				    .crash = model_crash, .copy = model_copy, .kept = model_kept, .free = model_free};
+}
+
+static struct sim_replica model_copy(void *store, const int64_t *skew)
+{
+	const struct model_replica *m = store;
+	struct model_replica *copy = sim_dup(m, sizeof *m);
+	copy->self = copy;
+	copy->skew = skew;
+	copy->sets = sim_dup(m->sets, SETS_MAX * sizeof *m->sets);
+	for (int i = 0; i < m->set_count; i++)
+		copy->sets[i].rows = sim_dup(m->sets[i].rows, m->sets[i].row_count * sizeof *m->sets[i].rows);
+	copy->raw = sim_dup(m->raw, RAW_MAX * sizeof *m->raw);
+	copy->frames = sim_alloc(FRAME_ROWS_MAX * sizeof *copy->frames);
+	model_crash(copy);
+	return as_replica(copy);
+}
 
 struct sim_replica model_replica_new(struct sim *sim, int device, const int64_t *skew, const struct replica_faults *faults)
 {
@@ -638,6 +761,5 @@ struct sim_replica model_replica_new(struct sim *sim, int device, const int64_t 
 	m->sets = sim_alloc(SETS_MAX * sizeof *m->sets);
 	m->raw = sim_alloc(RAW_MAX * sizeof *m->raw);
 	m->frames = sim_alloc(FRAME_ROWS_MAX * sizeof *m->frames);
-	return (struct sim_replica){.ops = &model_ops, .handle = &m->self, .store = m, .edit = model_edit, .visible = model_visible,
-				    .crash = model_crash, .free = model_free};
+	return as_replica(m);
 }

@@ -23,6 +23,46 @@ static void other_history(const struct model_db *db, const struct message_hello 
 	}
 }
 
+static bool names(const struct message_hello *hello, int64_t mark)
+{
+	for (uint32_t i = 0; i < hello->life_mark_count; i++)
+		if (hello->life_marks[i] == mark)
+			return true;
+	return false;
+}
+
+static int64_t highest_settled(const struct model_db *db, int device)
+{
+	int64_t highest = 0;
+	for (const struct verdict_row *v = db->verdicts; v; v = v->next)
+		if (v->device == device && v->settled.number > highest)
+			highest = v->settled.number;
+	return highest;
+}
+
+/* Begins a life of the device, or finds that it is a copy with a mark of the past. */
+static void greet(struct model_db *db, int device, const struct message_hello *hello, struct hub_device *d)
+{
+	struct lives *l = &db->device[device].lives;
+	if (hello->next_mark == 0)
+		return;
+	if (l->mark && !names(hello, l->mark) && hello->life <= l->count && !db->faults.welcome_copies) {
+		l->refused_mark = hello->life_marks[0];
+		d->clone = true;
+		return;
+	}
+	if (l->adopt_mark >= 0 && l->adopt_mark != hello->life_marks[0])
+		l->adopt_mark = -1;
+	d->adopted = l->adopt_mark >= 0;
+	l->count = (hello->life > l->count ? hello->life : l->count) + 1;
+	l->mark = hello->next_mark;
+	if (d->adopted || hello->last_number < highest_settled(db, device))
+		l->apart = highest_settled(db, device);
+	d->life = l->count;
+	checker_life(db->checker, device, hello->next_mark, l->count);
+	sim_log(db->sim, "device %d begins life %lld%s", device, (long long)l->count, d->adopted ? ", adopted" : "");
+}
+
 static void answer_device(void *unused, void *arg)
 {
 	struct call *c = arg;
@@ -37,6 +77,7 @@ static void answer_device(void *unused, void *arg)
 	struct hub_device d = {.id = sim_device_id(c->device), .tenant = sim_tenant,
 			       .incarnation = db->device[c->device].incarnation, .scopes = scopes,
 			       .settled_above = above, .epoch = {.b = {0xee, db->epoch}}, .epoch_at = db->restored_at, .head = db->head->position, .staging = ++db->stagings, .rights = db->device[c->device].rights};
+	greet(db, c->device, c->hello, &d);
 	if (uuid_is_zero(&d.incarnation))
 		db->device[c->device].incarnation = c->incarnation;
 	for (int i = 0; i < SCOPES; i++)

@@ -20,6 +20,10 @@ struct model_faults {
 	bool lock_all;               /* a locked row holds up its whole batch */
 	bool hide_loss;              /* restored, it says that it still has what it has lost */
 	bool forget_depends;         /* a change-set goes though one that it builds on waits */
+	bool welcome_copies;         /* a copy with a mark of the past is let in */
+	bool take_copies_as_own;     /* what another copy of a device wrote is taken as seen by its author */
+	bool hide_lives;             /* a feed does not say that another copy's life has begun */
+	bool merge_old_lives;        /* a merge takes what a former life of the device had sent */
 };
 
 struct model_db;
@@ -29,6 +33,8 @@ struct model_db *model_db_new(struct sim *sim, struct checker *checker, int devi
 void model_db_free(struct model_db *db);
 void model_db_faults(struct model_db *db, const struct model_faults *faults);
 void model_db_device(struct model_db *db, int device, const bool scopes[SCOPES]); /* again: it gets others */
+/* Lets the copy in that was turned away last, and turns the others away from now on. */
+void model_db_release(struct model_db *db, int device);
 /* Somebody's open transaction holds the row: merges of it wait (R12). */
 void model_db_lock(struct model_db *db, int key, int64_t until);
 void model_db_locked(const struct model_db *db, bool out[KEYS_MAX]);

@@ -10,7 +10,8 @@
 struct real_replica {
 	struct sim *sim;
 	const char *folder;
-	int device, life; /* each crash goes on with a copy of the files, in a new name */
+	int device;
+	bool opened; /* it is not the first time */
 	const int64_t *skew;
 	struct replica *replica;
 	void *handle; /* the same */
@@ -31,16 +32,19 @@ static void die(const char *what, const struct ferry_why *why)
 
 static void open_replica(struct real_replica *r)
 {
-	struct replica_options options = {.create = r->life == 0, .wall = wall, .wall_ctx = r};
+	struct replica_options options = {.create = !r->opened, .wall = wall, .wall_ctx = r};
 	struct ferry_why why = {0};
 	if (replica_open(r->path, &options, &r->replica, &why))
 		die("a replica cannot be opened", &why);
 	r->handle = r->replica;
+	r->opened = true;
 }
 
+/* Each crash and each copy goes on in files of a new name. */
 static void name_path(struct real_replica *r)
 {
-	(void)snprintf(r->path, sizeof r->path, "%s/replica-%d-%d.db", r->folder, r->device, r->life);
+	static int files;
+	(void)snprintf(r->path, sizeof r->path, "%s/replica-%d-%d.db", r->folder, r->device, files++);
 }
 
 static void copy_file(const char *from, const char *to, const char *suffix)
@@ -63,6 +67,12 @@ static void copy_file(const char *from, const char *to, const char *suffix)
 		abort();
 }
 
+static void copy_files(const char *from, const char *to)
+{
+	copy_file(from, to, "");
+	copy_file(from, to, "-wal");
+}
+
 static void remove_files(const char *path)
 {
 	static const char *const suffixes[] = {"", "-wal", "-shm"};
@@ -79,10 +89,8 @@ static void real_crash(void *store)
 	struct real_replica *r = store;
 	char old[300];
 	memcpy(old, r->path, sizeof old);
-	r->life++;
 	name_path(r);
-	copy_file(old, r->path, "");
-	copy_file(old, r->path, "-wal");
+	copy_files(old, r->path);
 	replica_close(r->replica);
 	remove_files(old);
 	open_replica(r);
@@ -198,6 +206,53 @@ static bool real_edit(void *store, int key, const struct sim_row *after)
 	return e == FERRY_OK;
 }
 
+/* A value in JSON: a number, or a text as sim_value makes it. */
+static bool read_kept(void *ctx, const struct replica_field *fields, int count)
+{
+	struct sim_kept *out = ctx;
+	struct uuid id;
+	const char *key = fields[0].text, *op = fields[1].text, *value = fields[2].text;
+	if (count != 3 || !key || !op || !uuid_parse(key, strlen(key), &id))
+		abort();
+	if (strcmp(op, "delete") == 0)
+		out->deletions[sim_key_number(&id)]++;
+	else if (value && (fields[2].number || value[0] == 't')) {
+		int64_t cell = strtoll(value + !fields[2].number, NULL, 10);
+		if (is_token(cell))
+			out->cells[cell] = true;
+	}
+	return true;
+}
+
+static void real_kept(void *store, struct sim_kept *out)
+{
+	static const char query[] = "SELECT r.key, r.op, v.value FROM ferry_rejected r LEFT JOIN json_each(r.\"values\") v "
+				    "WHERE r.name = 'CLONE'";
+	struct real_replica *r = store;
+	struct ferry_why why = {0};
+	if (replica_query(r->path, query, true, read_kept, out, &why))
+		die("what a replica keeps cannot be read", &why);
+}
+
+static struct sim_replica real_copy(void *store, const int64_t *skew);
+
+static struct sim_replica as_replica(struct real_replica *r)
+{
+	return (struct sim_replica){.ops = &replica_store_ops, .handle = &r->handle, .store = r, .edit = real_edit, .visible = real_visible,
+				    .crash = real_crash, .copy = real_copy, .kept = real_kept, .free = real_free};
+}
+
+static struct sim_replica real_copy(void *store, const int64_t *skew)
+{
+	const struct real_replica *r = store;
+	struct real_replica *copy = sim_dup(r, sizeof *r);
+	copy->skew = skew;
+	name_path(copy);
+	copy_files(r->path, copy->path);
+	open_replica(copy);
+	return as_replica(copy);
+}
+
 struct sim_replica real_replica_new(struct sim *sim, int device, const int64_t *skew, void *ctx)
 {
 	struct real_replica *r = sim_alloc(sizeof *r);
@@ -212,6 +267,5 @@ struct sim_replica real_replica_new(struct sim *sim, int device, const int64_t *
 	struct ferry_why why = {0};
 	if (replica_enrol(r->replica, &tenant, &id, "sim", &why))
 		die("a replica cannot be enrolled", &why);
-	return (struct sim_replica){.ops = &replica_store_ops, .handle = &r->handle, .store = r, .edit = real_edit, .visible = real_visible,
-				    .crash = real_crash, .free = real_free};
+	return as_replica(r);
 }

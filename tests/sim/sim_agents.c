@@ -69,7 +69,9 @@ static void agent_log(void *shell, int level, const char *text)
 
 static void agent_changed(void *shell)
 {
-	(void)shell;
+	struct agent *a = shell;
+	if (a->core && agent_core_state(a->core) == AGENT_STOPPED && agent_core_error(a->core) == FERRY_CLONE)
+		copies_turned_away(a);
 }
 
 static const struct agent_effects agent_effects = {
@@ -93,6 +95,7 @@ static bool busy(struct agent *a)
 		return busy(a) ? FERRY_BUSY : a->replica.ops->name(*a->replica.handle, arg, why);   \
 	}
 PASS_ON(hello, struct message_hello *)
+PASS_ON(live, struct message_hello *)
 PASS_ON(schema, const struct schema *)
 PASS_ON(ack, const struct message_ack *)
 PASS_ON(delta, const struct message_delta *)
@@ -107,13 +110,24 @@ static enum ferry_error store_cut(void *store, bool *out_more, struct ferry_why 
 	return e;
 }
 
+static void look_at_kept(struct agent *a)
+{
+	struct sim_kept *kept = sim_alloc(sizeof *kept);
+	a->replica.kept(a->replica.store, kept);
+	checker_kept(a->world->checker, a->line, kept);
+	free(kept);
+}
+
 static enum ferry_error store_welcome(void *store, const struct message_welcome *m, struct ferry_why *why)
 {
 	struct agent *a = store;
 	if (busy(a))
 		return FERRY_BUSY;
 	a->world->outcome.fills += m->mode == WELCOME_FILL;
-	return a->replica.ops->welcome(*a->replica.handle, m, why);
+	enum ferry_error e = a->replica.ops->welcome(*a->replica.handle, m, why);
+	if (e == FERRY_OK && a->copied)
+		look_at_kept(a); /* before anything else is pushed */
+	return e;
 }
 
 static enum ferry_error store_next_push(void *store, struct push_cursor *cursor, size_t budget, struct arena *arena,
@@ -127,10 +141,12 @@ void agent_look(struct agent *a, int64_t position, bool quiet)
 {
 	struct sim_state *visible = sim_alloc(sizeof *visible);
 	a->replica.visible(a->replica.store, visible);
-	if (quiet)
-		checker_quiet(a->world->checker, a->number, position, visible);
+	if (quiet && a->shut)
+		checker_untouched(a->world->checker, a->line, visible);
+	else if (quiet)
+		checker_quiet(a->world->checker, a->line, position, visible);
 	else
-		checker_replica(a->world->checker, a->number, position, visible);
+		checker_replica(a->world->checker, a->line, position, visible);
 	free(visible);
 }
 
@@ -158,7 +174,7 @@ static void store_clock(void *store, int64_t offset)
 {
 	struct agent *a = store;
 	if (!a->world->options.new_replica) /* apps of the real one stamp by this machine's clock */
-		checker_clock_known(a->world->checker, a->number);
+		checker_clock_known(a->world->checker, a->line);
 	if (a->replica.ops->clock)
 		a->replica.ops->clock(*a->replica.handle, offset);
 }
@@ -170,7 +186,7 @@ static void store_disconnected(void *store)
 }
 
 static const struct agent_store_ops watched_ops = {
-	.hello = store_hello, .welcome = store_welcome, .schema = store_schema, .cut = store_cut,
+	.hello = store_hello, .live = store_live, .welcome = store_welcome, .schema = store_schema, .cut = store_cut,
 	.next_push = store_next_push, .ack = store_ack, .delta = store_delta, .commit = store_commit,
 	.fill = store_fill, .status = store_status, .clock = store_clock,
 	.disconnected = store_disconnected,
@@ -187,16 +203,21 @@ void agent_start(void *ctx, void *arg)
 	agent_core_start(a->core);
 }
 
+void agent_kill(struct world *w, struct agent *a)
+{
+	agent_disconnect(a);
+	a->running = false;
+	a->generation++;
+	checker_clock_unknown(w->checker, a->line);
+	agent_core_free(a->core);
+	a->core = NULL;
+}
+
 void agent_crash(struct world *w, struct agent *a)
 {
 	sim_log(&w->sim, "agent %d crashes", a->number);
 	w->outcome.agent_crashes++;
-	agent_disconnect(a);
-	a->running = false;
-	a->generation++;
-	checker_clock_unknown(w->checker, a->number);
-	agent_core_free(a->core);
-	a->core = NULL;
+	agent_kill(w, a);
 	a->replica.crash(a->replica.store);
 	sim_at(&w->sim, w->sim.now + sim_range(&w->sim, 10 * SIM_MS, 8 * SIM_S), NULL, agent_start, a, NULL);
 }

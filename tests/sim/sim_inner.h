@@ -4,6 +4,7 @@
  *   sim_hubs.c, sim_agents.c   the shells around the product's engines
  *   sim_people.c    who edits what
  *   sim_trouble.c   what goes wrong
+ *   sim_copies.c    copies of replicas: put back, or on a second machine
  *   sim_world.c     one run; sim_run.c: many */
 #ifndef FERRY_TESTS_SIM_INNER_H
 #define FERRY_TESTS_SIM_INNER_H
@@ -11,6 +12,9 @@
 #include "tests/sim/sim_world.h"
 
 #define RESCOPES_MAX 30
+#define CLONES_MAX 6
+#define AGENTS_MAX (DEVICES_MAX + CLONES_MAX)
+#define COPIES_MAX 60 /* in a run */
 
 struct world;
 struct agent;
@@ -26,6 +30,7 @@ struct direction {
 struct conn {
 	struct conn *next;
 	struct agent *agent;
+	int line; /* of the replica that it began with */
 	struct hub *hub;
 	struct hub_session *session;
 	uint64_t hub_generation;
@@ -48,8 +53,15 @@ struct hub {
 
 struct agent {
 	struct world *world;
-	int number;
+	int number;    /* of its device: a clone has its original's */
+	int line;      /* of its replica, for the judge */
 	bool running;
+	bool shut;     /* the hub turned it away; its people have not decided yet what to do, or let it be */
+	bool wanted;   /* this copy is to be the device: when it is turned away it is released at once */
+	bool copied;   /* there is, or was, another copy of its replica */
+	bool has_copy;
+	int copy_line;
+	struct sim_replica copy;
 	uint64_t generation, wake;
 	int64_t skew;  /* of its wall clock */
 	int64_t away_until; /* no network */
@@ -70,8 +82,9 @@ struct world {
 	struct packer *packer; /* of the tap that reads what passes */
 	struct hub hubs[HUBS_MAX];
 	int hub_count;
-	struct agent agents[DEVICES_MAX];
+	struct agent agents[AGENTS_MAX];
 	int agent_count;
+	int clones, copies;
 	struct conn *conns;
 	bool network_down;
 	struct agent_limits agent_limits;
@@ -102,7 +115,15 @@ void hub_crash(struct world *w, struct hub *h);
 /* sim_agents.c */
 void agent_start(void *ctx, void *arg); /* an event */
 void agent_crash(struct world *w, struct agent *a);
+void agent_kill(struct world *w, struct agent *a); /* without what becomes of its replica, and not started again */
 void agent_look(struct agent *a, int64_t position, bool quiet); /* the checker compares */
+
+/* sim_copies.c */
+void copies_back_up(struct world *w, struct agent *a);
+void copies_put_back(struct world *w, struct agent *a);
+void copies_clone(struct world *w, struct agent *a);
+void copies_turned_away(struct agent *a); /* its people decide what to do */
+void copies_free(struct world *w);
 
 /* sim_people.c */
 void people_edit_on_device(struct world *w, struct agent *a);

@@ -163,9 +163,11 @@ static void tap(struct world *w, const struct conn *c, bool down, const uint8_t 
 			sim_log(&w->sim, "  %s from %lld to %lld, %u blocks", m.delta.scope, (long long)m.delta.from,
 				(long long)m.delta.to, m.delta.block_count);
 		for (uint32_t i = 0; down && m.type == MESSAGE_ACK && i < m.ack.settled_count; i++)
-			checker_acked(w->checker, c->agent->number, &m.ack.settled[i]);
+			checker_acked(w->checker, c->line, &m.ack.settled[i]);
 		for (uint32_t i = 0; !down && m.type == MESSAGE_PUSH && i < m.push.set_count; i++)
-			checker_offered(w->checker, c->agent->number, &m.push.sets[i]);
+			checker_offered(w->checker, c->line, &m.push.sets[i]);
+		if (!down && m.type == MESSAGE_HELLO)
+			checker_proposed(w->checker, c->line, m.hello.next_mark);
 		if (m.type == MESSAGE_ERROR && ferry_error_class(m.error.code) == FERRY_CLASS_PEER && !c->is_twin)
 			sim_fail(&w->sim, "%s says the other broke the protocol: %s %s", down ? "the hub" : "an agent",
 				 ferry_error_name(m.error.code), m.error.sentence ? m.error.sentence : "");
@@ -212,7 +214,7 @@ static struct conn *conn_open(struct agent *a, struct hub *h)
 	struct world *w = a->world;
 	struct conn *c = sim_alloc(sizeof *c);
 	uint8_t fingerprint[32];
-	*c = (struct conn){.next = w->conns, .agent = a, .hub = h, .hub_generation = h->generation, .hub_open = true};
+	*c = (struct conn){.next = w->conns, .agent = a, .line = a->line, .hub = h, .hub_generation = h->generation, .hub_open = true};
 	w->conns = c;
 	w->outcome.links++;
 	model_db_fingerprint(a->number, fingerprint);

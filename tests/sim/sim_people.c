@@ -108,8 +108,8 @@ void people_edit_on_device(struct world *w, struct agent *a)
 		if (!think(w, s, a->scopes, &key, &row) || !a->replica.edit(a->replica.store, key, &row))
 			continue;
 		struct sim_row before = s->rows[key];
-		checker_edit(w->checker, a->number, key, &before, &row);
-		sim_log(&w->sim, "agent %d edits row %d: %s %lld %lld %lld %lld", a->number, key,
+		checker_edit(w->checker, a->line, key, &before, &row);
+		sim_log(&w->sim, "agent %d edits row %d: %s %lld %lld %lld %lld", a->line, key,
 			row.exists ? "set" : "delete", (long long)row.cells[0], (long long)row.cells[1],
 			(long long)row.cells[2], (long long)row.cells[3]);
 	}

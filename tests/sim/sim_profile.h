@@ -19,6 +19,9 @@ enum trouble {
 	TROUBLE_RESTORE,      /* ... is put back, and all that was committed since is lost */
 	TROUBLE_RESCOPE,      /* a device gets other scopes */
 	TROUBLE_HUB_CLOCK,    /* a hub's clock jumps, by up to decades, either way */
+	TROUBLE_COPY,         /* a device's replica is copied */
+	TROUBLE_PUT_BACK,     /* ... and the copy is put back, and what came since is gone */
+	TROUBLE_CLONE,        /* a second machine goes on with a copy beside the first */
 	TROUBLES
 };
 
@@ -39,6 +42,7 @@ extern const struct sim_profile profile_busy;  /* 40 s in which much happens at 
 extern const struct sim_profile profile_hour;  /* an hour with long absences */
 extern const struct sim_profile profile_restores; /* the hub goes back in time */
 extern const struct sim_profile profile_clocks; /* clocks of hubs and devices jump all the time */
+extern const struct sim_profile profile_copies; /* replicas are put back from copies, and doubled */
 extern const struct sim_profile profile_fleet; /* hundreds of devices */
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "agent/store.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/checker.h"
 #include "tests/sim/sim_data.h"
 
 struct replica_faults { /* planted bugs of the model */
@@ -15,6 +16,8 @@ struct replica_faults { /* planted bugs of the model */
 	bool scopes_early;         /* scopes that are still to be filled are said to be here */
 	bool ignore_offset;        /* P10: edits are stamped with the device's own clock */
 	bool trust_hub_clock;      /* a state whose hub's clock has gone back waits until that catches up */
+	bool numbers_again;        /* a copy goes on with numbers that another copy has used */
+	bool strange_vanish;       /* what stands under such a number is dropped instead of kept */
 	bool base_is_now;          /* R1: an edit over a pending edit claims to have seen the hub's value */
 };
 
@@ -27,6 +30,10 @@ struct sim_replica {
 	bool (*edit)(void *store, int key, const struct sim_row *after);
 	void (*visible)(void *store, struct sim_state *out);
 	void (*crash)(void *store); /* kill -9, then opened again */
+	/* A copy of its files as they are, as a replica of its own: of what is
+	 * durable. skew: of the machine that it is for. */
+	struct sim_replica (*copy)(void *store, const int64_t *skew);
+	void (*kept)(void *store, struct sim_kept *out); /* as refused since another copy used the number; adds to *out */
 	void (*free)(void *store);
 };
 

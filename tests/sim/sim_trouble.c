@@ -61,6 +61,11 @@ static void rescope(struct world *w, struct agent *a)
 	for (int s = 1; s < SCOPES; s++)
 		a->scopes[s] = sim_chance(&w->sim, 600);
 	a->scopes[sim_range(&w->sim, 1, PROJECTS)] = true;
+	for (int i = 0; i < w->agent_count; i++)
+		if (w->agents[i].number == a->number) {
+			memcpy(w->agents[i].scopes, a->scopes, sizeof a->scopes);
+			w->agents[i].rescoped = a->rescoped;
+		}
 	model_db_device(w->db, a->number, a->scopes);
 	sim_log(&w->sim, "agent %d gets other scopes", a->number);
 }
@@ -141,6 +146,15 @@ void trouble_strike(struct world *w)
 		break;
 	case TROUBLE_RESCOPE:
 		rescope(w, a);
+		break;
+	case TROUBLE_COPY:
+		copies_back_up(w, a);
+		break;
+	case TROUBLE_PUT_BACK:
+		copies_put_back(w, a);
+		break;
+	case TROUBLE_CLONE:
+		copies_clone(w, a);
 		break;
 	case TROUBLES:
 		break;

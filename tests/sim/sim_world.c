@@ -33,7 +33,7 @@ static void life(void *ctx, void *arg)
 static void set_up_agent(struct world *w, int i)
 {
 	struct agent *a = &w->agents[i];
-	*a = (struct agent){.world = w, .number = i, .skew = sim_range(&w->sim, -100000, 100000) * SIM_S};
+	*a = (struct agent){.world = w, .number = i, .line = i, .skew = sim_range(&w->sim, -100000, 100000) * SIM_S};
 	for (int s = 0; s < SCOPES; s++)
 		a->scopes[s] = s <= 1 || sim_chance(&w->sim, 500);
 	model_db_device(w->db, i, a->scopes);
@@ -95,6 +95,8 @@ static bool quiet(struct world *w)
 {
 	for (int i = 0; i < w->agent_count; i++) {
 		struct agent *a = &w->agents[i];
+		if (a->shut)
+			continue;
 		if (!a->running || !agent_core_idle(a->core) || position_of(a) < model_db_head(w->db))
 			return false;
 	}
@@ -163,6 +165,7 @@ static void tear_down(struct world *w)
 			hub_core_free(w->hubs[i].core);
 			model_store_free(w->hubs[i].store);
 		}
+	copies_free(w);
 	for (int i = 0; i < w->agent_count; i++) {
 		agent_core_free(w->agents[i].core);
 		w->agents[i].replica.free(w->agents[i].replica.store);

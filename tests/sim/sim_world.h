@@ -26,7 +26,7 @@ struct sim_outcome {
 	bool failed;
 	char failure[1000];
 	struct checker_counts counts;
-	int links, cuts, agent_crashes, hub_crashes, fills;
+	int links, cuts, agent_crashes, hub_crashes, fills, turned_away;
 	int troubles[TROUBLES];
 	uint64_t events;
 	int64_t virtual_us;
@@ -41,7 +41,7 @@ struct sim_outcome {
 
 struct sim_outcome sim_run(const struct sim_options *options);
 
-/* --seed S --runs N --profile busy|hour|fleet|restores|clocks --verbose; FERRY_SEED, FERRY_SIM_RUNS in the environment. */
+/* --seed S --runs N --profile busy|hour|fleet|restores|clocks|copies --verbose; FERRY_SEED, FERRY_SIM_RUNS in the environment. */
 struct sim_arguments {
 	const char *program;
 	uint64_t seed;

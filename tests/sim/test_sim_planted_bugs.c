@@ -13,6 +13,7 @@ struct planted {
 	struct replica_faults replica;
 	bool hours;  /* it takes time to show */
 	bool clocks; /* it takes clocks that jump, of hubs too */
+	bool copies; /* it takes copies of replicas */
 };
 
 static const struct planted planted[] = {
@@ -30,6 +31,12 @@ static const struct planted planted[] = {
 	{.name = "merge_before_what_it_builds_on_is_merged_R6", .hub.forget_depends = true, .hours = true},
 	{.name = "stamp_edits_by_a_wrong_clock_P10", .replica.ignore_offset = true, .hours = true},
 	{.name = "believe_in_other_scopes_before_they_are_filled_P4", .replica.scopes_early = true, .hours = true},
+	{.name = "let_a_copy_with_a_mark_of_the_past_in", .hub.welcome_copies = true, .copies = true},
+	{.name = "merge_what_a_former_life_has_sent_P2", .hub.merge_old_lives = true, .copies = true},
+	{.name = "tell_a_former_life_of_the_verdicts_of_another_copy_P5", .hub.hide_lives = true, .copies = true},
+	{.name = "take_what_another_copy_wrote_as_seen_by_its_author_P5", .hub.take_copies_as_own = true, .copies = true},
+	{.name = "go_on_with_numbers_that_another_copy_has_used", .replica.numbers_again = true, .copies = true},
+	{.name = "drop_what_stands_under_the_number_of_another_copy_P5", .replica.strange_vanish = true, .copies = true},
 	{.name = "wait_for_a_hub_s_clock_that_was_set_back", .replica.trust_hub_clock = true, .clocks = true},
 };
 
@@ -38,7 +45,7 @@ static bool found(const struct planted *p, const struct sim_arguments *a)
 	for (int i = 0; i < SEEDS_MAX; i++) {
 		struct sim_options options = {.seed = a->seed + (uint64_t)i, .hub_faults = p->hub,
 					      .replica_faults = p->replica,
-					      .profile = p->clocks ? &profile_clocks : p->hours ? &profile_hour : &profile_busy};
+					      .profile = p->copies ? &profile_copies : p->clocks ? &profile_clocks : p->hours ? &profile_hour : &profile_busy};
 		struct sim_outcome o = sim_run(&options);
 		if (o.failed) {
 			printf("found %s with seed %llu: %s\n", p->name, (unsigned long long)options.seed, o.failure);

@@ -409,7 +409,8 @@ static inline void answer_feed(struct call *c)
 	for (uint32_t i = 0; i < w.verdict_count && r.settled_count < 512; i++) {
 		if (w.verdicts[i].settled.position > c->from &&
 		    (!c->for_device || uuid_equal(&w.verdicts[i].device, &c->device)))
-			settled[r.settled_count++] = (struct feed_settled){w.verdicts[i].device, w.verdicts[i].settled};
+			settled[r.settled_count++] = (struct feed_settled){.device = w.verdicts[i].device, .life = w.life,
+										     .settled = w.verdicts[i].settled};
 	}
 	c->cb.feed(c->ctx, FERRY_OK, &r);
 	free(noise);

@@ -236,6 +236,21 @@ static void P5_session_ends_when_another_copy_has_begun_a_life_at_another_hub(vo
 	assert_int_equal(w.verdict_count, 1);
 }
 
+/* The other copy's verdict is of what that one wrote, whatever this one has under the number. */
+static void P5_session_ends_instead_of_telling_the_verdict_of_another_copy(void **state)
+{
+	(void)state;
+	w.life = 3;
+	connect_at(1, 100);
+	w.life = 4; /* begun at another hub */
+	w.verdicts[w.verdict_count++] =
+		(struct verdict_row){w.devices[1].id, {.number = 1, .verdict = VERDICT_ACCEPTED, .position = ++w.position}};
+	pass(10000 * MS);
+	for (const struct message *m = NULL; (m = next(1, MESSAGE_COMMIT)) != NULL;)
+		assert_int_equal(m->commit.settled_count, 0);
+	assert_false(w.links[1].open);
+}
+
 static void database_failure_is_retried_and_acks_nothing_before(void **state)
 {
 	(void)state;
@@ -385,6 +400,7 @@ int main(void)
 		T(P2_number_settled_before_is_acked_again_with_its_verdict),
 		T(P2_same_number_from_a_new_session_waits_for_the_merge_under_way),
 		T(P5_session_ends_when_another_copy_has_begun_a_life_at_another_hub),
+		T(P5_session_ends_instead_of_telling_the_verdict_of_another_copy),
 		T(database_failure_is_retried_and_acks_nothing_before),
 		T(database_that_stays_away_ends_the_sessions_with_a_hint),
 		T(P6_change_set_that_breaks_its_batch_ends_only_its_own_session),

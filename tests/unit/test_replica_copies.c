@@ -97,6 +97,23 @@ static void numbers_of_a_lost_future_are_not_used_again(void **state)
 	assert_int_equal(push.sets[0].number, 8);
 }
 
+/* By it the hub finds that it has settled what this file never pushed. */
+static void P5_hello_says_what_was_pushed_and_not_what_was_only_numbered(void **state)
+{
+	struct fixture *f = *state;
+	struct message_hello hello;
+	struct message_push push;
+
+	replica_store_ops.disconnected(f->r);
+	app(f, "UPDATE units SET floor = 33 WHERE id = '%s'", unit(1));
+	cut(f);
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.last_number, 0);
+	assert_true(next_push(f, 65536, &push));
+	assert_ok(replica_store_ops.hello(f->r, &hello, &fixture_why));
+	assert_int_equal(hello.last_number, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -104,6 +121,7 @@ int main(void)
 		replica_test(what_was_made_since_keeps_its_place_behind_the_numbers_of_the_other_copy),
 		replica_test(P2_a_pushed_change_set_whose_answer_was_lost_is_settled_as_ever),
 		replica_test(P2_a_change_set_that_was_cut_in_contact_may_have_been_pushed),
+		replica_test(P5_hello_says_what_was_pushed_and_not_what_was_only_numbered),
 		replica_test(numbers_of_a_lost_future_are_not_used_again),
 	};
 

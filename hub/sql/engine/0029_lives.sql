@@ -13,15 +13,19 @@ ALTER TABLE ferry.device
     ADD COLUMN adopt_mark bigint,
     ADD COLUMN quarantined_at timestamptz,
     ADD COLUMN refused_incarnation bytea,
-    ADD COLUMN refused_mark bigint;
+    ADD COLUMN refused_mark bigint,
+    ADD COLUMN apart bigint NOT NULL DEFAULT 0;
 COMMENT ON COLUMN ferry.device.life IS 'How many contacts began, as the device counts them, too';
 COMMENT ON COLUMN ferry.device.life_mark IS 'What the device said with the last of them; NULL: whoever comes next is taken';
 COMMENT ON COLUMN ferry.device.adopt_mark IS
     'A copy with this mark was released: it is told so until it has understood';
 COMMENT ON COLUMN ferry.device.quarantined_at IS 'When a copy with a mark of the past was turned away last; NULL: none, or released';
+COMMENT ON COLUMN ferry.device.apart IS
+    'Numbers up to here may have been used by another copy than the one that is let in: its edits have not seen them';
 
 -- marks: the one that the device was taken with last, then those it has proposed since.
-CREATE FUNCTION ferry.greet(print bytea, of_incarnation bytea, of_life bigint, marks bigint[], next_mark bigint)
+-- last: the highest number that this copy may have pushed.
+CREATE FUNCTION ferry.greet(print bytea, of_incarnation bytea, of_life bigint, marks bigint[], next_mark bigint, last bigint)
 RETURNS TABLE (clone bool, adopted bool, life bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -29,6 +33,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     d ferry.device;
+    highest bigint;
 BEGIN
     SELECT * INTO d FROM ferry.device o WHERE o.fingerprint = print AND o.status = 'active' FOR UPDATE;
     IF d.id IS NULL THEN
@@ -46,14 +51,16 @@ BEGIN
         RETURN QUERY SELECT false, false, 0::bigint;
         RETURN;
     END IF;
+    SELECT greatest(d.settled, max(n)) INTO highest FROM unnest(d.settled_above) n;
     UPDATE ferry.device o SET last_seen = now(), incarnation = coalesce(o.incarnation, of_incarnation),
+        apart = CASE WHEN o.adopt_mark = marks[1] OR last < highest THEN highest ELSE o.apart END,
         life = greatest(o.life, of_life) + 1, life_mark = next_mark,
         adopt_mark = CASE WHEN o.adopt_mark = marks[1] THEN o.adopt_mark END
     WHERE o.id = d.id
     RETURNING false, o.adopt_mark IS NOT NULL, o.life INTO clone, adopted, life;
     RETURN NEXT;
 END $$;
-COMMENT ON FUNCTION ferry.greet(bytea, bytea, bigint, bigint[], bigint) IS
+COMMENT ON FUNCTION ferry.greet(bytea, bytea, bigint, bigint[], bigint, bigint) IS
     'Begins a life of the device with this certificate, or finds that it is a copy; no row: not active';
 
 -- Lets the copy in that was turned away last; whichever was let in before is turned away from
@@ -81,8 +88,8 @@ END $$;
 COMMENT ON FUNCTION ferry.release_device(uuid, bool) IS
     'The copy of a device that was turned away last is the device from now on';
 
-REVOKE EXECUTE ON FUNCTION ferry.greet(bytea, bytea, bigint, bigint[], bigint), ferry.release_device(uuid, bool) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ferry.greet(bytea, bytea, bigint, bigint[], bigint) TO ferry_hub;
+REVOKE EXECUTE ON FUNCTION ferry.greet(bytea, bytea, bigint, bigint[], bigint, bigint), ferry.release_device(uuid, bool) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.greet(bytea, bytea, bigint, bigint[], bigint, bigint) TO ferry_hub;
 GRANT EXECUTE ON FUNCTION ferry.release_device(uuid, bool) TO ferry_owner;
 
 RESET ROLE;

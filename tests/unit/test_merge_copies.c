@@ -1,0 +1,129 @@
+/* R2 with copies of a device's replica: what another copy pushed under the device's name is not the
+ * author's own, and was not seen. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hub/merge.h"
+
+#define UNITS 7u
+#define NAME 2
+#define BASE 10  /* what the copy had seen */
+#define LATER 20 /* where the other copy's change-set 5 stands */
+
+static const struct schema_column columns[] = {{.num = NAME, .name = "name", .kind = KIND_TEXT}};
+static const struct schema_table tables[] = {{.table = UNITS, .name = "units", .writable = true, .columns = columns, .column_count = 1}};
+static const struct schema schema = {.hash = 1, .tables = tables, .table_count = 1};
+static const struct uuid unit = {.b = {1}}, device = {.b = {2}};
+
+static struct value text(const char *t)
+{
+	return value_text(t, strlen(t));
+}
+
+static void load(struct merge *m, int64_t number, int64_t born)
+{
+	static const struct version seen = {.position = 1, .at = 1};
+	struct value name = text("the other copy's");
+	struct version v = {.position = LATER, .at = 500, .author = device, .number = number};
+	const struct merge_row row = {.table = UNITS, .key = unit, .exists = true, .known = true, .version = born == LATER ? v : seen,
+				      .born = born, .born_author = born == LATER ? device : (struct uuid){{0}}, .born_number = number,
+				      .cells = &name, .column_versions = &v};
+
+	assert_int_equal(merge_row(m, &row), FERRY_OK);
+}
+
+static struct merge_outcome apply(struct merge *m, int64_t number, enum row_op op, int64_t at)
+{
+	const uint16_t num = NAME;
+	const struct value name = text("this copy's");
+	const struct block b = {.table = UNITS, .op = op, .column_count = op == ROW_DELETE ? 0 : 1, .row_count = 1, .nums = &num,
+				.keys = &unit, .cells = &name};
+	const struct change_set s = {.number = number, .base_position = BASE, .at = at, .blocks = &b, .block_count = 1};
+	struct merge_outcome o;
+
+	assert_int_equal(merge_apply(m, &device, &s, 1000, &o), FERRY_OK);
+	return o;
+}
+
+static void R2_what_another_copy_wrote_is_kept_as_a_conflict(void **state)
+{
+	struct merge *m = merge_new(&schema, 1 << 20);
+	struct merge_outcome o;
+
+	(void)state;
+	load(m, 5, 1);
+	merge_apart(m, 6);
+	o = apply(m, 7, ROW_UPDATE, 900);
+	assert_int_equal(o.conflict_count, 1);
+	assert_true(o.conflicts[0].device_won);
+	assert_memory_equal(o.conflicts[0].hub_value.p, "the other copy's", 16);
+	merge_free(m);
+}
+
+static void R2_the_later_of_two_copies_edits_stands(void **state)
+{
+	struct merge *m = merge_new(&schema, 1 << 20);
+	struct merge_outcome o;
+
+	(void)state;
+	load(m, 5, 1);
+	merge_apart(m, 6);
+	o = apply(m, 7, ROW_UPDATE, 400);
+	assert_int_equal(o.verdict, VERDICT_SUPERSEDED);
+	assert_int_equal(o.conflict_count, 1);
+	assert_false(o.conflicts[0].device_won);
+	merge_free(m);
+}
+
+static void R2_what_a_copy_wrote_since_it_is_alone_is_its_own(void **state)
+{
+	struct merge *m = merge_new(&schema, 1 << 20);
+
+	(void)state;
+	load(m, 7, 1);
+	merge_apart(m, 6);
+	assert_int_equal(apply(m, 8, ROW_UPDATE, 400).conflict_count, 0);
+	merge_free(m);
+}
+
+static void R4_a_row_that_another_copy_began_is_a_life_that_was_not_seen(void **state)
+{
+	struct merge *m = merge_new(&schema, 1 << 20);
+	struct merge_outcome o;
+
+	(void)state;
+	load(m, 5, LATER);
+	merge_apart(m, 6);
+	o = apply(m, 7, ROW_DELETE, 900);
+	assert_int_equal(o.verdict, VERDICT_SUPERSEDED);
+	assert_int_equal(o.rows_changed, 0);
+	merge_free(m);
+}
+
+static void R2_without_copies_a_device_has_seen_its_own_edits(void **state)
+{
+	struct merge *m = merge_new(&schema, 1 << 20);
+
+	(void)state;
+	load(m, 5, 1);
+	assert_int_equal(apply(m, 7, ROW_UPDATE, 400).conflict_count, 0);
+	merge_free(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(R2_what_another_copy_wrote_is_kept_as_a_conflict),
+		cmocka_unit_test(R2_the_later_of_two_copies_edits_stands),
+		cmocka_unit_test(R2_what_a_copy_wrote_since_it_is_alone_is_its_own),
+		cmocka_unit_test(R4_a_row_that_another_copy_began_is_a_life_that_was_not_seen),
+		cmocka_unit_test(R2_without_copies_a_device_has_seen_its_own_edits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
