@@ -167,7 +167,7 @@ static bool stage_new(struct filling *f, sqlite3_stmt *s, uint32_t row)
 		f->sums[i] ^= hashes[i];
 	f->rows++;
 	if (f->scope != f->t->side[TARGET_FILL].main_scope)
-		scopes_set(f->r, TARGET_FILL, f->t, key, &(struct scopes){.ids = {f->scope}, .count = 1});
+		scopes_set_one(f->r, TARGET_FILL, f->t, key, f->scope);
 	return true;
 }
 
@@ -193,7 +193,7 @@ static void stage_block(struct filling *f, struct store_commit_report *report)
 	if (s == NULL)
 		return;
 	if (side->main_scope == 0)
-		scopes_set(r, TARGET_FILL, f->t, &f->b->keys[0], &(struct scopes){.ids = {f->scope}, .count = 1});
+		scopes_set_one(r, TARGET_FILL, f->t, &f->b->keys[0], f->scope);
 	share_main_scope(r, f->t);
 	for (uint32_t i = 0; i < f->b->row_count && r->g.error == FERRY_OK; i++) {
 		struct block one;

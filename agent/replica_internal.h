@@ -282,7 +282,9 @@ void policy_forget(struct replica *r, uint32_t table, int64_t seq);
 	"printf('%08x-%04x-7%03x-%04x-%012x', " MS_NOW_SQL " >> 16, " MS_NOW_SQL " & 65535, random() & 4095, " \
 	"32768 | (random() & 16383), random() & 281474976710655)"
 
-#define ROW_SCOPES_MAX 64
+/* As many as a device holds: a row may be in each because rows there refer to
+ * it. So these are never copied or cleared whole. */
+#define ROW_SCOPES_MAX FERRY_SCOPES_MAX
 struct scopes {
 	int64_t ids[ROW_SCOPES_MAX];
 	int count;
@@ -299,6 +301,8 @@ void scopes_get(struct replica *r, enum target target, struct table *t, const st
 void scopes_set(struct replica *r, enum target target, struct table *t, const struct uuid *key,
 		const struct scopes *s);
 bool scopes_have(const struct scopes *s, int64_t id);
+void scopes_copy(struct scopes *to, const struct scopes *from);
+void scopes_set_one(struct replica *r, enum target target, struct table *t, const struct uuid *key, int64_t scope);
 void sums_compare(struct replica *r, const struct message_commit *c, struct store_commit_report *report);
 void sums_swap(struct replica *r);
 /* After a commit with the sums of all that is held: those of rows that the hub does not know. */

@@ -84,11 +84,12 @@ enum ferry_error replica_query(const char *path, const char *sql, bool read_only
  * TARGET_FILL in a list of their own). */
 static void add_confirmed(struct replica *r, struct table *t, const char *key)
 {
-	struct scopes none = {.count = 0}, scopes;
+	struct scopes none, scopes;
 	struct row absent = {0};
 	struct stack s;
 	struct uuid id;
 
+	none.count = 0;
 	arena_reset(&r->work);
 	stack_load(r, t, key, &s);
 	if (r->g.error != FERRY_OK || !s.confirmed.present || !uuid_parse(key, UUID_TEXT - 1, &id))

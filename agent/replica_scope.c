@@ -79,11 +79,12 @@ static bool is_going(const int64_t *going, uint32_t count, int64_t scope)
 static void evict_pending(struct replica *r, struct table *t, const char *text, const int64_t *going, uint32_t count)
 {
 	const struct cell key_cell = {.type = SQLITE_TEXT, .p = (const uint8_t *)text, .n = UUID_TEXT - 1};
-	struct scopes before = {.count = 0}, after = {.count = 0};
+	struct scopes before, after;
 	struct stack s = {0};
 	struct row left;
 	struct uuid key;
 
+	before.count = after.count = 0;
 	stack_load(r, t, text, &s);
 	if (r->g.error != FERRY_OK || !s.confirmed.present || !key_to_uuid(&key_cell, &key))
 		return;
@@ -236,11 +237,12 @@ void scopes_filled(struct replica *r, bool beside)
 static void join_row(struct replica *r, struct table *t, const char *text)
 {
 	const struct cell key_cell = {.type = SQLITE_TEXT, .p = (const uint8_t *)text, .n = UUID_TEXT - 1};
-	struct scopes before_scopes = {.count = 0}, after_scopes, staged_scopes;
+	struct scopes before_scopes, after_scopes, staged_scopes, nowhere;
 	struct row staged, before, none = {.present = false};
 	struct stack s = {0};
 	struct uuid key;
 
+	before_scopes.count = nowhere.count = 0;
 	arena_reset(&r->work);
 	if (!key_to_uuid(&key_cell, &key) || !row_read(r, TARGET_FILL, t, text, &staged))
 		return;
@@ -253,7 +255,7 @@ static void join_row(struct replica *r, struct table *t, const char *text)
 	}
 	if (before.present)
 		scopes_get(r, TARGET_LIVE, t, &key, &before_scopes);
-	after_scopes = before_scopes;
+	scopes_copy(&after_scopes, &before_scopes);
 	for (int i = 0; i < staged_scopes.count && after_scopes.count < ROW_SCOPES_MAX; i++) {
 		if (!scopes_have(&after_scopes, staged_scopes.ids[i]))
 			after_scopes.ids[after_scopes.count++] = staged_scopes.ids[i];
@@ -265,8 +267,8 @@ static void join_row(struct replica *r, struct table *t, const char *text)
 	else
 		row_write(r, TARGET_LIVE, t, text, &before, &staged);
 	none.cells = staged.cells;
-	sums_change(r, TARGET_FILL, t, &key, &staged, &staged_scopes, &none, &(struct scopes){.count = 0});
-	scopes_set(r, TARGET_FILL, t, &key, &(struct scopes){.count = 0});
+	sums_change(r, TARGET_FILL, t, &key, &staged, &staged_scopes, &none, &nowhere);
+	scopes_set(r, TARGET_FILL, t, &key, &nowhere);
 	row_write(r, TARGET_FILL, t, text, &staged, &none);
 }
 

@@ -111,6 +111,12 @@ uint64_t sum_hash(struct replica *r, const struct table *t, int column, const st
 	return hash_cell(r, t, column, cell_hash_row_seed(key), c);
 }
 
+void scopes_copy(struct scopes *to, const struct scopes *from)
+{
+	to->count = from->count;
+	memcpy(to->ids, from->ids, (size_t)from->count * sizeof(*to->ids));
+}
+
 bool scopes_have(const struct scopes *s, int64_t id)
 {
 	for (int i = 0; i < s->count; i++) {
@@ -134,12 +140,19 @@ static void apply_hashes(struct replica *r, enum target target, const struct tab
 }
 
 /* The row's part in the sums: out with `before`, in with `after`. */
+/* Mostly a scope stands in both lists at one place. */
+static bool have_at(const struct scopes *s, int place, int64_t id)
+{
+	return (place < s->count && s->ids[place] == id) || scopes_have(s, id);
+}
+
 void sums_change(struct replica *r, enum target target, const struct table *t, const struct uuid *key,
 		 const struct row *before, const struct scopes *scopes_before, const struct row *after,
 		 const struct scopes *scopes_after)
 {
 	uint64_t old[FERRY_COLUMNS_MAX] = {0}, fresh[FERRY_COLUMNS_MAX] = {0}, both[FERRY_COLUMNS_MAX];
 	uint64_t seed = cell_hash_row_seed(key);
+	bool changed = false;
 
 	for (int i = 0; i < t->t->column_count; i++) {
 		bool equal = before->present && after->present && cell_equal(&before->cells[i], &after->cells[i]);
@@ -151,14 +164,16 @@ void sums_change(struct replica *r, enum target target, const struct table *t, c
 			fresh[i] = after->present ? hash_cell(r, t, i, seed, &after->cells[i]) : 0;
 		}
 		both[i] = old[i] ^ fresh[i];
+		changed |= both[i] != 0;
 	}
 	for (int i = 0; before->present && i < scopes_before->count; i++) {
-		bool stays = after->present && scopes_have(scopes_after, scopes_before->ids[i]);
+		bool stays = after->present && have_at(scopes_after, i, scopes_before->ids[i]);
 
-		apply_hashes(r, target, t, scopes_before->ids[i], stays ? 0 : -1, stays ? both : old);
+		if (!stays || changed)
+			apply_hashes(r, target, t, scopes_before->ids[i], stays ? 0 : -1, stays ? both : old);
 	}
 	for (int i = 0; after->present && i < scopes_after->count; i++) {
-		if (!(before->present && scopes_have(scopes_before, scopes_after->ids[i])))
+		if (!(before->present && have_at(scopes_before, i, scopes_after->ids[i])))
 			apply_hashes(r, target, t, scopes_after->ids[i], 1, fresh);
 	}
 }
@@ -246,6 +261,15 @@ void scopes_set(struct replica *r, enum target target, struct table *t, const st
 	for (int i = 0; i < s->count; i++)
 		gate_run(&r->g, q(r, fill ? Q_FILL_MEMBER_ADD : Q_MEMBER_ADD), "ibi", (int64_t)t->t->table, key,
 			 (int)sizeof(*key), s->ids[i]);
+}
+
+void scopes_set_one(struct replica *r, enum target target, struct table *t, const struct uuid *key, int64_t scope)
+{
+	struct scopes one;
+
+	one.ids[0] = scope;
+	one.count = 1;
+	scopes_set(r, target, t, key, &one);
 }
 
 /* ---- The alarm ---- */

@@ -22,6 +22,7 @@ struct fill_op {
 	char *scope;
 	char *root;    /* the scope without permission and archive */
 	bool archived;
+	bool brought; /* the table has no rows there by themselves */
 	uint32_t limit;
 	enum pg_bound_form form;
 	uint32_t rows_call;
@@ -54,14 +55,19 @@ static bool scope_condition(const struct pg_table *t, const char *scope, struct 
 			pg_sql_add(sql, " AND r.%s::text = $4", t->scope_column);
 		return is_tenant || fits;
 	default:
-		pg_sql_add(sql, " AND (v.scope = $4 OR $4 = ANY (v.also))");
-		return is_tenant || fits;
+		return is_tenant || fits; /* the versions say */
 	}
+}
+
+/* Do only the versions say where a row is? */
+static bool by_version(const struct pg_table *t)
+{
+	return t->scope_form == PG_SCOPE_PATH || t->brought;
 }
 
 static bool scope_is_argument(const struct pg_table *t, const char *scope)
 {
-	return t->scope_form == PG_SCOPE_PATH || (t->scope_form == PG_SCOPE_COLUMN && strcmp(scope, "tenant") != 0);
+	return by_version(t) || (t->scope_form == PG_SCOPE_COLUMN && strcmp(scope, "tenant") != 0);
 }
 
 /* A uuid column is compared as such, so that its index serves. */
@@ -90,17 +96,31 @@ static bool read_scope(struct fill_op *f, const struct pg_table *t)
 	return f->root != NULL;
 }
 
+/* Rows that are in the scope because others there refer to them. */
+static void add_from_brought(const struct pg_table *t, struct pg_sql *sql)
+{
+	pg_sql_add(sql, " FROM ferry.brought b JOIN %s r ON r.%s = $2 AND r.%s = b.key WHERE b.tenant_id = $2 AND b.tbl = %u "
+		   "AND b.scope = $4 AND b.key > $1 AND b.refs > 0 ORDER BY r.%s LIMIT $3",
+		   t->name, t->tenant, t->key, t->tbl, t->key);
+}
+
 static void add_from(struct fill_op *f, const struct pg_table *t, struct pg_sql *sql, const struct uuid *id)
 {
+	if (f->brought) {
+		add_from_brought(t, sql);
+		return;
+	}
 	pg_sql_add(sql, " FROM %s r", t->name);
-	if (t->scope_form == PG_SCOPE_PATH)
+	if (by_version(t))
 		pg_sql_add(sql, " JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %u AND v.key = r.%s", t->tbl, t->key);
 	pg_sql_add(sql, " WHERE r.%s = $2 AND r.%s > $1", t->tenant, t->key);
 	if (id)
 		pg_sql_add(sql, " AND r.%s = $4", t->scope_column);
+	else if (by_version(t))
+		pg_sql_add(sql, " AND (v.scope = $4 OR $4 = ANY (v.also))");
 	else
 		(void)scope_condition(t, f->root, sql);
-	if (t->archives)
+	if (t->archives && !t->brought)
 		pg_sql_add(sql, f->archived ? " AND r.deleted_at IS NOT NULL" : " AND r.deleted_at IS NULL");
 	pg_sql_add(sql, " ORDER BY r.%s LIMIT $3", t->key);
 }
@@ -108,10 +128,10 @@ static void add_from(struct fill_op *f, const struct pg_table *t, struct pg_sql 
 static void fill_question(struct fill_op *f, const struct pg_table *t, struct pg_sql *sql)
 {
 	struct pg_batch *b = &f->op.batch;
-	bool global = strcmp(f->root, "global") == 0;
+	bool global = !f->brought && strcmp(f->root, "global") == 0;
 	bool argument = scope_is_argument(t, f->root);
 	struct uuid id;
-	bool by_id = argument && scope_uuid(t, f->root, &id);
+	bool by_id = argument && !by_version(t) && scope_uuid(t, f->root, &id);
 	struct pg_sql from, order;
 
 	pg_sql_init(&from);
@@ -130,7 +150,7 @@ static void fill_question(struct fill_op *f, const struct pg_table *t, struct pg
 	if (by_id)
 		pg_arg_uuid(b, &id);
 	else if (argument)
-		pg_arg_text(b, t->scope_form == PG_SCOPE_PATH ? f->scope : f->root + strlen(t->scope_prefix));
+		pg_arg_text(b, by_version(t) ? f->scope : f->root + strlen(t->scope_prefix));
 }
 
 /* --------------------------------------------------------------- the answer */
@@ -335,7 +355,8 @@ static void fill_ask(struct pg_op *op)
 	pg_sql_init(&condition);
 	fits = read_scope(f, t) && scope_condition(t, f->root, &condition);
 	pg_sql_deinit(&condition);
-	if (fits)
+	f->brought = t->brought && !fits;
+	if (fits || t->brought)
 		fill_question_run(f, t);
 	else
 		fill_nothing(op);

@@ -101,6 +101,7 @@ struct merge_table { /* rows of a table that the run touches */
 	struct merge_row *rows;      /* one per key */
 	const char **scopes;         /* of rows that exist */
 	struct pg_elements *also;    /* and their further ones; NULL: the table's rows have one */
+	uint32_t *own;               /* how many of these, from the first, they have by themselves; UINT32_MAX: all */
 	bool *held;                  /* somebody else's lock */
 	uint32_t suspects;
 };

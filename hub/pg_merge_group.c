@@ -18,20 +18,35 @@ static bool holds_scope(const struct merge_device *d, const char *scope)
 	return false;
 }
 
+enum holding {
+	HOLDS_NOT,
+	HOLDS_TO_READ, /* only where rows refer to it, which brought it along */
+	HOLDS,
+};
+
 /* Does it hold one of the row's further scopes? */
-static bool holds_another(const struct merge_device *d, const struct merge_table *t, int64_t row)
+static enum holding holds_another(const struct merge_device *d, const struct merge_table *t, int64_t row)
 {
 	struct pg_elements also = t->also ? t->also[row] : (struct pg_elements){0};
 	const uint8_t *p;
 	size_t n;
 
-	while (pg_element(&also, &p, &n)) {
+	for (uint32_t at = 0; pg_element(&also, &p, &n); at++) {
 		for (uint32_t i = 0; i < d->scope_count; i++) {
 			if (strlen(d->scopes[i]) == n && memcmp(d->scopes[i], p, n) == 0)
-				return true;
+				return at < t->own[row] ? HOLDS : HOLDS_TO_READ;
 		}
 	}
-	return false;
+	return HOLDS_NOT;
+}
+
+/* The device holds none of the scopes that the row has by itself. */
+static void refuse_row(struct merge_op *m, struct merge_entry *e, enum holding holding)
+{
+	if (holding == HOLDS_TO_READ)
+		pg_run_reject(m, e, FERRY_READ_ONLY, "a row is here because others refer to it, and this device may only read it");
+	else
+		pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a row is outside this device's scopes");
 }
 
 static void admit_depends(struct merge_op *m, struct merge_entry *e, const struct change_set *s)
@@ -88,9 +103,11 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 		if (!in_scope_now(&t->rows[i], b->op) || !t->scopes[i] || (good && strcmp(good, t->scopes[i]) == 0))
 			continue;
 		if (!holds_scope(e->device, t->scopes[i])) {
-			if (holds_another(e->device, t, i))
+			enum holding holding = holds_another(e->device, t, i);
+
+			if (holding == HOLDS)
 				continue;
-			pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a row is outside this device's scopes");
+			refuse_row(m, e, holding);
 			return;
 		}
 		good = t->scopes[i];

@@ -180,17 +180,17 @@ static void ask_last(struct merge_op *m, struct merge_table *t)
  * each once, as mostly a few transactions wrote many rows. */
 static const char versions_sql[] =
 	"WITH v AS MATERIALIZED (SELECT x.* FROM unnest($3::uuid[]) AS k(key) CROSS JOIN LATERAL ("
-	"SELECT v.key, v.deleted, v.tx, v.base_tx, v.born, v.scope, v.over, v.also FROM ferry.version v "
+	"SELECT v.key, v.deleted, v.tx, v.base_tx, v.born, v.scope, v.over, v.also, v.own FROM ferry.version v "
 	"WHERE v.tenant_id = $1 AND v.tbl = $2 AND v.key = k.key OFFSET 0) x), "
 	"u AS MATERIALIZED (SELECT v.base_tx AS id FROM v UNION SELECT v.born FROM v "
 	"UNION SELECT v.tx FROM v WHERE v.deleted "
 	"UNION SELECT x & 281474976710655 FROM v, unnest(v.over) x WHERE v.over IS NOT NULL) "
 	"SELECT v.*, NULL::bigint, NULL::uuid, NULL::bigint, NULL::bigint, NULL::timestamptz, NULL::bigint FROM v UNION ALL "
-	"SELECT NULL, NULL, u.id, NULL, NULL, NULL, NULL, NULL, c.position, s.device_id, coalesce(s.number, 0), s.at, c.at, coalesce(s.old_position, 0) FROM u "
+	"SELECT NULL, NULL, u.id, NULL, NULL, NULL, NULL, NULL, NULL, c.position, s.device_id, coalesce(s.number, 0), s.at, c.at, coalesce(s.old_position, 0) FROM u "
 	"LEFT JOIN LATERAL (SELECT * FROM ferry.stamp s WHERE s.id = u.id OFFSET 0) s ON true "
 	"CROSS JOIN LATERAL (SELECT c.position, c.at FROM ferry.commit c "
 	"WHERE c.tx = coalesce(s.tx, u.id) AND c.tenant_id = $1 OFFSET 0) c";
-enum { V_KEY, V_DELETED, V_TX, V_BASE, V_BORN, V_SCOPE, V_OVER, V_ALSO, U_POSITION, U_DEVICE, U_NUMBER, U_AT, U_COMMIT_AT, U_OLD };
+enum { V_KEY, V_DELETED, V_TX, V_BASE, V_BORN, V_SCOPE, V_OVER, V_ALSO, V_OWN, U_POSITION, U_DEVICE, U_NUMBER, U_AT, U_COMMIT_AT, U_OLD };
 
 static void ask_versions(struct merge_op *m, struct merge_table *t)
 {
@@ -335,8 +335,11 @@ static bool read_version(struct merge_op *m, struct merge_table *t, uint32_t row
 	r->born_number = born.number;
 	r->born_old_position = born.old_position;
 	t->scopes[i] = pg_text(b, t->versions_call, row, V_SCOPE);
-	if (t->also)
+	if (t->also) {
 		pg_elements(b, t->versions_call, row, V_ALSO, &t->also[i]);
+		t->own[i] = pg_is_null(b, t->versions_call, row, V_OWN) ? UINT32_MAX
+									: (uint32_t)pg_int(b, t->versions_call, row, V_OWN);
+	}
 	if (!deleted && !r->exists) {
 		t->held[i] = true; /* or gone: pg_load_ask_suspects asks */
 		t->suspects++;
@@ -387,14 +390,16 @@ static bool read_last(struct merge_op *m, struct merge_table *t)
 static bool read_table(struct merge_op *m, struct merge_table *t)
 {
 	const struct pg_batch *b = &m->load;
-	bool ok;
+	bool several = t->table->scope_also || t->table->brought, ok;
 
 	t->rows = arena_array(&m->load_arena, t->count + 1u, sizeof(*t->rows));
 	t->scopes = arena_array(&m->load_arena, t->count + 1u, sizeof(*t->scopes));
 	t->held = arena_array(&m->load_arena, t->count + 1u, sizeof(*t->held));
-	if (t->table->scope_also)
+	if (several) {
 		t->also = arena_array(&m->load_arena, t->count + 1u, sizeof(*t->also));
-	ok = t->rows && t->scopes && t->held && (t->also || !t->table->scope_also);
+		t->own = arena_array(&m->load_arena, t->count + 1u, sizeof(*t->own));
+	}
+	ok = t->rows && t->scopes && t->held && ((t->also && t->own) || !several);
 	for (uint32_t i = 0; i < t->count && ok; i++) {
 		t->rows[i].table = t->table->tbl;
 		t->rows[i].key = t->keys[i];

@@ -12,11 +12,11 @@
 static const char tables_sql[] =
 	"SELECT t.tbl, t.nsp, t.name, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, s.joins, s.expr, "
 	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p'), "
-	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed OR t.validator IS NOT NULL, t.on_missing_parent = 'park', t.on_delete = 'update_wins', s.also "
-	"FROM ferry.tracked t, LATERAL ferry.scope_sql(t.tbl) s "
+	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed OR t.validator IS NOT NULL, t.on_missing_parent = 'park', t.on_delete = 'update_wins', s.also, t.brought "
+	"FROM ferry.tracked t, LATERAL ferry.own_sql(t.tbl) s "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 OR ferry.is_shared(t.relid) ORDER BY t.tbl";
 enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY,
-       T_SUFFIX, T_ARCHIVES, T_GUARDED, T_POLICED, T_PARKS, T_UPDATE_WINS, T_ALSO };
+       T_SUFFIX, T_ARCHIVES, T_GUARDED, T_POLICED, T_PARKS, T_UPDATE_WINS, T_ALSO, T_BROUGHT };
 
 static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
@@ -289,6 +289,7 @@ static void read_scope(struct reader *r, uint32_t row, struct pg_table *t)
 	t->scope_joins = keep(r, cell(r, r->tables, row, T_JOINS));
 	t->scope_expr = keep(r, cell(r, r->tables, row, T_EXPR));
 	t->scope_prefix = "";
+	t->brought = pg_bool(r->b, r->tables, row, T_BROUGHT);
 	if (!colon) {
 		t->scope_form = strcmp(scope, "global") == 0 ? PG_SCOPE_GLOBAL : PG_SCOPE_TENANT;
 		return;

@@ -48,7 +48,8 @@ struct pg_table {
 	const char *scope_column;  /* quoted; PG_SCOPE_COLUMN */
 	uint16_t scope_num;        /* the row's own column that decides its scope; 0: none */
 	const char *scope_joins, *scope_expr; /* over alias r, tenant $2 */
-	const char *scope_also;    /* further scopes as text[]; NULL: rows have one */
+	const char *scope_also;    /* further scopes as text[]; NULL: rows have one by themselves */
+	bool brought;              /* rows are also where rows refer to them, to be read only */
 	const char *scope_suffix;  /* "/leads.view", or "" where no permission is needed to read */
 	const char *tenant_scope;  /* "tenant" with the suffix: where new rows of these forms are */
 	bool archives;             /* softly deleted rows are in the scope with PG_ARCHIVED behind */

@@ -55,11 +55,13 @@ class Device:
 
 
 class Property(HubCase):
+    BRINGS = False  # do parents come along?
+
     def setUp(self):
         super().setUp()
         self.t = self.tenant()
-        scope_model.create(self.sql)
-        self.changes = scope_model.Changes(SEED, self.t, self.value)
+        scope_model.create(self.sql, self.BRINGS)
+        self.changes = scope_model.Changes(SEED, self.t, self.value, self.BRINGS)
         self.model, self.random = self.changes.model, self.changes.random
         self.devices = []
         for user in self.changes.users:

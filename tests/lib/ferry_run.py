@@ -583,14 +583,22 @@ def by_key(table, columns, rows):
     return {row[key]: row for row in rows}
 
 
-def hub_rows(cur, table, columns, tenant, scopes):
-    """{key: values} of a table's rows in these scopes of a tenant, by plain SQL over the model."""
+def hub_rows(cur, table, columns, tenant, scopes, along):
+    """{key: values} of a table's rows in these scopes of a tenant, and of those whose keys come along, by plain SQL over
+    the model."""
     scope, joins = scope_expression(cur, table)
     owner = "r." + quote(table["tenant_col"])
-    text = "SELECT %s FROM %s r%s WHERE %s && %%s::text[] AND (%s = %%s AND 'global' <> ALL (%s) OR %s = %%s AND 'global' = ANY (%s))" % (
-        ", ".join(sql_value(c).replace("%", "%%") for c in columns), table["relid"], joins, scope, owner, scope, owner, scope)
-    cur.execute(text, (list(scopes), str(tenant), str(NOBODY)))
+    text = "SELECT %s FROM %s r%s WHERE (%s && %%s::text[] OR r.%s = ANY (%%s::uuid[])) AND (%s = %%s AND 'global' <> ALL (%s) OR %s = %%s AND 'global' = ANY (%s))" % (
+        ", ".join(sql_value(c).replace("%", "%%") for c in columns), table["relid"], joins, scope, quote(table["key_col"]), owner, scope, owner, scope)
+    cur.execute(text, (list(scopes), list(along), str(tenant), str(NOBODY)))
     return by_key(table, columns, cur.fetchall())
+
+
+def referred(cur, table, columns, rows):
+    """{table's number: keys} of the parents that rows bring along."""
+    cur.execute("SELECT to_tbl, num FROM ferry.bring WHERE tbl = %s", (table["tbl"],))
+    places = {c["num"]: i for i, c in enumerate(columns)}
+    return {to: {row[places[num]] for row in rows.values()} - {None} for to, num in cur.fetchall()}
 
 
 def replica_rows(replica, table, columns):
@@ -612,9 +620,12 @@ def differences(db, agent, limit=20):
         cur.execute("SELECT scope FROM ferry.held_scope WHERE device_id = %s AND reads", (agent.id,))
         scopes = [row[0] for row in cur.fetchall()]
         assert scopes, "the device %s holds no scope" % agent.id
-        for table, columns in catalogue(cur):
+        along = {}
+        for table, columns in reversed(catalogue(cur)):  # rows before the parents that they bring along
             ours = replica_rows(replica, table, columns)
-            theirs = hub_rows(cur, table, columns, agent.tenant, scopes)
+            theirs = hub_rows(cur, table, columns, agent.tenant, scopes, along.get(table["tbl"], ()))
+            for to, keys in referred(cur, table, columns, theirs).items():
+                along.setdefault(to, set()).update(keys)
             compared += len(theirs)
             if ours != theirs:
                 found += table_differences("%s: %s" % (agent.label, table["replica_name"]), columns, ours, theirs)

@@ -11,15 +11,21 @@ TABLES = {
               "project:box_id.project_id|user:owner_id|user:watchers"),
     "parts": ("task_id uuid, note text, FOREIGN KEY (tenant_id, task_id) REFERENCES public.tasks ON DELETE CASCADE",
               "project:task_id.box_id.project_id"),
-    "team_notes": ("team_id uuid, note text", "team:team_id"),
+    "team_notes": ("team_id uuid, task_id uuid, note text, "
+                   "FOREIGN KEY (tenant_id, task_id) REFERENCES public.tasks ON DELETE SET NULL (task_id)", "team:team_id"),
     "orders_of_the_day": ("role_id uuid, note text", "role:role_id"),
 }
 
 
-class Model:
-    """The rows of all tables, and what each device holds and sees."""
+# References that may bring their parents along: (table, column, parents' table).
+REFERENCES = (("team_notes", "task_id", "tasks"), ("tasks", "box_id", "boxes"))
 
-    def __init__(self):
+
+class Model:
+    """The rows of all tables, and what each device holds and sees. brings: parents come along."""
+
+    def __init__(self, brings=False):
+        self.brings = REFERENCES if brings else ()
         self.rows = {table: {} for table in TABLES}  # {table: {id: {column: value}}}
         self.teams, self.roles = set(), set()        # (team, user), (role, user)
         self.parent_role = {}
@@ -57,7 +63,9 @@ class Model:
 
     def sees(self, device, table, key):
         row = self.rows[table].get(key)
-        return row is not None and bool(self.scopes_of(table, row) & self.held(device))
+        return row is not None and (bool(self.scopes_of(table, row) & self.held(device)) or any(
+            child_row[column] == key and self.sees(device, child, child_key)
+            for child, column, parent in self.brings if parent == table for child_key, child_row in self.rows[child].items()))
 
     def view(self, device):
         return {table: {key: row["note"] for key, row in rows.items() if self.sees(device, table, key)}
@@ -70,25 +78,29 @@ class Model:
                 task["box_id"] = None if task["box_id"] == key else task["box_id"]
         elif table == "tasks":
             self.rows["parts"] = {k: p for k, p in self.rows["parts"].items() if p["task_id"] != key}
+            for note in self.rows["team_notes"].values():
+                note["task_id"] = None if note["task_id"] == key else note["task_id"]
 
 
-def create(sql):
+def create(sql, brings=False):
     """Makes and tracks the tables; sql runs a statement."""
     for name, (columns, scope) in TABLES.items():
         sql("CREATE TABLE public.%s (tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), %s, "
             "PRIMARY KEY (tenant_id, id))" % (name, columns))
         sql("SELECT ferry.isolate('public.%s')" % name)
         sql("SELECT ferry.track('public.%s', '%s')" % (name, scope))
+    for table, column, _ in REFERENCES if brings else ():
+        sql("SELECT ferry.bring('public.%s', '%s')" % (table, column))
 
 
 class Changes:
     """Random changes in a tenant. value runs a statement that returns one value."""
 
-    def __init__(self, seed, tenant, value):
+    def __init__(self, seed, tenant, value, brings=False):
         self.random = random.Random(seed)
         self.tenant = tenant
         self.value = value
-        self.model = Model()
+        self.model = Model(brings)
         self.devices = []
         self.projects = [self.made("inventory.projects", name="P%d" % n) for n in range(3)]
         self.users = [self.made("identity.users", email="u%d@example.com" % n) for n in range(3)]
@@ -128,7 +140,9 @@ class Changes:
                     "watchers": [u for u in self.users if self.random.random() < 0.3] or None}
         if table == "parts":
             return {"task_id": self.one_of(rows["tasks"])}
-        return {"team_id": self.one_of(self.team_ids)} if table == "team_notes" else {"role_id": self.one_of(self.role_ids)}
+        if table == "team_notes":
+            return {"team_id": self.one_of(self.team_ids), "task_id": self.one_of(rows["tasks"])}
+        return {"role_id": self.one_of(self.role_ids)}
 
     def insert(self, cur):
         table, key = self.random.choice(list(TABLES)), self.new_key()

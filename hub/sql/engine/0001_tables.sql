@@ -54,9 +54,11 @@ CREATE TABLE ferry.tracked (
     write        bool NOT NULL,
     rank         int NOT NULL DEFAULT 0,
     hash_plain   bool NOT NULL DEFAULT true,
-    excluded     text[] NOT NULL DEFAULT '{}'
+    excluded     text[] NOT NULL DEFAULT '{}',
+    brought      bool NOT NULL DEFAULT false
 );
 COMMENT ON TABLE ferry.tracked IS 'Tracked tables; tbl is the number on the wire and never reused';
+COMMENT ON COLUMN ferry.tracked.brought IS 'Its rows come along with rows that refer to them (ferry.bring), or did since it is tracked';
 
 CREATE TABLE ferry.tracked_column (
     tbl         int NOT NULL REFERENCES ferry.tracked ON DELETE CASCADE,
@@ -97,12 +99,15 @@ CREATE TABLE ferry.version (
     over      bigint[],
     hashes    bigint[],
     also      text[],
+    own       int,
     PRIMARY KEY (tenant_id, tbl, key)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE ferry.version IS 'The version of each tracked row, also after its deletion';
 COMMENT ON COLUMN ferry.version.moved IS
     'Surrogate with which the row last changed its scope in this life; NULL if it never did';
 COMMENT ON COLUMN ferry.version.also IS 'Further scopes of a row that is in several, in order; NULL: none, as of most';
+COMMENT ON COLUMN ferry.version.own IS
+    'How many of also, from the first, the row has by itself; in the others it is because rows there refer to it, to be read only. NULL: all';
 
 CREATE TABLE ferry.left (
     tenant_id uuid NOT NULL,
@@ -113,6 +118,38 @@ CREATE TABLE ferry.left (
     PRIMARY KEY (tenant_id, tbl, key, scope)
 );
 COMMENT ON TABLE ferry.left IS 'Rows that left a scope and are not back';
+
+CREATE TABLE ferry.bring (
+    tbl    int NOT NULL REFERENCES ferry.tracked ON DELETE CASCADE,
+    num    int NOT NULL,
+    to_tbl int NOT NULL REFERENCES ferry.tracked,
+    PRIMARY KEY (tbl, num)
+);
+COMMENT ON TABLE ferry.bring IS 'Columns whose foreign key brings the parent along, to be read, wherever the row is';
+
+CREATE TABLE ferry.reference (
+    tenant_id uuid NOT NULL,
+    tbl       int NOT NULL,
+    key       uuid NOT NULL,
+    num       int NOT NULL,
+    to_tbl    int NOT NULL,
+    parent    uuid NOT NULL,
+    scopes    text[] NOT NULL,
+    PRIMARY KEY (tenant_id, tbl, key, num)
+);
+COMMENT ON TABLE ferry.reference IS 'What each row that brings a parent was counted for in ferry.brought';
+
+-- Counts change often and their keys seldom: room in each page keeps that in its page (HOT).
+CREATE TABLE ferry.brought (
+    tenant_id uuid NOT NULL,
+    tbl       int NOT NULL,
+    key       uuid NOT NULL,
+    scope     text NOT NULL,
+    refs      bigint NOT NULL,
+    PRIMARY KEY (tenant_id, tbl, key, scope)
+) WITH (fillfactor = 70);
+CREATE INDEX brought_scope_ix ON ferry.brought (tenant_id, tbl, scope, key);
+COMMENT ON TABLE ferry.brought IS 'In which scopes a row is because rows there refer to it, and how many do';
 
 CREATE TABLE ferry.change (
     tenant_id uuid NOT NULL,
@@ -364,6 +401,8 @@ COMMENT ON FUNCTION ferry.isolate(regclass, bool, text) IS
 SELECT ferry.isolate('ferry.version', true);
 SELECT ferry.isolate('ferry.left', true);
 SELECT ferry.isolate('ferry.change', true);
+SELECT ferry.isolate('ferry.reference');
+SELECT ferry.isolate('ferry.brought');
 SELECT ferry.isolate('ferry.settled');
 SELECT ferry.isolate('ferry.conflict');
 SELECT ferry.isolate('ferry.rejected');

@@ -179,7 +179,8 @@ DECLARE
     again bool := true;
     did int;
 BEGIN
-    -- A row that moves to another scope puts its children on the list: hence the rounds.
+    -- A row that moves to another scope puts its children on the list, and what is brought
+    -- along comes last: hence the rounds.
     WHILE again LOOP
         again := false;
         WITH gone AS (DELETE FROM ferry.dirty d WHERE d.tx = t RETURNING d AS note)
@@ -202,8 +203,10 @@ BEGIN
                 CONTINUE WHEN note.tbl <= 0;
                 did := ferry.finish_keys(note.tbl, t, note.tenant_id, note.keys, declares);
                 IF did > 0 THEN
-                    tenants := tenants || note.tenant_id;
                     again := again OR did > 1;
+                    IF did < 3 THEN
+                        tenants := tenants || note.tenant_id;
+                    END IF;
                 END IF;
             END LOOP;
         ELSE
@@ -213,8 +216,10 @@ BEGIN
                 CONTINUE WHEN work.tbl <= 0;
                 did := ferry.finish_keys(work.tbl, t, work.tenant_id, work.keys, declares);
                 IF did > 0 THEN
-                    tenants := tenants || work.tenant_id;
                     again := again OR did > 1;
+                    IF did < 3 THEN
+                        tenants := tenants || work.tenant_id;
+                    END IF;
                 END IF;
             END LOOP;
         END IF;
@@ -277,9 +282,9 @@ BEGIN
             IF did = 0 OR did = 1 AND ferry.take_position(NEW.tx, NEW.tenant_id, session_user::text, false) THEN
                 RETURN NULL;
             END IF;
-            -- Children were put on the list; this tenant's position comes after them.
+            -- Others were put on the list; this tenant's position comes after them.
             INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
-            VALUES (NEW.tx, NEW.xid, 0, 0, NEW.tenant_id, '{}');
+            VALUES (NEW.tx, NEW.xid, 0, 0, CASE WHEN did < 3 THEN NEW.tenant_id END, '{}');
         END IF;
     END IF;
     PERFORM ferry.finish_tx(NEW.tx, session_user::text);

@@ -25,6 +25,122 @@ CREATE TABLE ferry.tracked_part (
 GRANT SELECT ON ferry.scope_hop, ferry.tracked_part TO PUBLIC;
 GRANT SELECT ON ferry.scope_hop, ferry.tracked_part TO ferry_hub;
 
+-- ---------------------------------------------------------------- parents that come along
+--
+-- A row of ferry.bring says that a table's rows bring along the parents that a column names.
+-- Each such row is counted for its parent in each of its scopes: ferry.reference says for
+-- what, ferry.brought how many there are. A parent whose first row in a scope comes, or whose
+-- last one goes, gets or loses that scope by its own finish function, like any move.
+--
+-- Two transactions could each leave the other's row as the last one. So the counts, and the
+-- versions of tables that are brought, are only written under one lock of the tenant, which
+-- comes after all other work on rows: these notes are put off to the end, under numbers of
+-- their own. The position's lock still comes after that.
+
+CREATE FUNCTION ferry.counts() RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 1 << 28;
+CREATE FUNCTION ferry.comes_last() RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 1 << 29;
+
+CREATE FUNCTION ferry.lock_brought(tenant uuid) RETURNS void
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF pg_advisory_xact_lock(uuid_hash_extended(tenant, 4021958317)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+END $$;
+
+-- Notes rows of a table that is brought once more, for the end. 3: nothing is done yet.
+CREATE FUNCTION ferry.put_off(of_tbl int, t bigint, tenant uuid, keys uuid[]) RETURNS int
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+    VALUES (t, pg_current_xact_id(), of_tbl | ferry.comes_last(), 0, tenant, keys);
+    RETURN 3;
+END $$;
+REVOKE EXECUTE ON FUNCTION ferry.lock_brought(uuid), ferry.put_off(int, bigint, uuid, uuid[]) FROM PUBLIC;
+
+-- The places of the columns that bring parents along; NULL: the table brings none.
+CREATE FUNCTION ferry.brings_by(of_tbl int) RETURNS int[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(c.i::int ORDER BY c.i)
+    FROM (SELECT o.num, row_number() OVER (ORDER BY o.num) AS i FROM ferry.tracked_column o WHERE o.tbl = of_tbl) c
+    JOIN ferry.bring b ON b.tbl = of_tbl AND b.num = c.num
+$$;
+
+-- Rows r of tenant $2 with what they have to be counted for: each column with its parent, and
+-- the scopes of the row. "which" goes on after WHERE.
+CREATE FUNCTION ferry.reference_sql(of_tbl int, which text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format('SELECT v.key, x.num, x.to_tbl, x.parent, v.scope || v.also AS scopes FROM %s r '
+                  'JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %s AND v.key = r.%I AND NOT v.deleted '
+                  'CROSS JOIN LATERAL (VALUES %s) x(num, to_tbl, parent) WHERE r.%I = $2 AND x.parent IS NOT NULL%s',
+                  t.relid, t.tbl, t.key_col, string_agg(format('(%s, %s, r.%I)', b.num, b.to_tbl, c.name), ', ' ORDER BY b.num), t.tenant_col, which)
+    FROM ferry.tracked t JOIN ferry.bring b ON b.tbl = t.tbl JOIN ferry.tracked_column c ON c.tbl = b.tbl AND c.num = b.num
+    WHERE t.tbl = of_tbl GROUP BY t.tbl
+$$;
+
+-- ferry.count_<tbl>: takes what the rows are counted for as they are now, and notes the
+-- parents that come into a scope or leave one.
+CREATE FUNCTION ferry.generate_count(of_tbl int) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $outer$
+DECLARE
+    t ferry.tracked;
+BEGIN
+    IF ferry.brings_by(of_tbl) IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    EXECUTE format($f$
+CREATE OR REPLACE FUNCTION ferry.count_%1$s(t bigint, tenant uuid, keys uuid[]) RETURNS int
+    LANGUAGE plpgsql
+AS $fn$
+BEGIN
+    PERFORM ferry.lock_brought(tenant);
+    WITH old AS MATERIALIZED (
+        SELECT x.key, x.num, x.to_tbl, x.parent, x.scopes FROM ferry.reference x WHERE x.tenant_id = $2 AND x.tbl = %1$s AND x.key = ANY ($3)
+    ), now AS MATERIALIZED (
+        %2$s
+    ), diff AS MATERIALIZED (
+        SELECT coalesce(o.key, n.key) AS key, coalesce(o.num, n.num) AS num, o.to_tbl AS old_tbl, o.parent AS old_parent, o.scopes AS old_scopes,
+               n.to_tbl, n.parent, n.scopes
+        FROM old o FULL JOIN now n ON n.key = o.key AND n.num = o.num
+        WHERE (n.parent, n.scopes) IS DISTINCT FROM (o.parent, o.scopes)
+    ), gone AS (
+        DELETE FROM ferry.reference x USING diff d
+        WHERE x.tenant_id = $2 AND x.tbl = %1$s AND x.key = d.key AND x.num = d.num AND d.parent IS NULL
+    ), put AS (
+        INSERT INTO ferry.reference AS x (tenant_id, tbl, key, num, to_tbl, parent, scopes)
+        SELECT $2, %1$s, d.key, d.num, d.to_tbl, d.parent, d.scopes FROM diff d WHERE d.parent IS NOT NULL
+        ON CONFLICT (tenant_id, tbl, key, num) DO UPDATE SET parent = excluded.parent, scopes = excluded.scopes
+    ), delta AS MATERIALIZED (
+        SELECT u.tbl, u.key, u.scope, sum(u.n) AS n FROM (
+            SELECT d.to_tbl, d.parent, unnest(d.scopes), 1 FROM diff d WHERE d.parent IS NOT NULL
+            UNION ALL SELECT d.old_tbl, d.old_parent, unnest(d.old_scopes), -1 FROM diff d WHERE d.old_parent IS NOT NULL) u(tbl, key, scope, n)
+        GROUP BY u.tbl, u.key, u.scope HAVING sum(u.n) <> 0
+    ), counted AS (
+        INSERT INTO ferry.brought AS b (tenant_id, tbl, key, scope, refs) SELECT $2, d.tbl, d.key, d.scope, d.n FROM delta d
+        ON CONFLICT (tenant_id, tbl, key, scope) DO UPDATE SET refs = b.refs + excluded.refs
+        RETURNING b.tbl, b.key, b.scope, b.refs
+    )
+    INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+    SELECT $1, pg_current_xact_id(), c.tbl | ferry.comes_last(), 0, $2, array_agg(DISTINCT c.key)
+    FROM counted c JOIN delta d ON d.tbl = c.tbl AND d.key = c.key AND d.scope = c.scope
+    WHERE c.refs = 0 OR c.refs = d.n
+    GROUP BY c.tbl;
+    RETURN CASE WHEN FOUND THEN 3 ELSE 0 END;
+END $fn$ $f$, of_tbl, ferry.reference_sql(of_tbl, format(' AND r.%I = ANY ($3)', t.key_col)));
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION ferry.count_%s(bigint, uuid, uuid[]) FROM PUBLIC', of_tbl);
+END $outer$;
+
+-- ---------------------------------------------------------------- notes
+
 -- The note functions of a table. A column may be named like a variable: columns are always
 -- written with their table, and anything else is the variable. Transition tables are all named "changed", so one
 -- function serves insert, update and delete.
@@ -95,8 +211,9 @@ $$;
 -- LEFT JOINs from alias r of the table to the parents on its scope's path, and the scope's
 -- expression. A row whose scope column is NULL belongs to the scope "tenant". Of a table whose
 -- rows may have several scopes they come as a set in own.s, without NULL: the first in order is
--- the row's scope, and "also" the expression of the others; else that is NULL.
-CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text)
+-- the row's scope, and "also" the expression of the others; else that is NULL. "own" comes
+-- with 0037: how many of the others the row has by itself.
+CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text, OUT own text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -167,8 +284,9 @@ $$;
 -- $1 surrogate, $2 tenant, $3 keys, $4 a mask that splits the keys of ferry.change into
 -- chunks, and with declarations $5 the places of the columns in their lists if all are
 -- alike. It returns one row: how many rows changed, the keys and old scopes of those that
--- changed scope, and for each column in watch the keys of rows whose value there changed.
-CREATE FUNCTION ferry.finish_sql(of_tbl int, declares bool, watch int[]) RETURNS text
+-- changed scope, for each column in watch the keys of rows whose value there changed, and
+-- with refs those of rows that came, went, changed scope or one of these columns.
+CREATE FUNCTION ferry.finish_sql(of_tbl int, declares bool, watch int[], refs int[]) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $outer$
@@ -185,10 +303,12 @@ DECLARE
     place text;
     c record;
     listed bool;     -- rows may have several scopes
+    lends bool;      -- some of them because rows refer to them
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
     SELECT * INTO s FROM ferry.scope_sql(of_tbl);
     listed := s.also IS NOT NULL;
+    lends := s.own IS NOT NULL;
     FOR c IN SELECT *, row_number() OVER (ORDER BY num) AS i FROM ferry.tracked_column WHERE tbl = of_tbl ORDER BY num LOOP
         hashes := concat_ws(E',\n            ', hashes, format('coalesce(%s, 0)',
             ferry.fill(c.hash_expr, format('r.%I', c.name),
@@ -212,6 +332,10 @@ BEGIN
     FOR i IN 1 .. cardinality(watch) LOOP
         watched := watched || format(', array_agg(c.key) FILTER (WHERE c.alive AND c.was AND c.h[%1$s] <> c.o[%1$s])', watch[i]);
     END LOOP;
+    IF refs IS NOT NULL THEN
+        watched := watched || format(', array_agg(c.key) FILTER (WHERE NOT (c.alive AND c.was) OR c.moves OR %s)',
+            (SELECT string_agg(format('c.h[%1$s] <> c.o[%1$s]', i), ' OR ') FROM unnest(refs) i));
+    END IF;
 
     RETURN format($q$
 WITH cur AS MATERIALIZED (
@@ -271,14 +395,17 @@ FROM cur c$q$,
         CASE WHEN declares THEN format('CASE WHEN c.stamp IS NOT NULL THEN nullif(array_remove(ARRAY[%s], NULL), ''{}'') END',
                                        coalesce(births, 'NULL::bigint')) ELSE 'NULL::bigint[]' END,
         sums, watched, ferry.over_sql(),
-        -- 19 to 25: further scopes, where rows may have them
-        CASE WHEN listed THEN ' OR r.alive AND v.key IS NOT NULL AND r.also IS DISTINCT FROM v.also' ELSE '' END,
-        CASE WHEN listed THEN E'\n           CASE WHEN r.alive THEN r.also ELSE v.also END AS also, v.also AS old_also,' ELSE '' END,
-        CASE WHEN listed THEN ' ' || s.also || ' AS also,' ELSE '' END,
-        CASE WHEN listed THEN ' OR r.also IS DISTINCT FROM v.also' ELSE '' END,
-        CASE WHEN listed THEN ' also = c.also,' ELSE '' END,
-        CASE WHEN listed THEN ', also' ELSE '' END,
-        CASE WHEN listed THEN ', c.also' ELSE '' END,
+        -- 19 to 25: further scopes, where rows may have them, and how many are their own
+        CASE WHEN lends THEN ' OR r.alive AND v.key IS NOT NULL AND (r.also, r.own) IS DISTINCT FROM (v.also, v.own)'
+             WHEN listed THEN ' OR r.alive AND v.key IS NOT NULL AND r.also IS DISTINCT FROM v.also' ELSE '' END,
+        CASE WHEN listed THEN E'\n           CASE WHEN r.alive THEN r.also ELSE v.also END AS also, v.also AS old_also,' ELSE '' END
+            || CASE WHEN lends THEN ' CASE WHEN r.alive THEN r.own ELSE v.own END AS own,' ELSE '' END,
+        CASE WHEN listed THEN ' ' || s.also || ' AS also,' ELSE '' END || CASE WHEN lends THEN ' ' || s.own || ' AS own,' ELSE '' END,
+        CASE WHEN lends THEN ' OR (r.also, r.own) IS DISTINCT FROM (v.also, v.own)'
+             WHEN listed THEN ' OR r.also IS DISTINCT FROM v.also' ELSE '' END,
+        CASE WHEN listed THEN ' also = c.also,' ELSE '' END || CASE WHEN lends THEN ' own = c.own,' ELSE '' END,
+        CASE WHEN listed THEN ', also' ELSE '' END || CASE WHEN lends THEN ', own' ELSE '' END,
+        CASE WHEN listed THEN ', c.also' ELSE '' END || CASE WHEN lends THEN ', c.own' ELSE '' END,
         -- 26: the keys under all scopes that they are or were in
         CASE WHEN listed THEN 'SELECT x AS scope, c.key FROM cur c, unnest(c.scope || c.also) x
           UNION SELECT x, c.key FROM cur c, unnest(c.old_scope || c.old_also) x WHERE c.moves'
@@ -345,7 +472,10 @@ DECLARE
     t ferry.tracked;
     hops ferry.scope_hop[];
     first_hop ferry.scope_hop;
-    listed bool := ferry.is_listed(of_tbl);
+    listed bool;
+    refs int[];
+    count_one text := '';
+    lock_brought text := '';
     watch int[];
     vars text := '';
     targets text := '';
@@ -366,6 +496,7 @@ DECLARE
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
     SELECT array_agg(h ORDER BY h.hop) INTO hops FROM ferry.scope_hop h WHERE h.tbl = of_tbl;
+    listed := t.brought OR ferry.is_listed(of_tbl);
 
     -- Where a value's text depends on settings, they are fixed. Each costs a little in
     -- every transaction, so other tables do without.
@@ -444,6 +575,26 @@ BEGIN
 $f$, d.i, d.child, d.key_col, d.relid, coalesce(way, ''), d.tenant_col,
             CASE WHEN d.hop % 100 = 2 THEN 'r' ELSE 'p' || d.hop - 2 END, prev);
     END LOOP;
+
+    -- Rows that bring parents along, and rows that are brought: 0037.
+    refs := ferry.brings_by(of_tbl);
+    IF refs IS NOT NULL THEN
+        vars := vars || E'    refs uuid[];\n';
+        targets := targets || ', refs';
+        SELECT format(E'\n        IF h IS NULL OR o IS NULL OR now_scope <> old_scope OR %s THEN\n            refs := refs || a_key;\n        END IF;',
+                      string_agg(format('h[%1$s] <> o[%1$s]', c), ' OR ')) INTO count_one FROM unnest(refs) c;
+        children := children || format($f$
+    IF refs IS NOT NULL THEN
+        INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+        VALUES ($1, pg_current_xact_id(), %1$s | ferry.counts(), 0, $2, refs);
+        did := 2;
+    END IF;
+$f$, of_tbl);
+    END IF;
+    IF t.brought THEN
+        lock_brought := E'    PERFORM ferry.lock_brought(tenant);\n';
+        children := children || format(E'    DELETE FROM ferry.brought b WHERE b.tenant_id = $2 AND b.tbl = %s AND b.key = ANY (keys) AND b.refs = 0;\n', of_tbl);
+    END IF;
     SELECT array_agg(CASE WHEN c.name IN (t.key_col, t.tenant_col) THEN 0 ELSE c.num::bigint << 48 END ORDER BY c.num),
            array_agg(0::bigint), count(*) FILTER (WHERE c.name NOT IN (t.key_col, t.tenant_col))
     INTO marks, zeros, mutable
@@ -491,7 +642,7 @@ DECLARE
         ELSIF o IS NOT NULL THEN
             CONTINUE WHEN h = o AND now_scope = old_scope;
 %7$s        END IF;
-        did := 1;
+        did := 1;%12$s
         IF declares THEN
             SELECT * INTO d FROM ferry.declared x WHERE x.tx = $1 AND x.tbl = %1$s AND x.key = a_key;
             author := coalesce(d.stamp, t);
@@ -580,7 +731,7 @@ DECLARE
     END LOOP;%11$s
     RETURN did;
 END $fn$ $f$, of_tbl, settings, marks, vars, ferry.row_query(of_tbl), lock_one, watch_one, zeros, cardinality(marks),
-        greatest(mutable, 1), children);
+        greatest(mutable, 1), children, count_one);
     END IF;
 
     -- Of rows with several scopes the statement names all that they are or were in.
@@ -599,7 +750,7 @@ DECLARE
     did int := 0;
     places int[];
 %3$sBEGIN
-%4$s    IF declares THEN
+%4$s%10$s    IF declares THEN
         places := ferry.declared_places(t, %1$s);
         EXECUTE %5$L INTO changed, movers, scopes%6$s USING t, tenant, keys, mask, places;
     ELSE
@@ -617,8 +768,8 @@ DECLARE
           AND v.tenant_id = $2 AND v.tbl = %1$s AND v.key = l.key AND (v.scope = l.scope OR l.scope = ANY (v.also));
     END IF;%8$s
     RETURN did;
-END $fn$ $f$, of_tbl, settings, vars, lock_many, ferry.finish_sql(of_tbl, true, watch), targets,
-        ferry.finish_sql(of_tbl, false, watch), children, came);
+END $fn$ $f$, of_tbl, settings, vars, lock_many, ferry.finish_sql(of_tbl, true, watch, refs), targets,
+        ferry.finish_sql(of_tbl, false, watch, refs), children, came, lock_brought);
     EXECUTE format('REVOKE EXECUTE ON FUNCTION ferry.finish_few_%1$s(bigint, uuid, uuid[], bool), '
                    'ferry.finish_many_%1$s(bigint, uuid, uuid[], int, bool) FROM PUBLIC', of_tbl);
 END $outer$;
@@ -637,29 +788,45 @@ END $$;
 
 -- A decision tree over the tables: a dynamic call would be parsed and planned for every
 -- transaction, and a long CASE asks on average about half of the tables.
-CREATE FUNCTION ferry.dispatch_sql(tbls int[], call text) RETURNS text
+CREATE FUNCTION ferry.dispatch_sql(tbls int[], calls text[]) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    n int := cardinality(tbls);
+    n int := coalesce(cardinality(tbls), 0);
     half int := n / 2;
 BEGIN
     IF n = 0 THEN
         RETURN '    RETURN 0;';
     ELSIF n = 1 THEN
-        RETURN format(E'    IF of_tbl = %s THEN\n        RETURN %s;\n    END IF;\n    RETURN 0;', tbls[1], replace(call, '#', tbls[1]::text));
+        RETURN format(E'    IF of_tbl = %s THEN\n        RETURN %s;\n    END IF;\n    RETURN 0;', tbls[1], calls[1]);
     END IF;
     RETURN format(E'    IF of_tbl <= %s THEN\n%s\n    ELSE\n%s\n    END IF;', tbls[half],
-                  ferry.dispatch_sql(tbls[1:half], call), ferry.dispatch_sql(tbls[half + 1:n], call));
+                  ferry.dispatch_sql(tbls[1:half], calls[1:half]), ferry.dispatch_sql(tbls[half + 1:n], calls[half + 1:n]));
 END $$;
+
+-- The numbers that notes can have, and what each means: a table's, and behind those what is
+-- done under the lock of what is brought.
+CREATE FUNCTION ferry.dispatch_of(few bool) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ferry.dispatch_sql(array_agg(d.n ORDER BY d.n), array_agg(d.call ORDER BY d.n)) FROM (
+        SELECT t.tbl, format('ferry.finish_%s_%s(t, tenant, keys, %sdeclares)', CASE WHEN few THEN 'few' ELSE 'many' END, t.tbl,
+                             CASE WHEN few THEN '' ELSE 'mask, ' END)
+        FROM ferry.tracked t WHERE NOT t.brought
+        UNION ALL SELECT t.tbl, format('ferry.put_off(%s, t, tenant, keys)', t.tbl) FROM ferry.tracked t WHERE t.brought
+        UNION ALL SELECT t.tbl | ferry.comes_last(), format('ferry.finish_many_%s(t, tenant, keys, %s, declares)', t.tbl,
+                                                            CASE WHEN few THEN '0' ELSE 'mask' END)
+        FROM ferry.tracked t WHERE t.brought
+        UNION ALL SELECT b.tbl | ferry.counts(), format('ferry.count_%s(t, tenant, keys)', b.tbl)
+        FROM (SELECT DISTINCT o.tbl FROM ferry.bring o) b) d(n, call)
+$$;
 
 CREATE FUNCTION ferry.generate_dispatch() RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $outer$
-DECLARE
-    tbls int[] := ARRAY(SELECT t.tbl FROM ferry.tracked t ORDER BY t.tbl);
 BEGIN
     EXECUTE format($f$
 CREATE OR REPLACE FUNCTION ferry.finish_few(of_tbl int, t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
@@ -667,7 +834,7 @@ CREATE OR REPLACE FUNCTION ferry.finish_few(of_tbl int, t bigint, tenant uuid, k
 AS $fn$
 BEGIN
 %s
-END $fn$ $f$, ferry.dispatch_sql(tbls, 'ferry.finish_few_#(t, tenant, keys, declares)'));
+END $fn$ $f$, ferry.dispatch_of(true));
     -- The mask makes about a thousand keys to a row of ferry.change, in a power of two of rows.
     EXECUTE format($f$
 CREATE OR REPLACE FUNCTION ferry.finish_many(of_tbl int, t bigint, tenant uuid, keys uuid[], declares bool) RETURNS int
@@ -677,7 +844,7 @@ DECLARE
     mask int := (1 << ceil(log(2, cardinality(keys) / 1000 + 1))::int) - 1;
 BEGIN
 %s
-END $fn$ $f$, ferry.dispatch_sql(tbls, 'ferry.finish_many_#(t, tenant, keys, mask, declares)'));
+END $fn$ $f$, ferry.dispatch_of(false));
     REVOKE EXECUTE ON FUNCTION ferry.finish_few(int, bigint, uuid, uuid[], bool),
         ferry.finish_many(int, bigint, uuid, uuid[], bool) FROM PUBLIC;
 END $outer$;
@@ -693,6 +860,7 @@ DECLARE
 BEGIN
     PERFORM ferry.generate_note(of_tbl);
     PERFORM ferry.generate_finish(of_tbl);
+    PERFORM ferry.generate_count(of_tbl);
     FOR other IN SELECT DISTINCT h.from_tbl FROM ferry.scope_hop h WHERE h.tbl = of_tbl AND h.from_tbl <> of_tbl
                  UNION SELECT DISTINCT h.tbl FROM ferry.scope_hop h WHERE h.from_tbl = of_tbl AND h.tbl <> of_tbl LOOP
         PERFORM ferry.generate_finish(other);

@@ -190,6 +190,7 @@ AS $$
 DECLARE
     child text := (SELECT string_agg(DISTINCT t.relid::text, ', ') FROM ferry.scope_hop h JOIN ferry.tracked t ON t.tbl = h.tbl
                    WHERE h.to_tbl = of_tbl AND h.tbl <> of_tbl);
+    bringer text := (SELECT string_agg(DISTINCT t.relid::text, ', ') FROM ferry.bring b JOIN ferry.tracked t ON t.tbl = b.tbl WHERE b.to_tbl = of_tbl);
     parents int[] := (SELECT array_agg(DISTINCT h.to_tbl) FROM ferry.scope_hop h WHERE h.tbl = of_tbl AND h.to_tbl <> of_tbl);
     other int;
 BEGIN
@@ -197,9 +198,14 @@ BEGIN
     IF child IS NOT NULL THEN
         RAISE EXCEPTION 'the scope of % leads over this table', child
             USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack that first.';
+    ELSIF bringer IS NOT NULL THEN
+        RAISE EXCEPTION 'rows of % bring rows of this table along', bringer
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack that first, or end it with ferry.bring(..., false).';
     END IF;
+    PERFORM ferry.forget_references(of_tbl);
     DELETE FROM ferry.tracked WHERE tbl = of_tbl;
-    DELETE FROM ferry.dirty WHERE tbl = of_tbl;
+    DELETE FROM ferry.dirty WHERE tbl > 0 AND tbl & (ferry.counts() - 1) = of_tbl;
+    DELETE FROM ferry.brought WHERE tbl = of_tbl;
     DELETE FROM ferry.version WHERE tbl = of_tbl;
     DELETE FROM ferry.left WHERE tbl = of_tbl;
     DELETE FROM ferry.change WHERE tbl = of_tbl;
@@ -210,7 +216,8 @@ BEGIN
     END LOOP;
     PERFORM ferry.generate_dispatch();
     EXECUTE format('DROP FUNCTION IF EXISTS ferry.note_%1$s(), ferry.note_key_%1$s(), '
-                   'ferry.finish_few_%1$s(bigint, uuid, uuid[], bool), ferry.finish_many_%1$s(bigint, uuid, uuid[], int, bool)', of_tbl);
+                   'ferry.finish_few_%1$s(bigint, uuid, uuid[], bool), ferry.finish_many_%1$s(bigint, uuid, uuid[], int, bool), '
+                   'ferry.count_%1$s(bigint, uuid, uuid[])', of_tbl);
 END $$;
 
 CREATE FUNCTION ferry.untrack(tab regclass) RETURNS void
@@ -355,8 +362,8 @@ BEGIN
     EXECUTE format('UPDATE ferry.sum z SET sums = ARRAY[%s]::bigint[] WHERE z.tbl = %s', sums, of_tbl);
     IF added IS NOT NULL THEN
         EXECUTE format('INSERT INTO ferry.sum (tenant_id, tbl, scope, tx, sums, rows) '
-                       'SELECT v.tenant_id, %s, v.scope, ferry.current_tx(), ARRAY[%s]::bigint[], 0 FROM ferry.version v '
-                       'WHERE v.tbl = %s AND v.hashes IS NOT NULL GROUP BY v.tenant_id, v.scope', of_tbl, added, of_tbl);
+                       'SELECT v.tenant_id, %s, x.scope, ferry.current_tx(), ARRAY[%s]::bigint[], 0 FROM ferry.version v, unnest(v.scope || v.also) AS x(scope) '
+                       'WHERE v.tbl = %s AND v.hashes IS NOT NULL GROUP BY v.tenant_id, x.scope', of_tbl, added, of_tbl);
     END IF;
 END $$;
 
@@ -404,6 +411,10 @@ BEGIN
                SELECT FROM ferry.tracked_column c WHERE c.tbl = of_tbl AND c.name = h.col)) THEN
         RAISE EXCEPTION 'a dropped column of % is on the way to a scope', t.relid
             USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack the tables whose scope leads over it first.';
+    ELSIF EXISTS (SELECT FROM ferry.bring b WHERE b.tbl = of_tbl AND NOT EXISTS (
+                  SELECT FROM ferry.tracked_column c WHERE c.tbl = of_tbl AND c.num = b.num)) THEN
+        RAISE EXCEPTION 'a dropped column of % brings parents along', t.relid
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = 'End that first with ferry.bring(..., false).';
     END IF;
     PERFORM ferry.generate(of_tbl);
     IF (SELECT array_agg(o.num) FROM unnest(was) o) IS DISTINCT FROM (SELECT array_agg(c.num) FROM unnest(now) c) THEN

@@ -170,7 +170,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ferry.sums_full(uuid) IS 'The checksums by table and scope, computed from the rows';
 
--- Puts "key, scope, further scopes, cell hashes of each row of tenant $2" into a statement.
+-- Puts "key, scope, further scopes and how many of them are its own, cell hashes of each row of tenant $2" into a statement.
 CREATE FUNCTION ferry.row_sql(of_tbl int, outer_sql text) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -185,8 +185,8 @@ BEGIN
     SELECT string_agg(format('coalesce(%s, 0)', ferry.fill(c.hash_expr, format('r.%I', c.name),
                format('pg_catalog.uuid_hash_extended(r.%I, 0) # %s', t.key_col, c.num))), ', ' ORDER BY c.num)
     INTO hashes FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
-    RETURN replace(outer_sql, '%s', format('SELECT r.%I AS key, %s AS scope, %s AS also, ARRAY[%s] AS h FROM %s r%s WHERE r.%I = $2',
-                                           t.key_col, s.expr, coalesce(s.also, 'NULL::text[]'), hashes, t.relid, s.joins, t.tenant_col));
+    RETURN replace(outer_sql, '%s', format('SELECT r.%I AS key, %s AS scope, %s AS also, %s AS own, ARRAY[%s] AS h FROM %s r%s WHERE r.%I = $2',
+                                           t.key_col, s.expr, coalesce(s.also, 'NULL::text[]'), coalesce(s.own, 'NULL::int'), hashes, t.relid, s.joins, t.tenant_col));
 END $$;
 
 -- ---------------------------------------------------------------- pruning
@@ -238,7 +238,7 @@ CREATE FUNCTION ferry.schema_hash(tenant uuid) RETURNS bytea
     SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT substr(sha256(convert_to(coalesce(string_agg(
-        (t.tbl, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, c.cols)::text, E'\n' ORDER BY t.tbl), ''), 'UTF8')), 1, 8)
+        (t.tbl, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, c.cols)::text || CASE WHEN t.brought THEN ' brought' ELSE '' END, E'\n' ORDER BY t.tbl), ''), 'UTF8')), 1, 8)
     FROM ferry.tracked t
     LEFT JOIN LATERAL (
         SELECT array_agg((o.num, o.name, o.pg_type, o.kind, o.not_null, o.has_default, o.policy, o.labels, o.ref_tbl, o.generated, o.policy_options ->> 'lease')::text
@@ -280,7 +280,7 @@ BEGIN
             '(SELECT array_agg(c.name ORDER BY c.n) FROM (SELECT o.name, row_number() OVER (ORDER BY o.num) AS n '
             'FROM ferry.tracked_column o WHERE o.tbl = %1$s) c WHERE s.h[c.n] <> v.hashes[c.n]) FROM (%%s) s '
             'FULL JOIN (SELECT * FROM ferry.version v WHERE v.tenant_id = $2 AND v.tbl = %1$s AND NOT v.deleted) v ON v.key = s.key '
-            'WHERE s.key IS NULL OR v.key IS NULL OR s.h <> v.hashes OR s.scope <> v.scope OR s.also IS DISTINCT FROM v.also', t.tbl))
+            'WHERE s.key IS NULL OR v.key IS NULL OR s.h <> v.hashes OR s.scope <> v.scope OR (s.also, s.own) IS DISTINCT FROM (v.also, v.own)', t.tbl))
             USING NULL::bigint, r.tenant LOOP
             tab := t.relid;
             tenant_id := r.tenant;
@@ -291,6 +291,7 @@ BEGIN
             PERFORM ferry.note(t.tbl, r.tenant, found_keys);
         END IF;
     END LOOP;
+    RETURN QUERY SELECT x.tab, x.tenant_id, x.key, x.what, NULL::text[] FROM ferry.verify_brought(of_tbl, of_tenant, repair) x;
 END $$;
 COMMENT ON FUNCTION ferry.verify_table(int, uuid, bool) IS 'Finds (and captures) what was written past the triggers of a table';
 

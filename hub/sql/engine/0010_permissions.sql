@@ -113,7 +113,7 @@ GRANT SELECT ON ferry.known_permission TO PUBLIC;
 
 -- The scope of 0004 with permission and archive. The path to it is the same.
 ALTER FUNCTION ferry.scope_sql(int) RENAME TO root_sql;
-CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text)
+CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text, OUT own text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -156,7 +156,8 @@ BEGIN
         RAISE EXCEPTION '% has no synced column deleted_at and can''t archive rows', t.relid USING ERRCODE = 'undefined_column';
     END IF;
     UPDATE ferry.tracked o SET read_permission = qualify.read_permission, archives = qualify.archives WHERE o.tbl = of_tbl;
-    IF t.read_permission IS DISTINCT FROM qualify.read_permission THEN
+    PERFORM ferry.need_open(b.tbl, b.num) FROM ferry.bring b WHERE of_tbl IN (b.tbl, b.to_tbl);
+    IF t.read_permission IS DISTINCT FROM qualify.read_permission AND NOT t.brought THEN
         tail := length(coalesce('/' || t.read_permission, ''));
         renames := format('CASE WHEN %L AND x.scope LIKE ''%%+archived'' THEN left(x.scope, %s) || %L ELSE left(x.scope, %s) || %L END',
                           t.archives, - tail - 9, coalesce('/' || qualify.read_permission, '') || '+archived',
@@ -168,9 +169,11 @@ BEGIN
                        'WHERE v.tbl = %s AND v.also IS NOT NULL', renames, of_tbl);
     END IF;
     PERFORM ferry.generate(of_tbl);
-    IF t.archives <> qualify.archives THEN
+    -- Of rows that are brought along, only some scopes get another name: they move.
+    IF t.archives <> qualify.archives OR t.brought THEN
         PERFORM ferry.note_all(of_tbl);
     END IF;
+    PERFORM ferry.note_references(of_tbl);
 END $$;
 
 -- ---------------------------------------------------------------- rules

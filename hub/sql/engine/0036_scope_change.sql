@@ -41,7 +41,7 @@ BEGIN
     listed := ferry.is_listed(t.tbl);
     PERFORM ferry.set_scope(t.tbl, rescope.scope);
     -- The code of tables with one scope does not look at further ones, and would leave them.
-    IF listed AND NOT ferry.is_listed(t.tbl) THEN
+    IF listed AND NOT t.brought AND NOT ferry.is_listed(t.tbl) THEN
         RAISE EXCEPTION '%: its rows have several scopes, and with "%" they have one', tab, rescope.scope
             USING ERRCODE = 'feature_not_supported', HINT = 'Untrack the table and track it again.';
     END IF;
