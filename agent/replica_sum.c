@@ -139,13 +139,13 @@ static void apply_hashes(struct replica *r, enum target target, const struct tab
 		s->sums[i] ^= hashes[i];
 }
 
-/* The row's part in the sums: out with `before`, in with `after`. */
 /* Mostly a scope stands in both lists at one place. */
 static bool have_at(const struct scopes *s, int place, int64_t id)
 {
 	return (place < s->count && s->ids[place] == id) || scopes_have(s, id);
 }
 
+/* The row's part in the sums: out with `before`, in with `after`. */
 void sums_change(struct replica *r, enum target target, const struct table *t, const struct uuid *key,
 		 const struct row *before, const struct scopes *scopes_before, const struct row *after,
 		 const struct scopes *scopes_after)
