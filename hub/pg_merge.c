@@ -127,6 +127,7 @@ static void run_forget(struct merge_op *m)
 	m->refused_count = m->stack_count = m->order_count = m->check_count = 0;
 	m->part = m->part_count = 0;
 	m->scans = NULL;
+	m->rest = false;
 	m->row_wish = 0;
 	m->conversions = (struct conversions){0};
 	m->savepoint = false;

@@ -173,6 +173,7 @@ struct merge_op {
 	struct merge_outcome *outcomes; /* by entry, of the group */
 	enum merge_phase phase;
 	uint32_t release_call; /* phase WRITE: statements behind it are C's */
+	uint32_t postponed_call; /* of the statement that writes postponed values; UINT32_MAX: not in this batch */
 	uint32_t finish_call, tell_call, clash_call;
 	uint32_t group_stamps;
 	struct merge_writes writes; /* of the group, or of a staged one's portion */
@@ -189,6 +190,7 @@ struct merge_op {
 	struct row_joiner row; /* one that goes on over several parts */
 	struct pg_failure *scans; /* taken back with this; now its references are looked at. NULL: it is merged */
 	uint32_t waits_call;
+	bool rest; /* WRITE_DELETES_FIRST: its deletions are written, now all else */
 };
 
 /* pg_merge.c, pg_merge_settle.c */
@@ -282,6 +284,7 @@ void pg_portion_hold(struct merge_op *m);               /* adds a lock: the part
 void pg_portion_ask(struct merge_op *m, uint32_t part); /* adds the question for a portion that begins there */
 enum portion pg_portion_take(struct merge_op *m, const struct pg_batch *from); /* with the question's answer */
 enum portion pg_portion_translate(struct merge_op *m);
+bool pg_portion_keep(struct merge_op *m, bool deletions); /* of m->parts these or all else; false: no memory */
 bool pg_portion_more(const struct merge_op *m);     /* there are parts behind it */
 bool pg_portion_is_empty(const struct merge_op *m); /* nothing but pieces of a row that goes on */
 

@@ -14,16 +14,38 @@ static bool deletes(const struct change_set *s)
 	return false;
 }
 
-/* A staged one's parts delete where they stand; it has no set at hand. */
 static enum write_order order_after(const struct merge_entry *e)
 {
-	if (e->order == WRITE_PLAIN && e->set && deletes(e->set))
+	if (e->order == WRITE_PLAIN && deletes(e->set))
 		return WRITE_DELETES_FIRST;
 	return WRITE_POSTPONED;
 }
 
+/* A staged one is read twice to have its deletions first, so that comes last: where a
+ * column could hold no placeholder, or a check refused it. Where the values themselves were
+ * refused, at the end, all deletions were done. */
+static bool staged_next(const struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
+{
+	int code = pg_code_of_failure(f);
+
+	if (e->order == WRITE_PLAIN && code == FERRY_UNIQUE)
+		e->order = WRITE_POSTPONED;
+	else if (e->order == WRITE_POSTPONED && code != FERRY_FOREIGN_KEY && f->call < m->postponed_call)
+		e->order = WRITE_DELETES_FIRST;
+	else
+		return false;
+	return true;
+}
+
 bool pg_order_next(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
 {
+	if (m->staged) {
+		if (!staged_next(m, e, f))
+			return false;
+		if (!e->taken)
+			e->taken = arena_copy(&m->arena, f, sizeof(*f));
+		return e->taken != NULL;
+	}
 	if (e->order == WRITE_POSTPONED || pg_code_of_failure(f) != FERRY_UNIQUE)
 		return false;
 	if (!e->taken)

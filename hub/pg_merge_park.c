@@ -191,7 +191,7 @@ bool pg_park_scans(struct merge_op *m, struct merge_entry *e, const struct pg_fa
 {
 	if (pg_code_of_failure(f) != FERRY_FOREIGN_KEY || !something_parks(m->op.catalog) || m->part_count == 0 || m->parts[0].joined)
 		return false;
-	m->scans = arena_copy(&m->arena, f, sizeof(*f));
+	m->scans = arena_copy(&m->arena, pg_order_failure(e, f), sizeof(*f));
 	e->waits = (struct park_waits){0};
 	return m->scans != NULL;
 }

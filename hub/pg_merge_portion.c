@@ -185,6 +185,24 @@ enum portion pg_portion_translate(struct merge_op *m)
 	return PORTION_READY;
 }
 
+bool pg_portion_keep(struct merge_op *m, bool deletions)
+{
+	for (uint32_t i = 0; i < m->part_count; i++) {
+		struct block *kept = arena_array(&m->part_arena, m->parts[i].block_count + 1u, sizeof(*kept));
+		uint32_t n = 0;
+
+		if (!kept)
+			return false;
+		for (uint32_t k = 0; k < m->parts[i].block_count; k++) {
+			if ((m->parts[i].blocks[k].op == ROW_DELETE) == deletions)
+				kept[n++] = m->parts[i].blocks[k];
+		}
+		m->parts[i].blocks = kept;
+		m->parts[i].block_count = n;
+	}
+	return true;
+}
+
 /* Pieces of a row that goes on are no blocks yet. */
 bool pg_portion_is_empty(const struct merge_op *m)
 {

@@ -45,6 +45,7 @@ static void stage_again(struct pg_op *op)
 
 	e->state = ITEM_WAITING;
 	e->verdict = VERDICT_ACCEPTED;
+	m->rest = false;
 	row_joiner_deinit(&m->row);
 	pg_batch_reset(&op->batch);
 	pg_portion_ask(m, 0);
@@ -158,6 +159,12 @@ static void parts_admit(struct merge_op *m)
 		pg_run_admit(m, e, &m->parts[i]);
 }
 
+/* Once more from the first part on: only its deletions are written yet. */
+static bool goes_round(const struct merge_op *m)
+{
+	return m->entries[0].order == WRITE_DELETES_FIRST && !m->rest;
+}
+
 static void part_write(struct merge_op *m)
 {
 	struct merge_entry *e = entry(m);
@@ -174,7 +181,7 @@ static void part_write(struct merge_op *m)
 	}
 	pg_batch_reset(&m->op.batch);
 	m->phase = MERGE_WRITES;
-	m->release_call = UINT32_MAX;
+	m->release_call = m->postponed_call = UINT32_MAX;
 	if (!m->savepoint)
 		pg_write_savepoint(m);
 	m->savepoint = true;
@@ -188,6 +195,8 @@ static void part_write(struct merge_op *m)
 	}
 	if (pg_portion_more(m))
 		pg_portion_ask(m, m->part + m->part_count);
+	else if (goes_round(m))
+		pg_portion_ask(m, 0);
 	else
 		pg_write_release(m, e->order);
 	if (m->op.batch.count == 0)
@@ -231,6 +240,10 @@ void pg_stage_next(struct pg_op *op)
 static void stage_part(struct merge_op *m)
 {
 	m->phase = MERGE_LOADS;
+	if (entry(m)->order == WRITE_DELETES_FIRST && !pg_portion_keep(m, !m->rest)) {
+		pg_op_end(&m->op, FERRY_LIMIT);
+		return;
+	}
 	pg_load_forget(m);
 	arena_reset(&m->load_arena);
 	pg_batch_reset(&m->op.batch);
@@ -292,7 +305,8 @@ static void stage_written(struct pg_op *op)
 		stage_reject(m);
 		return;
 	}
-	if (pg_portion_more(m)) {
+	if (pg_portion_more(m) || goes_round(m)) {
+		m->rest |= !pg_portion_more(m);
 		portion_go(m, pg_portion_take(m, &op->batch));
 		return;
 	}

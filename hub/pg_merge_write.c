@@ -727,7 +727,7 @@ void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const s
 void pg_write_release(struct merge_op *m, enum write_order order)
 {
 	if (order == WRITE_POSTPONED) {
-		pg_call(&m->op.batch, "SELECT ferry.write_postponed($1, $2)");
+		m->postponed_call = pg_call(&m->op.batch, "SELECT ferry.write_postponed($1, $2)");
 		pg_arg_uuid(&m->op.batch, &m->op.tenant);
 		pg_arg_int8(&m->op.batch, m->tx);
 	}

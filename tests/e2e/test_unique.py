@@ -126,5 +126,54 @@ class UniqueValues(SiteCase):
                          [(None, "a row that this device does not hold")])
 
 
+class NoPlaceholder(SiteCase):
+    """A check refuses every value that a code could hold meanwhile."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.site.sql("ALTER TABLE inventory.units ALTER COLUMN code SET NOT NULL, ADD CONSTRAINT units_code_ck CHECK (code LIKE 'C-%'), "
+                     "ADD CONSTRAINT units_code_uq UNIQUE (tenant_id, project_id, code)")
+
+    def replaced(self, extra_code=None):
+        """A large change-set that gives new rows the codes of rows that it deletes."""
+        units = [self.new_unit(code="C-%d" % i) for i in range(3)]
+        a = self.device("a")
+        self.settle()
+        a.stop()
+        with a.transaction() as db:
+            for i in range(3):
+                db.execute("INSERT INTO units (id, project_id, code, unit_type_code, view) VALUES (?, ?, ?, 'APT_1BR', ?)",
+                           (str(uuid.uuid4()), self.project, "C-%d" % i, "x" * 2000000))
+            for unit in units:
+                db.execute("DELETE FROM units WHERE id = ?", (unit,))
+            if extra_code:
+                db.execute("INSERT INTO units (id, project_id, code, unit_type_code) VALUES (?, ?, ?, 'APT_1BR')",
+                           (str(uuid.uuid4()), self.project, extra_code))
+            db.execute("INSERT INTO ferry_tx(note) VALUES ('all or none')")
+        return units, a
+
+    def test_R7_a_staged_change_set_gives_new_rows_what_its_deletions_free(self):
+        units, a = self.replaced()
+        a.start()
+        self.settle()
+        self.assertEqual(a.sql("SELECT sentence FROM ferry_rejected"), [])
+        rows = self.site.sql("SELECT id::text, code, length(view) FROM inventory.units WHERE tenant_id = %s ORDER BY code", self.tenant)
+        self.assertEqual([r[1:] for r in rows], [("C-%d" % i, 2000000) for i in range(3)])
+        self.assertFalse({r[0] for r in rows} & set(units))
+        self.assertEqual(self.site.value("SELECT count(*) FROM ferry.stage WHERE tenant_id = %s", self.tenant), 0)
+        self.assert_same()
+
+    def test_P3_R7_one_that_ends_with_a_taken_value_is_refused_whole_whatever_the_order(self):
+        units, a = self.replaced(extra_code="C-taken")
+        taken = self.new_unit(code="C-taken")
+        a.start()
+        self.settle()
+        self.assertEqual(a.sql("SELECT DISTINCT name FROM ferry_rejected"), [("UNIQUE",)])
+        self.assertEqual(sorted(r[0] for r in self.site.sql("SELECT id::text FROM inventory.units WHERE tenant_id = %s", self.tenant)),
+                         sorted([*units, taken]))
+        self.assert_same()
+
+
 if __name__ == "__main__":
     unittest.main()
