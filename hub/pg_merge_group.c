@@ -78,6 +78,15 @@ static bool in_scope_now(const struct merge_row *r, enum row_op op)
 	return r->exists || (r->last_cells && op == ROW_UPDATE);
 }
 
+/* Does somebody hold the row, or the one that it is a part of? */
+static bool is_held(const struct merge_op *m, const struct merge_table *t, int64_t row)
+{
+	const struct merge_table *whole = t->table->beside ? pg_load_table(m, t->table->beside) : NULL;
+	int64_t i = whole ? pg_load_row(whole, &t->keys[row]) : -1;
+
+	return t->held[row] || (i >= 0 && whole->held[i]);
+}
+
 /* Rows that somebody else holds make it wait; rows that are outside the
  * device's scopes before the write refuse it (P7). */
 static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct block *b)
@@ -96,7 +105,7 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 
 		if (i < 0)
 			continue;
-		if (t->held[i]) {
+		if (is_held(m, t, i)) {
 			e->state = ITEM_HELD;
 			return;
 		}

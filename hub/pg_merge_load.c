@@ -81,6 +81,16 @@ static void want_columns(struct merge_table *t, const struct block *b)
 	}
 }
 
+/* What is written of a restricted row goes into its table's row too. Whoever
+ * writes that one locks it first, so this does too: tables are locked in the
+ * order of their numbers, and a restricted one was tracked later. */
+static bool want_beside(struct merge_op *m, uint32_t tbl, const struct block *b)
+{
+	struct merge_table *t = tbl ? table_of(m, tbl) : NULL;
+
+	return !t || add_keys(m, t, b->keys, b->row_count);
+}
+
 bool pg_load_wants(struct merge_op *m, const struct change_set *s)
 {
 	uint32_t stamps = 0;
@@ -95,6 +105,8 @@ bool pg_load_wants(struct merge_op *m, const struct change_set *s)
 			return false;
 		if (t)
 			want_columns(t, b);
+		if (t && !want_beside(m, t->table->beside, b))
+			return false;
 	}
 	m->stamp_wish += stamps + 1; /* and one for rows without a moment of their own */
 	return !m->load_arena.full;

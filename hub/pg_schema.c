@@ -12,11 +12,12 @@
 static const char tables_sql[] =
 	"SELECT t.tbl, t.nsp, t.name, t.replica_name, t.key_col, t.tenant_col, t.scope, t.write, t.rank, s.joins, s.expr, "
 	"(SELECT k.conname FROM pg_constraint k WHERE k.conrelid = t.relid AND k.contype = 'p'), "
-	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed OR t.validator IS NOT NULL, t.on_missing_parent = 'park', t.on_delete = 'update_wins', s.also, t.brought "
+	"coalesce('/' || t.read_permission, ''), t.archives, t.guarded, t.policed OR t.validator IS NOT NULL, t.on_missing_parent = 'park', t.on_delete = 'update_wins', s.also, t.brought, "
+	"(SELECT d.tbl FROM ferry.redaction d WHERE d.restricted = t.tbl) "
 	"FROM ferry.tracked t, LATERAL ferry.own_sql(t.tbl) s "
 	"WHERE coalesce(t.tenant_id, ferry.nobody()) = $1 OR ferry.is_shared(t.relid) ORDER BY t.tbl";
 enum { T_TBL, T_NSP, T_NAME, T_REPLICA, T_KEY, T_TENANT, T_SCOPE, T_WRITE, T_RANK, T_JOINS, T_EXPR, T_PKEY,
-       T_SUFFIX, T_ARCHIVES, T_GUARDED, T_POLICED, T_PARKS, T_UPDATE_WINS, T_ALSO, T_BROUGHT };
+       T_SUFFIX, T_ARCHIVES, T_GUARDED, T_POLICED, T_PARKS, T_UPDATE_WINS, T_ALSO, T_BROUGHT, T_BESIDE };
 
 static const char columns_sql[] =
 	"SELECT c.tbl, c.num, c.name, c.pg_type, c.kind, c.not_null, c.has_default, c.policy, c.labels, "
@@ -345,6 +346,8 @@ static void read_table(struct reader *r, uint32_t row, uint32_t *column_row, str
 	pg_sql_add(&r->sql, ".");
 	pg_sql_add_quoted(&r->sql, cell(r, r->tables, row, T_NAME));
 	t->name = keep_sql(r);
+	if (!pg_is_null(r->b, r->tables, row, T_BESIDE))
+		t->beside = (uint32_t)pg_int(r->b, r->tables, row, T_BESIDE);
 	read_columns(r, from, to, key_col, tenant_col, s, t);
 	read_scope(r, row, t);
 	read_rights(r, row, t);

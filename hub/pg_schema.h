@@ -57,6 +57,7 @@ struct pg_table {
 	bool policed;              /* ferry.check_policies is */
 	bool update_wins;          /* an update that meets a deletion stands */
 	bool parks;                /* a row whose parent is missing waits for it */
+	uint32_t beside;           /* its columns are redacted ones of this table's rows; 0: it is no restricted table */
 	const struct pg_column *columns; /* in the order of the device's schema: without the key */
 	uint16_t column_count;
 	/* What the last page of a fill told of the next; changes. */

@@ -55,10 +55,12 @@ CREATE TABLE ferry.tracked (
     rank         int NOT NULL DEFAULT 0,
     hash_plain   bool NOT NULL DEFAULT true,
     excluded     text[] NOT NULL DEFAULT '{}',
+    excluded_nums int[] NOT NULL DEFAULT '{}',
     brought      bool NOT NULL DEFAULT false
 );
 COMMENT ON TABLE ferry.tracked IS 'Tracked tables; tbl is the number on the wire and never reused';
 COMMENT ON COLUMN ferry.tracked.brought IS 'Its rows come along with rows that refer to them (ferry.bring), or did since it is tracked';
+COMMENT ON COLUMN ferry.tracked.excluded_nums IS 'The excluded columns as the catalogue numbers them: they stay excluded under another name';
 
 CREATE TABLE ferry.tracked_column (
     tbl         int NOT NULL REFERENCES ferry.tracked ON DELETE CASCADE,

@@ -51,7 +51,7 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['ferry_insert', 'ferry_update', 'ferry_delete', 'ferry_key', 'ferry_truncate'] LOOP
         EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', name, tab);
     END LOOP;
-    FOR name IN SELECT g.tgname FROM pg_trigger g WHERE g.tgrelid = tab AND g.tgparentid = 0 AND g.tgname ~ '^ferry_(number|given)_' LOOP
+    FOR name IN SELECT g.tgname FROM pg_trigger g WHERE g.tgrelid = tab AND g.tgparentid = 0 AND g.tgname ~ '^ferry_(number|given|redact)_' LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', name, tab);
     END LOOP;
 END $$;
@@ -67,10 +67,14 @@ DECLARE
     writable text;
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
+    -- Redacted columns are written for devices that have them elsewhere.
     SELECT string_agg(quote_ident(c.name), ', ' ORDER BY c.num),
-           string_agg(quote_ident(c.name), ', ' ORDER BY c.num) FILTER (WHERE NOT c.generated)
-    INTO cols, writable FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
-    EXECUTE format('GRANT SELECT, UPDATE (%I) ON %s TO ferry_engine', t.key_col, t.relid);
+           string_agg(quote_ident(c.name), ', ' ORDER BY c.num) FILTER (WHERE c.writable)
+    INTO cols, writable
+    FROM (SELECT o.name, o.num, NOT o.generated AS writable FROM ferry.tracked_column o WHERE o.tbl = of_tbl
+          UNION ALL SELECT x.name, x.num, x.writable FROM ferry.redacted x WHERE x.tbl = of_tbl) c;
+    EXECUTE format('GRANT SELECT, UPDATE (%s) ON %s TO ferry_engine', concat_ws(', ', quote_ident(t.key_col), (
+        SELECT string_agg(quote_ident(x.name), ', ') FROM ferry.redacted x WHERE x.tbl = of_tbl AND x.writable)), t.relid);
     EXECUTE format('REVOKE ALL ON %s FROM ferry_hub', t.relid);
     EXECUTE format('GRANT SELECT (%s) ON %s TO ferry_hub', cols, t.relid);
     IF t.write THEN
@@ -114,9 +118,10 @@ BEGIN
     ELSIF k.key_col = ANY (exclude) OR k.tenant_col = ANY (exclude) THEN
         RAISE EXCEPTION '%: the key and the tenant can''t be excluded', tab USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    INSERT INTO ferry.tracked (tbl, relid, nsp, name, replica_name, key_col, tenant_col, scope, write, excluded)
+    INSERT INTO ferry.tracked (tbl, relid, nsp, name, replica_name, key_col, tenant_col, scope, write, excluded, excluded_nums)
     VALUES (nextval('ferry.table_seq'), tab, c.relnamespace::regnamespace::text, c.relname,
-            coalesce(replica_name, c.relname), k.key_col, k.tenant_col, scope, write, exclude)
+            coalesce(replica_name, c.relname), k.key_col, k.tenant_col, scope, write, exclude,
+            ARRAY(SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = tab AND a.attname = ANY (exclude) AND NOT a.attisdropped))
     RETURNING tbl INTO n;
     INSERT INTO ferry.tracked_part (relid, tbl) SELECT p, n FROM ferry.partitions_of(tab) p;
     PERFORM ferry.read_columns(n);
@@ -193,8 +198,16 @@ DECLARE
     bringer text := (SELECT string_agg(DISTINCT t.relid::text, ', ') FROM ferry.bring b JOIN ferry.tracked t ON t.tbl = b.tbl WHERE b.to_tbl = of_tbl);
     parents int[] := (SELECT array_agg(DISTINCT h.to_tbl) FROM ferry.scope_hop h WHERE h.tbl = of_tbl AND h.to_tbl <> of_tbl);
     other int;
+    restricted text := (SELECT r.relid FROM ferry.redaction d JOIN ferry.tracked r ON r.tbl = d.restricted
+                        JOIN ferry.tracked t ON t.tbl = d.tbl WHERE of_tbl IN (d.tbl, d.restricted)
+                        AND EXISTS (SELECT FROM pg_class c WHERE c.oid = CASE of_tbl WHEN d.tbl THEN r.relid ELSE t.relid END) LIMIT 1);
 BEGIN
     PERFORM ferry.need_owner((SELECT t.relid FROM ferry.tracked t WHERE t.tbl = of_tbl));
+    IF restricted IS NOT NULL THEN
+        RAISE EXCEPTION 'columns are redacted: devices have them in %', restricted
+            USING ERRCODE = 'dependent_objects_still_exist', HINT = format('SELECT ferry.reveal(''%s'') first.', restricted);
+    END IF;
+    DELETE FROM ferry.redaction d WHERE of_tbl IN (d.tbl, d.restricted);
     IF child IS NOT NULL THEN
         RAISE EXCEPTION 'the scope of % leads over this table', child
             USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack that first.';
@@ -385,11 +398,13 @@ BEGIN
     PERFORM ferry.need_owner(t.relid);
     SELECT array_agg(c ORDER BY c.num) INTO was FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
     UPDATE ferry.tracked o SET nsp = c.relnamespace::regnamespace::text, name = c.relname,
-        key_col = k.key_col, tenant_col = k.tenant_col
-    FROM pg_class c, ferry.read_key(t.relid) k
+        key_col = k.key_col, tenant_col = k.tenant_col, excluded = x.names
+    FROM pg_class c, ferry.read_key(t.relid) k,
+         (SELECT ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = t.relid AND a.attnum = ANY (t.excluded_nums)
+                       AND NOT a.attisdropped ORDER BY a.attnum) AS names) x
     WHERE o.tbl = of_tbl AND c.oid = t.relid
-      AND (o.nsp, o.name, o.key_col, o.tenant_col) IS DISTINCT FROM
-          (c.relnamespace::regnamespace::text, c.relname::text, k.key_col, k.tenant_col);
+      AND (o.nsp, o.name, o.key_col, o.tenant_col, o.excluded) IS DISTINCT FROM
+          (c.relnamespace::regnamespace::text, c.relname::text, k.key_col, k.tenant_col, x.names);
     -- A renamed column stays on the scope's path under its new name.
     UPDATE ferry.scope_hop h SET col = a.attname
     FROM ferry.tracked_column c JOIN ferry.tracked p ON p.tbl = c.tbl
@@ -479,12 +494,16 @@ BEGIN
                  UNION SELECT o.attrelid FROM pg_attribute o
                        WHERE c.classid = 'pg_type'::regclass AND o.atttypid = c.objid) x
              JOIN ferry.tracked t ON t.relid = x.id LOOP
+        PERFORM ferry.follow_redactions(r.tbl);
+        -- A restricted table goes with its last column.
+        CONTINUE WHEN NOT EXISTS (SELECT FROM ferry.tracked t WHERE t.tbl = r.tbl);
         PERFORM ferry.refresh(r.tbl);
         PERFORM ferry.grant_table(r.tbl);
         FOR part IN SELECT p FROM ferry.partitions_of(r.relid) p
                     WHERE NOT EXISTS (SELECT FROM ferry.tracked_part o WHERE o.relid = p) LOOP
             PERFORM ferry.add_part(r.tbl, part);
             PERFORM ferry.attach(r.tbl, part);
+            PERFORM ferry.attach_redactions(r.tbl, part);
             -- It may have come with rows.
             PERFORM ferry.note_all(r.tbl);
         END LOOP;

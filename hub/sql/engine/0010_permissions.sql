@@ -155,6 +155,10 @@ BEGIN
     ELSIF qualify.archives AND NOT EXISTS (SELECT FROM ferry.tracked_column c WHERE c.tbl = of_tbl AND c.name = 'deleted_at') THEN
         RAISE EXCEPTION '% has no synced column deleted_at and can''t archive rows', t.relid USING ERRCODE = 'undefined_column';
     END IF;
+    IF t.archives <> qualify.archives AND EXISTS (SELECT FROM ferry.redaction d WHERE of_tbl IN (d.tbl, d.restricted)) THEN
+        RAISE EXCEPTION '%: columns are redacted, and the restricted table has to follow where rows are', t.relid
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'ferry.reveal them, change this, and ferry.redact them again.';
+    END IF;
     UPDATE ferry.tracked o SET read_permission = qualify.read_permission, archives = qualify.archives WHERE o.tbl = of_tbl;
     PERFORM ferry.need_open(b.tbl, b.num) FROM ferry.bring b WHERE of_tbl IN (b.tbl, b.to_tbl);
     IF t.read_permission IS DISTINCT FROM qualify.read_permission AND NOT t.brought THEN

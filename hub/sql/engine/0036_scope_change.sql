@@ -46,6 +46,9 @@ BEGIN
             USING ERRCODE = 'feature_not_supported', HINT = 'Untrack the table and track it again.';
     END IF;
     PERFORM ferry.note_all(t.tbl);
+    -- Restricted tables stay where their rows are.
+    PERFORM ferry.rescope(r.relid, ferry.scope_behind(o)) FROM ferry.redaction d
+    JOIN ferry.tracked r ON r.tbl = d.restricted JOIN ferry.tracked o ON o.tbl = d.tbl WHERE d.tbl = t.tbl;
 END $$;
 COMMENT ON FUNCTION ferry.rescope(regclass, text) IS
     'Gives a tracked table another scope, as ferry.track takes it: devices lose and gain its rows, unsent edits stay';
