@@ -65,7 +65,7 @@ static void forget_link(struct agent_core *core)
 	core->credit_owed = 0;
 	core->pings_missed = 0;
 	core->probe.waiting = false;
-	core->replaying = false;
+	core->replaying = core->rewinding = false;
 	core->deadline = core->ping_at = core->store_retry_at = core->again_at = core->leases_at = core->repush_at = 0;
 }
 
@@ -107,6 +107,8 @@ void agent_enter(struct agent_core *core, enum agent_state state)
 	if (core->state == AGENT_LIVE && agent_now(core) - core->live_since >= LIVE_RESET_US)
 		backoff_reset(&core->backoff);
 	core->state = state;
+	if (state == AGENT_FILLING)
+		core->deadline = 0; /* the hub has greeted, and its rows may take long */
 	if (state == AGENT_LIVE)
 		enter_live(core);
 	core->fx.changed(core->shell);
@@ -295,7 +297,8 @@ static void look_for_edits(struct agent_core *core)
  * says how often. */
 static void check_alarm(struct agent_core *core)
 {
-	if (!core->look_for_alarm || core->state != AGENT_LIVE || !core->caught_up || core->comparing)
+	bool live = core->state == AGENT_LIVE && core->caught_up;
+	if (!core->look_for_alarm || core->comparing || (!live && !(core->state == AGENT_FILLING && core->rewinding)))
 		return;
 	core->look_for_alarm = false;
 	if (core->compares && core->ops->compare != NULL) {
@@ -304,10 +307,7 @@ static void check_alarm(struct agent_core *core)
 	}
 	if (core->ops->heal_due == NULL || !core->ops->heal_due(core->store))
 		return;
-	struct message m = {.type = MESSAGE_ERROR,
-			    .error = {.code = FERRY_MISMATCH, .sentence = "the replica asks to be filled anew", .retry = true}};
-	agent_send(core, &m);
-	agent_fail(core, FERRY_MISMATCH, 0, ferry_error_text(FERRY_MISMATCH));
+	agent_ask_refill(core, ferry_error_text(FERRY_MISMATCH));
 }
 
 static void work_once(struct agent_core *core)

@@ -72,6 +72,7 @@ struct agent_core {
 	bool look_for_alarm;       /* a checksum may have differed (R21) */
 	bool compares;             /* the hub answers compare */
 	bool comparing;            /* a question is under way */
+	bool rewinding;            /* FILLING: what differs is found by comparing (R17) */
 	int64_t leases_at;         /* numbers may be asked for again from then on */
 	bool look;                 /* something may be there to cut or to push */
 	bool held;                 /* `envelope` holds a push that waits for credit */
@@ -113,6 +114,7 @@ void agent_send_ping(struct agent_core *core);
 void agent_send_credit(struct agent_core *core, bool all); /* all: also less than a larger piece */
 void agent_push(struct agent_core *core);
 void agent_send_compare(struct agent_core *core); /* if there is something to ask */
+void agent_ask_refill(struct agent_core *core, const char *sentence); /* ends the link; the next hello does */
 void agent_ask_leases(struct agent_core *core);
 
 #endif

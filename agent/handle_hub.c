@@ -102,7 +102,8 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 	core->version = w->version;
 	core->compares = w->version >= 2 ? (w->features & FEATURE_COMPARE) != 0 : w->compares;
 	core->look_for_alarm = true; /* one that was raised before, or by a proof */
-	core->replaying = w->code == FERRY_OTHER_HISTORY && w->schema_hash == core->hello_schema;
+	core->rewinding = w->mode == WELCOME_FILL && w->compared;
+	core->replaying = (w->code == FERRY_OTHER_HISTORY || core->rewinding) && w->schema_hash == core->hello_schema;
 	if (w->message_bytes_max > 0 && w->message_bytes_max < core->hub_message_max)
 		core->hub_message_max = w->message_bytes_max;
 	core->look = true;
@@ -111,8 +112,9 @@ static enum taken handle_welcome(struct agent_core *core, const struct message_w
 		agent_log(core, LEVEL_INFO, "%u scopes are filled beside the others%s", w->adding_count,
 			 w->adding_goes_on ? ", from where that stopped" : "");
 	if (w->mode != WELCOME_DELTA)
-		agent_log(core, w->code == FERRY_OTHER_HISTORY ? LEVEL_WARNING : LEVEL_INFO, "the replica is filled %s: %s",
-			 w->mode == WELCOME_RESUME ? "from where it stopped" : "anew", ferry_error_text(w->code));
+		agent_log(core, w->code == FERRY_OTHER_HISTORY ? LEVEL_WARNING : LEVEL_INFO, "the replica is %s: %s",
+			 core->rewinding ? "compared with the hub's rows" :
+			 w->mode == WELCOME_RESUME ? "filled from where it stopped" : "filled anew", ferry_error_text(w->code));
 	agent_enter(core, w->mode == WELCOME_DELTA ? AGENT_LIVE : AGENT_FILLING);
 	agent_send_ping(core);
 	return TAKEN;
@@ -134,7 +136,9 @@ static void report_commit(struct agent_core *core, const struct message_commit *
 	agent_log(core, LEVEL_DEBUG, "at position %lld: rows=%u settled=%u rejected=%u conflicts=%u",
 		 (long long)c->position, r->rows_applied, r->settled, r->rejected, r->conflicts);
 	if (c->fill_done) {
-		core->adding = false;
+		if (core->rewinding)
+			agent_log(core, LEVEL_INFO, "the replica is compared: rows_that_differed=%u", r->restored);
+		core->adding = core->rewinding = core->comparing = false;
 		agent_enter(core, AGENT_LIVE);
 	}
 	core->fx.changed(core->shell);
@@ -173,7 +177,12 @@ static enum taken handle_ranges(struct agent_core *core, const struct message_ra
 {
 	struct ferry_why why = {0};
 	bool more = false;
-	enum taken t = store_result(core, core->ops->ranges(core->store, ranges, &more, &why), "ranges", &why);
+	enum ferry_error e = core->ops->ranges(core->store, ranges, &more, &why);
+	if (e == FERRY_MISMATCH) {
+		agent_ask_refill(core, why.text);
+		return FAILED;
+	}
+	enum taken t = store_result(core, e, "ranges", &why);
 	if (t == TAKEN && more) {
 		core->again_at = agent_now(core);
 		return WAITS;

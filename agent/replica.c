@@ -336,6 +336,7 @@ void replica_close(struct replica *r)
 	gate_finalize(&r->log_insert);
 	gate_finalize(&r->log_update);
 	heal_drop(r);
+	rewind_drop(r);
 	model_close(&r->now);
 	model_close(&r->next);
 	gate_close(&r->g);
@@ -505,6 +506,8 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->fill_after = st->fill_after;
 	out->fill_scope = place ? scope_name(r, st->fill_scope) : NULL;
 	out->refill = r->refill || st->rewound;
+	out->comparable = rewind_possible(r);
+	out->rewound = st->rewound;
 	out->past_count = out->past_mark_count = bookmarks_list(r);
 	out->past = r->past + FERRY_PAST_MAX - out->past_count;
 	out->past_marks = r->past_marks + FERRY_PAST_MAX - out->past_count;
@@ -564,6 +567,33 @@ static enum ferry_error number_apart(struct replica *r, const struct message_wel
 	return e == FERRY_OK ? cut_all(r, why) : e;
 }
 
+/* Rows of another history: compared, or filled anew. */
+static void take_rewind(struct replica *r, const struct message_welcome *w)
+{
+	if (w->mode == WELCOME_FILL && w->code == FERRY_OTHER_HISTORY)
+		kept_rewind(r, w);
+	if (w->compared && r->st.fill == FILL_BESIDE)
+		fill_forget(r);
+	if (w->compared)
+		rewind_prepare(r);
+	else
+		rewind_forget(r);
+}
+
+/* What the welcome announces. */
+static enum ferry_error begin_filling(struct replica *r, const struct message_welcome *w, struct ferry_why *why)
+{
+	if (w->mode == WELCOME_FILL && w->compared)
+		return rewind_begin(r, w, why);
+	if (w->mode == WELCOME_FILL) {
+		r->fill_rather = false;
+		return fill_start(r, FILL_ALL, w->scopes, w->scope_count, why);
+	}
+	if (w->mode == WELCOME_DELTA && w->adding_count > 0 && !w->adding_goes_on)
+		return fill_start(r, FILL_BESIDE, w->adding, w->adding_count, why);
+	return FERRY_OK;
+}
+
 static enum ferry_error replica_welcome(void *store, const struct message_welcome *w, struct ferry_why *why)
 {
 	struct replica *r = store;
@@ -571,6 +601,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	bool go;
 
 	frames_drop(r);
+	rewind_drop(r);
 	go = scopes_go(r, w) && w->code != FERRY_OTHER_HISTORY && !r->st.rewound; /* then what they held is compared first */
 	if (w->adopted)
 		e = number_apart(r, w, why);
@@ -593,11 +624,10 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	if (w->mode == WELCOME_DELTA && w->adding_count == 0 && r->st.fill != FILL_NONE)
 		fill_forget(r);
 	gate_exec(&r->g, "DELETE FROM ferry_frame");
-	if (w->mode == WELCOME_FILL)
+	if (w->mode == WELCOME_FILL && !w->compared)
 		alarms_tried(r);
 	r->refill = false;
-	if (w->mode == WELCOME_FILL && w->code == FERRY_OTHER_HISTORY)
-		kept_rewind(r, w);
+	take_rewind(r, w);
 	settle_strange(r, w);
 	kept_welcome(r, w);
 	begin_life(r, w);
@@ -608,11 +638,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	if (e == FERRY_OK && w->life != 0)
 		r->next_mark = 0;
 	r->welcome_hash = w->schema_hash;
-	if (e == FERRY_OK && w->mode == WELCOME_FILL)
-		e = fill_start(r, FILL_ALL, w->scopes, w->scope_count, why);
-	if (e == FERRY_OK && w->mode == WELCOME_DELTA && w->adding_count > 0 && !w->adding_goes_on)
-		e = fill_start(r, FILL_BESIDE, w->adding, w->adding_count, why);
-	return e;
+	return e == FERRY_OK ? begin_filling(r, w, why) : e;
 }
 
 /* The hub has them durably. Nothing changes here: only the commit that brings
@@ -666,6 +692,7 @@ static void replica_disconnected(void *store)
 	r->in_contact = false;
 	frames_drop(r);
 	heal_disconnected(r);
+	rewind_drop(r);
 }
 
 const struct agent_store_ops replica_store_ops = {

@@ -206,6 +206,16 @@ static bool read_before(struct frame *f, const struct uuid *key, const char *tex
 	return r->g.error == FERRY_OK;
 }
 
+/* Columns that pending edits are about: they tell what was there. */
+static uint64_t edited_columns(const struct table *t, const struct stack *s)
+{
+	uint64_t mask = 0;
+
+	for (uint32_t i = 0; i < s->count; i++)
+		mask |= (s->entries[i].op & OP_MASK) == OP_UPDATE ? s->entries[i].mask : t->all;
+	return mask;
+}
+
 static void apply_row(struct frame *f, uint32_t index)
 {
 	struct replica *r = f->r;
@@ -235,6 +245,8 @@ static void apply_row(struct frame *f, uint32_t index)
 	sums_change(r, f->target, f->t, key, &before, &before_scopes, &after, &after_scopes);
 	if (after_scopes.count != before_scopes.count) /* a frame adds one or takes one */
 		scopes_set(r, f->target, f->t, key, &after_scopes);
+	if (r->restoring)
+		lost_note(r, f->t, text, &before, &after, edited_columns(f->t, &s));
 	if (f->target == TARGET_LIVE)
 		lost_found(r, f->t, text, &after, s.count == 0 && f->b->op == ROW_UPDATE ? f->mask : f->t->all);
 	if (s.count > 0)
@@ -309,6 +321,11 @@ static void apply_frame(struct replica *r, enum target target, const struct mess
 	}
 }
 
+void frame_apply(struct replica *r, const struct message_delta *delta, bool leaving, struct store_commit_report *report)
+{
+	apply_frame(r, TARGET_LIVE, delta, leaving, report);
+}
+
 /* The frames of one state among those spilled after `id`; gives the last one's id.
  * *to: which state; NO_STATE: that of the first, which is told. */
 static int64_t apply_spilled(struct replica *r, enum target target, int64_t id, int64_t *to, bool leaving,
@@ -380,7 +397,48 @@ void frames_apply(struct replica *r, enum target target, struct store_commit_rep
 	}
 }
 
+void frames_each(struct replica *r, void (*each)(struct replica *r, void *ctx, const struct message_delta *delta), void *ctx)
+{
+	int64_t id = 0;
+	sqlite3_stmt *s;
+
+	for (uint32_t i = 0; i < r->frame_count && r->g.error == FERRY_OK; i++)
+		each(r, ctx, &r->frames[i]);
+	while (r->frames_spilled && gate_step(&r->g, s = q(r, Q_FRAME_GET), "i", id)) {
+		struct message m;
+		struct ferry_why why;
+		struct arena a;
+
+		id = sqlite3_column_int64(s, 0);
+		arena_init(&a, SPILLED_FRAME_BYTES_MAX);
+		if (message_decode(&a, sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1), &m, &why) == FERRY_OK)
+			each(r, ctx, &m.delta);
+		else
+			gate_fail(&r->g, FERRY_CORRUPT, "A kept frame cannot be read.");
+		arena_deinit(&a);
+	}
+}
+
+void block_row(const struct block *b, uint32_t row, struct value cells[FERRY_COLUMNS_MAX], struct block *out)
+{
+	*out = *b;
+	for (uint32_t c = 0; c < b->column_count; c++)
+		cells[c] = b->cells[(size_t)c * b->row_count + row];
+	out->row_count = 1;
+	out->keys = &b->keys[row];
+	out->cells = cells;
+}
+
 /* ---- Commit ---- */
+
+/* Of a session that compares after a rewind the commit that closes it is the
+ * first, and none may come before all is compared. */
+static enum ferry_error check_close(const struct replica *r, const struct message_commit *c, struct ferry_why *why)
+{
+	if (r->rewind == NULL || (c->fill_done && rewind_ended(r)))
+		return FERRY_OK;
+	return ferry_fail(why, FERRY_UNEXPECTED_MESSAGE, "The hub closed a comparison that had not ended.");
+}
 
 static void move_bookmark(struct replica *r, const struct message_commit *c)
 {
@@ -398,12 +456,13 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 {
 	struct replica *r = store;
 	struct store_commit_report out = {.sums_match = true};
-	enum ferry_error e = cut_all(r, why); /* in short transactions, as far as it goes */
-	bool migrates = migration_waits(r) && !c->fill_done;
+	enum ferry_error e = check_close(r, c, why);
+	bool migrates = migration_waits(r) && !c->fill_done, rewinds = r->rewind != NULL;
+	bool swap = c->fill_done && r->st.fill != FILL_BESIDE && !rewinds;
 
 	r->stray = false;
-	bool swap = c->fill_done && r->st.fill != FILL_BESIDE;
-
+	if (e == FERRY_OK)
+		e = cut_all(r, why); /* in short transactions, as far as it goes */
 	if (e == FERRY_OK && swap)
 		e = fill_fold(r, &out, why);
 	if (e == FERRY_OK)
@@ -413,14 +472,16 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	/* What was captured since then was made on the old bookmark, too. */
 	cut_rest(r);
 	settle_take(r, c->settled, c->settled_count, &out);
-	if (c->fill_done && r->st.rewound)
+	if (swap && r->st.rewound)
 		lost_keep(r);
 	if (swap) {
 		fill_swap(r);
 	} else {
 		if (migrates)
 			replica_migrate(r);
-		if (c->fill_done)
+		if (rewinds)
+			rewind_apply(r, &out);
+		else if (c->fill_done)
 			scopes_join(r);
 		frames_apply(r, TARGET_LIVE, &out);
 	}
@@ -438,6 +499,7 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	if (e != FERRY_OK)
 		return e; /* the frames are kept for another try */
 	frames_drop(r);
+	rewind_drop(r);
 	out.forgotten = r->fell_out;
 	r->fell_out = 0;
 	*report = out;

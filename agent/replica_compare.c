@@ -24,7 +24,6 @@
 
 #define RANGES_OPEN_MAX 512         /* ranges known to differ; more are found in the next round */
 #define WANTS_MAX 256        /* rows asked for at once */
-#define SLICE_ROWS 2000      /* hashed in a transaction */
 #define REPAIRED_ROWS_MAX 10000 /* kept in ferry_repaired */
 
 struct heal {
@@ -43,10 +42,9 @@ struct heal {
 	uint64_t repaired, repaired_before; /* rows, of this comparison; as its round began */
 
 	/* The answer being worked on: how far, and the sums of the part. */
-	sqlite3_stmt *keys;
+	struct key_walk walk;
 	bool working;
 	uint32_t part;
-	struct uuid after;
 	int64_t rows;
 	uint64_t hash;
 	struct wanted_key mine[WANTS_MAX]; /* our keys in the part, the first ones */
@@ -61,7 +59,7 @@ void heal_drop(struct replica *r)
 {
 	if (r->heal == NULL)
 		return;
-	gate_finalize(&r->heal->keys);
+	walk_end(&r->heal->walk);
 	free(r->heal);
 	r->heal = NULL;
 }
@@ -79,7 +77,7 @@ static void heal_end(struct replica *r, bool healed)
 
 	h->active = false;
 	h->todo_count = h->want_count = h->asked_count = 0;
-	gate_finalize(&h->keys);
+	walk_end(&h->walk);
 	if (healed)
 		alarm_healed(r, &h->alarm);
 }
@@ -181,6 +179,8 @@ enum ferry_error replica_compare(void *store, struct message_compare *out, bool 
 	enum ferry_error e;
 
 	*out_any = false;
+	if (r->rewind != NULL)
+		return rewind_compare(r, out, out_any);
 	r->g.error = FERRY_OK;
 	if ((r->heal == NULL || !r->heal->active) && !alarm_due(r))
 		return FERRY_OK;
@@ -190,7 +190,7 @@ enum ferry_error replica_compare(void *store, struct message_compare *out, bool 
 	if (h == NULL)
 		return ferry_fail(why, FERRY_NO_MEMORY, "No memory for a comparison.");
 	if (!h->active) {
-		gate_finalize(&h->keys);
+		walk_end(&h->walk);
 		e = begin_next(r, why);
 		if (e != FERRY_OK || !h->active)
 			return e;
@@ -202,27 +202,11 @@ enum ferry_error replica_compare(void *store, struct message_compare *out, bool 
 
 /* ---- Hashing what stands here ---- */
 
-static sqlite3_stmt *keys_statement(struct replica *r, struct heal *h, const struct table *t)
-{
-	sqlite3_stmt *s;
-	char *sql;
-
-	if (h->keys != NULL)
-		return gate_statement(&r->g, &h->keys, "");
-	sql = sqlite3_mprintf("SELECT \"%w\" FROM \"%w\" WHERE \"%w\" > ?1 AND \"%w\" <= ?2 UNION SELECT key FROM ferry_pending "
-			      "WHERE tbl = %u AND key > ?1 AND key <= ?2 ORDER BY 1 LIMIT %d",
-			      t->t->key, t->t->name, t->t->key, t->t->key, t->t->table, SLICE_ROWS);
-	s = sql == NULL ? NULL : gate_statement(&r->g, &h->keys, sql);
-	if (sql == NULL)
-		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a statement.");
-	sqlite3_free(sql);
-	return s;
-}
-
 /* The confirmed row of a key, if it is in the scope: into the part's hash and,
  * where the whole table is compared, the sums. */
-static void add_row(struct replica *r, struct heal *h, struct table *t, const struct uuid *key, const char *text)
+static void add_row(struct replica *r, void *ctx, struct table *t, const struct uuid *key, const char *text)
 {
+	struct heal *h = ctx;
 	uint64_t hashes[FERRY_COLUMNS_MAX];
 	struct scopes scopes;
 	struct stack s;
@@ -244,33 +228,6 @@ static void add_row(struct replica *r, struct heal *h, struct table *t, const st
 	}
 	if (h->mine_count < WANTS_MAX)
 		h->mine[h->mine_count++].key = *key;
-}
-
-/* Up to SLICE_ROWS rows of the part; true: it is at its end. */
-static bool add_rows(struct replica *r, struct heal *h, struct table *t, const struct key_range *part, uint32_t *done)
-{
-	char after[UUID_TEXT], upto[UUID_TEXT];
-	sqlite3_stmt *s = keys_statement(r, h, t);
-	uint32_t n = 0;
-
-	uuid_format(&h->after, after);
-	if (uuid_is_zero(&part->upto))
-		(void)snprintf(upto, sizeof(upto), "ffffffff-ffff-ffff-ffff-ffffffffffff");
-	else
-		uuid_format(&part->upto, upto);
-	for (bool more = gate_step(&r->g, s, "tt", after, upto); more; more = gate_next(&r->g, s)) {
-		const char *text = (const char *)sqlite3_column_text(s, 0);
-		struct uuid key;
-
-		n++;
-		if (text == NULL || !uuid_parse(text, UUID_TEXT - 1, &key))
-			continue;
-		memcpy(after, text, UUID_TEXT - 1);
-		add_row(r, h, t, &key, after);
-		h->after = key;
-	}
-	*done += n;
-	return n < SLICE_ROWS;
 }
 
 /* ---- The answer ---- */
@@ -307,7 +264,7 @@ static void begin_part(struct heal *h, const struct message_ranges *m)
 	h->hash = 0;
 	h->mine_count = 0;
 	if (h->part < m->range_count)
-		h->after = m->ranges[h->part].after;
+		h->walk.after = m->ranges[h->part].after;
 }
 
 static void begin_answer(struct heal *h, const struct message_ranges *m)
@@ -326,9 +283,9 @@ static bool work_on(struct replica *r, struct heal *h, struct table *t, const st
 	uint32_t done = 0;
 
 	while (h->part < m->range_count && r->g.error == FERRY_OK) {
-		if (done >= SLICE_ROWS)
+		if (done >= WALK_SLICE_ROWS)
 			return false;
-		if (!add_rows(r, h, t, &m->ranges[h->part], &done))
+		if (!walk_slice(r, &h->walk, t, &m->ranges[h->part].upto, add_row, h, &done))
 			continue;
 		judge(h, &m->ranges[h->part]);
 		h->part++;
@@ -383,6 +340,8 @@ enum ferry_error replica_ranges(void *store, const struct message_ranges *m, boo
 	enum ferry_error e;
 
 	*out_more = false;
+	if (r->rewind != NULL)
+		return rewind_ranges(r, m, out_more, why);
 	if (h == NULL || !h->active)
 		return FERRY_OK;
 	e = cut_all(r, why);

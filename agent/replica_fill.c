@@ -203,12 +203,7 @@ static void stage_block(struct filling *f, struct store_commit_report *report)
 		if (stage_new(f, s, i) || r->g.error != FERRY_OK)
 			continue;
 		/* There already: sent again, or in a second scope. */
-		one = *f->b;
-		for (uint32_t c = 0; c < one.column_count; c++)
-			cells[c] = f->b->cells[(size_t)c * f->b->row_count + i];
-		one.row_count = 1;
-		one.keys = &f->b->keys[i];
-		one.cells = cells;
+		block_row(f->b, i, cells, &one);
 		fill_again(r, f->scope, &one, report);
 	}
 }

@@ -113,7 +113,8 @@ enum query {
 	Q_KEPT_ADD, Q_KEPT_PART_ADD, Q_KEPT_PART_DELETE, Q_KEPT_DELETE, Q_KEPT_BACKED_UP, Q_KEPT_OLDEST, Q_KEPT_AGED,
 	Q_KEPT_BODY, Q_KEPT_PART, Q_KEPT_GET, Q_KEPT_SETTLE, Q_KEPT_GAP, Q_KEPT_DUE, Q_KEPT_NOT_DUE, Q_KEPT_ABOVE, Q_KEPT_NEXT,
 	Q_KEPT_REPLAY, Q_KEPT_LOST, Q_SETS_ABOVE, Q_LIFE_MARKS, Q_LIFE_PROPOSE, Q_LIFE_FORGET,
-	Q_LOST_CHAFF, Q_LOST_ROW_CHAFF, Q_LOST_ANY, Q_LOST_ROW, Q_LOST_DELETE,
+	Q_LOST_CHAFF, Q_LOST_ROW_CHAFF, Q_LOST_ANY, Q_LOST_ROW, Q_LOST_DELETE, Q_LOST_ROW_THERE, Q_LOST_COUNT, Q_LOST_ADD,
+	Q_RESTORED_GET, Q_RESTORED_ADD, Q_RESTORED_DELETE, Q_RESTORED_NEXT, Q_RESTORED_COUNT,
 	Q_FORMER_ADD, Q_FORMER_GET, Q_FORMER_DUE, Q_FORMER_DELETE, Q_FORMER_VALUE_ADD, Q_FORMER_VALUE_GET, Q_FORMER_VALUE_DELETE,
 	Q_SEEN_GET, Q_SEEN_ADD, Q_SEEN_DELETE,
 	Q_MISMATCH_ADD, Q_MISMATCH_HEALED, Q_MISMATCH_TRIED, Q_MISMATCH_DUE, Q_MISMATCH_TRY, Q_MISMATCH_AGAIN, Q_MISMATCH_HEAL,
@@ -162,10 +163,14 @@ struct replica {
 	int64_t next_mark;                     /* of the life that begins with the next welcome; 0: not made yet */
 	uint32_t fell_out;                     /* change-sets forgotten since somebody asked */
 	int64_t looked_at, looked_offset;      /* the last look that left no edit: the hub's time, the offset; 0: none yet */
+	int64_t lost_values;                   /* in ferry_lost, while a rewind is applied */
 	int lost_any;                          /* -1 unknown, 0 ferry_lost is empty, 1 it may not be */
 	const struct replica_news *news; /* NULL: nobody watches */
 	void *news_ctx;
 	struct heal *heal; /* a comparison with the hub; NULL: none */
+	struct rewind *rewind; /* one of all rows, after a rewind (R17); NULL: none */
+	bool restoring; /* rows of it are being applied */
+	bool fill_rather; /* more of them differ than is worth comparing */
 	bool refill; /* the next hello asks for a fill: the hub cannot compare */
 	bool stray; /* a frame spoke of a row that is not there: the sums will tell */
 };
@@ -325,6 +330,31 @@ void alarm_try(struct replica *r, const struct alarm *a); /* an attempt begins *
 void alarm_soon(struct replica *r, const struct alarm *a); /* the attempt was cut short: outside of transactions */
 void alarm_healed(struct replica *r, const struct alarm *a);
 
+/* replica_walk.c */
+#define WALK_SLICE_ROWS 2000 /* in a transaction */
+struct key_walk {
+	sqlite3_stmt *keys; /* of one table */
+	struct uuid after;  /* how far it came */
+	bool fetched;       /* also keys of rows that were fetched after a rewind */
+};
+typedef void (*walk_cb)(struct replica *r, void *ctx, struct table *t, const struct uuid *key, const char *text);
+/* Up to WALK_SLICE_ROWS keys above w->after, up to and with `to` (zero: the last);
+ * *done grows by them. True: the range is at its end. Within a transaction. */
+bool walk_slice(struct replica *r, struct key_walk *w, struct table *t, const struct uuid *to, walk_cb each, void *ctx,
+		uint32_t *done);
+void walk_end(struct key_walk *w); /* before another table */
+
+/* replica_rewind.c */
+bool rewind_possible(const struct replica *r); /* can its rows be compared, instead of filled anew? */
+void rewind_prepare(struct replica *r);        /* in the transaction of a welcome */
+enum ferry_error rewind_begin(struct replica *r, const struct message_welcome *w, struct ferry_why *why);
+void rewind_forget(struct replica *r);         /* what was fetched; in a transaction */
+void rewind_drop(struct replica *r);           /* the link is gone: what was fetched stays in the file */
+bool rewind_ended(const struct replica *r);    /* all is compared: the hub may close it */
+void rewind_apply(struct replica *r, struct store_commit_report *report); /* in the transaction of the commit that closes it */
+enum ferry_error rewind_compare(struct replica *r, struct message_compare *out, bool *out_any);
+enum ferry_error rewind_ranges(struct replica *r, const struct message_ranges *m, bool *out_more, struct ferry_why *why);
+
 /* replica_compare.c */
 enum ferry_error replica_compare(void *store, struct message_compare *out, bool *out_any, struct ferry_why *why);
 enum ferry_error replica_ranges(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why);
@@ -373,6 +403,11 @@ bool kept_part(struct replica *r, int64_t number, uint32_t part, struct arena *a
 
 /* replica_lost.c */
 void lost_keep(struct replica *r); /* R17: before the staged rows take the place of the lost history's */
+/* The same row by row, of confirmed values. mine: columns that pending edits are about. */
+void lost_begin(struct replica *r);
+void lost_note(struct replica *r, const struct table *t, const char *key, const struct row *before, const struct row *after,
+	       uint64_t mine);
+void lost_end(struct replica *r);
 /* row: as the hub has it now; mask: the columns that are known of it. */
 void lost_found(struct replica *r, const struct table *t, const char *key, const struct row *row, uint64_t mask);
 
@@ -396,6 +431,11 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 				struct ferry_why *why);
 void frames_drop(struct replica *r);
 void frames_apply(struct replica *r, enum target target, struct store_commit_report *report);
+/* One frame onto the live rows: its additions, or its leavings. */
+void frame_apply(struct replica *r, const struct message_delta *delta, bool leaving, struct store_commit_report *report);
+/* What has come since the last commit, in its order. `each` runs in the transaction. */
+void frames_each(struct replica *r, void (*each)(struct replica *r, void *ctx, const struct message_delta *delta), void *ctx);
+void block_row(const struct block *b, uint32_t row, struct value cells[FERRY_COLUMNS_MAX], struct block *out); /* one of its rows, borrowed */
 void fill_again(struct replica *r, int64_t scope, const struct block *b, struct store_commit_report *report);
 
 /* replica_fill.c */

@@ -78,6 +78,50 @@ void lost_keep(struct replica *r)
 		keep_deletions(r, old, fresh, now);
 	}
 	gate_exec(&r->g, "DELETE FROM temp.ferry_lost_key");
+	lost_end(r);
+}
+
+/* ---- Row by row ---- */
+
+void lost_begin(struct replica *r)
+{
+	sqlite3_stmt *s = q(r, Q_LOST_COUNT);
+
+	r->lost_values = gate_step(&r->g, s, "") ? sqlite3_column_int64(s, 0) : 0;
+	if (s != NULL)
+		sqlite3_reset(s);
+}
+
+static void add_lost(struct replica *r, const struct table *t, const char *key, const char *what, const char *column,
+		     const struct cell *value)
+{
+	char now[TIME_TEXT_MAX];
+
+	if (r->lost_values >= LOST_ROWS_MAX)
+		return;
+	time_now(r, now);
+	gate_run(&r->g, q(r, Q_LOST_ADD), "tttttc", t->t->name, key, what, column, now, value);
+	r->lost_any = 1;
+	r->lost_values++;
+}
+
+void lost_note(struct replica *r, const struct table *t, const char *key, const struct row *before, const struct row *after,
+	       uint64_t mine)
+{
+	const struct cell none = cell_null();
+
+	if (!before->present && after->present && mine != t->all)
+		add_lost(r, t, key, "deletion", NULL, &none);
+	for (int i = 0; before->present && i < t->t->column_count; i++) {
+		const struct cell *is = after->present ? &after->cells[i] : &none;
+
+		if ((mine >> i & 1) == 0 && !cell_equal(&before->cells[i], is))
+			add_lost(r, t, key, after->present ? "value" : "row", t->t->columns[i].name, &before->cells[i]);
+	}
+}
+
+void lost_end(struct replica *r)
+{
 	gate_run(&r->g, q(r, Q_LOST_CHAFF), "i", (int64_t)KIND_TIMESTAMPTZ);
 	r->lost_any = 1;
 	r->st.rewound = false;
@@ -113,12 +157,13 @@ static bool is_back(const struct table *t, sqlite3_stmt *s, const struct row *ro
 void lost_found(struct replica *r, const struct table *t, const char *key, const struct row *row, uint64_t mask)
 {
 	sqlite3_stmt *s;
-	bool back = false;
+	bool back = false, there = false;
 
 	if (!any_lost(r))
 		return;
 	s = q(r, Q_LOST_ROW);
 	for (bool more = gate_step(&r->g, s, "tt", t->t->name, key); more; more = gate_next(&r->g, s)) {
+		there = there || (row->present && strcmp((const char *)sqlite3_column_text(s, 1), "row") == 0);
 		if (!is_back(t, s, row, mask))
 			continue;
 		gate_run(&r->g, q(r, Q_LOST_DELETE), "i", sqlite3_column_int64(s, 0));
@@ -126,6 +171,8 @@ void lost_found(struct replica *r, const struct table *t, const char *key, const
 	}
 	if (s != NULL)
 		sqlite3_reset(s);
-	if (back)
+	if (there) /* the row is back with other values: these alone are lost */
+		gate_run(&r->g, q(r, Q_LOST_ROW_THERE), "tt", t->t->name, key);
+	if (back || there)
 		gate_run(&r->g, q(r, Q_LOST_ROW_CHAFF), "tti", t->t->name, key, (int64_t)KIND_TIMESTAMPTZ);
 }

@@ -43,7 +43,7 @@ void agent_send_hello(struct agent_core *core)
 		return;
 	m.hello.version_min = core->limits.version_min;
 	m.hello.version_max = core->limits.version_max;
-	m.hello.features = core->ops->compare != NULL ? FEATURE_COMPARE : 0;
+	m.hello.features = core->ops->compare != NULL ? FEATURE_COMPARE | FEATURE_REWIND : 0;
 	m.hello.agent_version = FERRY_PROGRAM_VERSION;
 	m.hello.clock = core->fx.wall(core->shell);
 	m.hello.credit_bytes = core->limits.credit_bytes;
@@ -102,10 +102,19 @@ void agent_send_compare(struct agent_core *core)
 	if (!any)
 		return;
 	core->comparing = true;
-	agent_log(core, m.compare.key_count > 0 ? LEVEL_WARNING : LEVEL_INFO,
+	agent_log(core, core->rewinding ? LEVEL_DEBUG : m.compare.key_count > 0 ? LEVEL_WARNING : LEVEL_INFO,
 		  "compares table %u of scope %s with the hub: ranges=%u rows_that_differ=%u", m.compare.table, m.compare.scope,
 		  m.compare.range_count, m.compare.key_count);
 	agent_send(core, &m);
+}
+
+void agent_ask_refill(struct agent_core *core, const char *sentence)
+{
+	struct message m = {.type = MESSAGE_ERROR,
+			    .error = {.code = FERRY_MISMATCH, .sentence = "the replica asks to be filled anew", .retry = true}};
+	agent_log(core, LEVEL_WARNING, "%s", sentence);
+	agent_send(core, &m);
+	agent_fail(core, FERRY_MISMATCH, 0, sentence);
 }
 
 /* Sends the held push when the hub's credit covers it. */

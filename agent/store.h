@@ -26,6 +26,7 @@ struct store_commit_report {
 	uint32_t settled;      /* change-sets removed from the outbox */
 	uint32_t rejected;
 	uint32_t conflicts;
+	uint32_t restored;     /* rows that differed after a rewind (R17), and were replaced */
 	uint32_t forgotten;    /* confirmed change-sets that fell out of the kept history before a backup held them (R18) */
 	bool sums_match;       /* R21; false: the first difference stands in mismatch, the store keeps all */
 	bool sums_checked;
@@ -85,7 +86,8 @@ struct agent_store_ops {
 	 * Cheap while there is nothing. NULL: never. */
 	enum ferry_error (*compare)(void *store, struct message_compare *out, bool *out_any, struct ferry_why *why);
 	/* Its answer, right behind its commit. Bounded work; out_more: the same
-	 * answer again, before anything else is applied. */
+	 * answer again, before anything else is applied. FERRY_MISMATCH: so much
+	 * differs that the next hello asks for a fill instead. */
 	enum ferry_error (*ranges)(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why);
 	/* Columns that have few numbers left (policy `sequence`), at most
 	 * LEASE_ASKS_MAX; how many. Cheap. NULL: never any. */

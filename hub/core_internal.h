@@ -162,7 +162,9 @@ struct filling {
 	bool pumping;
 	uint32_t unacked;
 	struct packed *chunk;   /* waits for credit */
-	bool done;              /* all rows are sent; the catch-up follows */
+	bool compared;          /* the device finds by comparing what it lacks (R17): no rows go out unasked */
+	bool begun;             /* compared: a first answer is made, and `position` is its */
+	bool done;              /* all rows are sent, or all is compared; the catch-up follows */
 	bool verdicts_known;    /* those from before the fill, since the bookmark */
 };
 
@@ -396,6 +398,7 @@ bool ring_send_frames(struct hub_session *s, struct ring_entry *e);
 /* handle_compare.c */
 void handle_compare(struct hub_session *s, const struct message_compare *m);
 void compare_pump(struct hub_session *s); /* asks the store once no other state is under way */
+void compare_pump_rewound(struct hub_session *s); /* the same of a session that compares instead of a fill (R17) */
 /* Sends what has to stand right behind the commit just sent. False: credit is short. */
 bool compare_send(struct hub_session *s);
 void compare_free(struct hub_session *s);

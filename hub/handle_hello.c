@@ -59,7 +59,23 @@ static bool can_migrate(const struct hub_session *s, const struct hub_schema *sc
 	return s->hello.step > 0 && s->hello.step >= schema->refill;
 }
 
-static enum welcome_mode choose_mode(const struct hub_session *s, const struct hub_schema *hub, int *out_code)
+/* Has the replica this schema in force, or does it wait for its next state? */
+static bool schema_in_force(const struct hub_session *s, const struct schema *schema)
+{
+	return s->hello.schema_hash == schema->hash && (s->hello.step == 0 || s->hello.step == schema->step);
+}
+
+/* R17: rows of a lost history are compared, and those that differ replaced,
+ * while schema and scopes are what they were; else all come anew. */
+static bool can_compare(const struct hub_session *s, const struct schema *schema, int code)
+{
+	const struct message_hello *h = &s->hello;
+
+	return session_has(s, FEATURE_REWIND) && h->comparable && (code == FERRY_OTHER_HISTORY || h->rewound) &&
+	       schema_in_force(s, schema) && schema->table_count > 0 && s->owned.count > 0 && scope_list_equal(&s->here, &s->owned);
+}
+
+static enum welcome_mode choose_mode(struct hub_session *s, const struct hub_schema *hub, int *out_code)
 {
 	const struct schema *schema = &hub->schema;
 	int code = s->hello.position < 0 ? FERRY_OK : bookmark_code(s);
@@ -74,7 +90,8 @@ static enum welcome_mode choose_mode(const struct hub_session *s, const struct h
 	if (code == FERRY_OK && s->hello.position >= 0 && s->hello.refill)
 		code = FERRY_MISMATCH;
 	*out_code = code;
-	if (!too_far && !s->hello.fill_beside && fill_can_go_on(s, schema, &s->owned))
+	s->fill.compared = !too_far && code != FERRY_OK && can_compare(s, schema, code);
+	if (!too_far && !s->fill.compared && !s->hello.fill_beside && fill_can_go_on(s, schema, &s->owned))
 		return WELCOME_RESUME;
 	return code == FERRY_OK && s->hello.position >= 0 ? WELCOME_DELTA : WELCOME_FILL;
 }
@@ -104,12 +121,6 @@ static bool list_tables(struct hub_session *s, const struct schema *schema)
 	s->fill.tables = tables;
 	s->fill.table_count = schema->table_count;
 	return true;
-}
-
-/* Has the replica this schema in force, or does it wait for its next state? */
-static bool schema_in_force(const struct hub_session *s, const struct schema *schema)
-{
-	return s->hello.schema_hash == schema->hash && (s->hello.step == 0 || s->hello.step == schema->step);
 }
 
 /* What is fed and what is filled. A replica that stays in force and lacks
@@ -185,6 +196,7 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.backed_up = s->found.backed_up,
 		.life = s->found.life,
 		.adopted = s->found.adopted,
+		.compared = s->fill.compared,
 	};
 	if (s->fill.beside) {
 		m.welcome.adding = s->fill.scopes.names;
@@ -245,7 +257,7 @@ static void welcome(struct hub_session *s, const struct hub_schema *hub)
 	join_ring(s);
 	session_enter(s, mode == WELCOME_DELTA ? LIVE : FILLING);
 	core_log(core, HUB_LOG_INFO, &s->tenant->id, &s->device, "event=welcome mode=%s code=%s position=%lld scopes=%u adding=%u version=%d",
-		 mode == WELCOME_DELTA ? "delta" : mode == WELCOME_FILL ? "fill" : "resume", ferry_error_name(code),
+		 s->fill.compared ? "compare" : mode == WELCOME_DELTA ? "delta" : mode == WELCOME_FILL ? "fill" : "resume", ferry_error_name(code),
 		 (long long)s->position, s->owned.count, s->fill.beside ? s->fill.scopes.count : 0, s->version);
 	core_wake(core, core_now(core) + core->limits.poll_interval_us);
 	tenant_work(s->tenant);
@@ -326,10 +338,10 @@ static void device_came(void *ctx, enum ferry_error e, const struct hub_device *
 static bool agree(struct hub_session *s, const struct message_hello *hello)
 {
 	const struct hub_limits *l = &s->core->limits;
-	uint64_t features = s->core->ops->compare != NULL ? FEATURE_COMPARE : 0;
+	uint64_t features = s->core->ops->compare != NULL ? FEATURE_COMPARE | FEATURE_REWIND : 0;
 
 	s->version = protocol_version_common(l->version_min, l->version_max, hello->version_min, hello->version_max);
-	s->features = s->version >= 2 ? features & hello->features : features;
+	s->features = features & (s->version >= 2 ? hello->features : FEATURE_COMPARE);
 	if (s->version != 0)
 		return true;
 	session_fail(s, FERRY_VERSION, -1,

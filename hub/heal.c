@@ -26,16 +26,15 @@ static int64_t left_of(const struct hub_session *s, int64_t length)
 void heal_greet(struct hub_session *s, int code)
 {
 	s->healed_at = core_now(s->core) + left_of(s, s->core->limits.heal_window_us);
-	s->rewound = code == FERRY_OTHER_HISTORY;
-	if (s->rewound)
-		core_log(s->core, HUB_LOG_ERROR, &s->tenant->id, &s->device,
-			 "event=rewound position=%lld common=%lld sentence=\"the database is older than this device: it was "
-			 "restored from a backup, and regains what its devices kept\"",
-			 (long long)s->hello.position, (long long)s->found.common);
-	if (s->rewound) { /* from here on the bookmark is the newest common one */
-		s->hello.position = s->found.common;
-		s->hello.mark = s->found.common_mark;
-	}
+	s->rewound = code == FERRY_OTHER_HISTORY || s->fill.compared;
+	if (code != FERRY_OTHER_HISTORY)
+		return;
+	core_log(s->core, HUB_LOG_ERROR, &s->tenant->id, &s->device,
+		 "event=rewound position=%lld common=%lld sentence=\"the database is older than this device: it was "
+		 "restored from a backup, and regains what its devices kept\"",
+		 (long long)s->hello.position, (long long)s->found.common);
+	s->hello.position = s->found.common; /* from here on the bookmark is the newest common one */
+	s->hello.mark = s->found.common_mark;
 }
 
 bool heal_waits(const struct hub_session *s)

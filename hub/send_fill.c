@@ -149,7 +149,7 @@ void fill_pump(struct hub_session *s)
 	struct filling *f = &s->fill;
 
 	assert(s->state == FILLING || f->beside);
-	if (f->pumping || f->done || heal_waits(s))
+	if (f->pumping || f->done || f->compared || heal_waits(s))
 		return;
 	f->pumping = true;
 	while (fill_step(s))

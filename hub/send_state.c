@@ -445,6 +445,8 @@ void state_pump(struct hub_session *s)
 {
 	struct hub_core *core = s->core;
 
+	if (s->state == FILLING && s->fill.compared && !s->fill.done)
+		compare_pump_rewound(s);
 	if (s->catching || (s->state == FILLING && !s->fill.done))
 		return;
 	if (core->fx.queued(core->shell, s->link) > LINK_QUEUE_BYTES_MAX)

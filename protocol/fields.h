@@ -73,6 +73,7 @@ struct shape {
 extern const struct shape block_shape;      /* block.c */
 extern const struct shape change_set_shape; /* change_set.c */
 extern const struct shape settled_shape;    /* settled.c */
+extern const struct shape sum_shape;        /* msg_delta.c */
 extern const struct shape hello_shape, welcome_shape, schema_shape, push_shape, ack_shape, delta_shape,
 	commit_shape, credit_shape, error_shape, ping_shape, pong_shape, fill_shape, fill_ack_shape, compare_shape, ranges_shape,
 	lease_ask_shape, lease_shape, unknown_shape;

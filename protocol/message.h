@@ -221,6 +221,7 @@ struct schema {
 
 /* [P 1.3] What only some programs of a version can do, a bit each. */
 #define FEATURE_COMPARE UINT64_C(1) /* compare and ranges [P 9.11] */
+#define FEATURE_REWIND UINT64_C(2)  /* after a rewind a replica is compared [P 9.16] */
 
 /* [P 1.4] Types that a receiver may pass over. */
 #define MESSAGE_OPTIONAL_MIN 128
@@ -263,6 +264,8 @@ struct message_hello {
 	uint32_t life_mark_count;
 	int64_t next_mark;
 	uint64_t features; /* FEATURE_* that the agent has */
+	bool comparable; /* its rows can be compared after a rewind, instead of filled anew [P 9.16] */
+	bool rewound;    /* they are of a history that the hub has lost */
 };
 
 enum welcome_mode {
@@ -301,6 +304,7 @@ struct message_welcome {
 	uint32_t adding_count;
 	bool adding_goes_on;     /* where the unfinished fill of the same scopes stopped */
 	uint64_t features;       /* from version 2: FEATURE_* that both have; others are not used */
+	bool compared;           /* mode fill: the device finds what differs by comparing [P 9.16] */
 };
 
 struct message_push {
@@ -382,6 +386,7 @@ struct message_compare { /* one at a time: the next one after the answer */
 	uint32_t range_count;
 	const struct wanted_key *keys; /* rows that come with the answer's state, whole or as left */
 	uint32_t key_count;
+	bool sums; /* after a rewind, first of all: those of every scope and table [P 9.16] */
 };
 
 struct message_ranges {
@@ -390,6 +395,9 @@ struct message_ranges {
 	int64_t position; /* of the commit that stands right before it */
 	const struct key_range *ranges; /* the asked ones, each cut into adjoining ones */
 	uint32_t range_count;
+	const struct scope_sum *sums;   /* after a rewind, where they were asked for */
+	uint32_t sum_count;
+	bool all_sums;                  /* where none is given the hub has no rows */
 };
 
 struct message_lease_ask {

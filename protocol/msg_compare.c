@@ -5,13 +5,16 @@
  *                1: scope
  *                2: table
  *              ? 3: [{? 1: after, ? 2: up to} ...]   ranges of keys
- *              ? 4: [{1: key} ...]                   rows that are to come whole }
+ *              ? 4: [{1: key} ...]                   rows that are to come whole
+ *              ? 5: sums                             bool, after a rewind: of all scopes and tables [P 9.16] }
  *
  *   ranges   {   0: 15
  *                1: scope
  *                2: table
  *                3: position
- *              ? 4: [{? 1: after, ? 2: up to, ? 3: rows, ? 4: hash} ...] }
+ *              ? 4: [{? 1: after, ? 2: up to, ? 3: rows, ? 4: hash} ...]
+ *              ? 5: [sum ...]        as in a commit,
+ *              ? 6: all              bool, where none is given there are no rows }
  *
  * A range holds the keys above `after` (zero: from the first) up to and with
  * `up to` (zero: to the last).
@@ -49,6 +52,7 @@ static const struct field compare_fields[] = {
 		 .shape = &asked_shape),
 	OPTIONAL(4, LIST, message_compare, keys, COUNT(message_compare, key_count), .max = FERRY_COMPARE_KEYS_MAX,
 		 .shape = &key_shape),
+	OPTIONAL(5, BOOL, message_compare, sums),
 };
 
 const struct shape compare_shape = {.size = sizeof(struct message_compare), FIELDS(compare_fields)};
@@ -68,6 +72,8 @@ static const struct field ranges_fields[] = {
 	REQUIRED(3, I64, message_ranges, position, .max = INT64_MAX),
 	OPTIONAL(4, LIST, message_ranges, ranges, COUNT(message_ranges, range_count), .max = FERRY_RANGES_MAX,
 		 .shape = &range_shape),
+	OPTIONAL(5, LIST, message_ranges, sums, COUNT(message_ranges, sum_count), .max = FERRY_SUMS_MAX, .shape = &sum_shape),
+	OPTIONAL(6, BOOL, message_ranges, all_sums),
 };
 
 const struct shape ranges_shape = {.size = sizeof(struct message_ranges), FIELDS(ranges_fields)};

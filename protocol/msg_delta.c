@@ -61,7 +61,7 @@ static const struct field sum_fields[] = {
 	OPTIONAL(4, U64S, scope_sum, sums, COUNT(scope_sum, sum_count), .max = FERRY_COLUMNS_MAX),
 };
 
-static const struct shape sum_shape = {.size = sizeof(struct scope_sum), FIELDS(sum_fields)};
+const struct shape sum_shape = {.size = sizeof(struct scope_sum), FIELDS(sum_fields)};
 
 static const char *check_commit(const void *p)
 {

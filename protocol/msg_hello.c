@@ -23,7 +23,9 @@
  *            ? 23: [scope ...]   whose rows the replica holds
  *            ? 24: [scope ...]   that the unfinished fill brings
  *            ? 25: beside        bool, it adds them to a replica in force
- *            ? 26: features      bits [P 1.3] }
+ *            ? 26: features      bits [P 1.3]
+ *            ? 27: comparable    bool, its rows can be compared after a rewind [P 9.16]
+ *            ? 28: rewound       bool, they are of a history that the hub has lost }
  *
  *   welcome {   0: 2
  *               1: version       that both will speak
@@ -47,7 +49,8 @@
  *            ? 21: adopted       bool, this copy was turned away and is released
  *            ? 22: [scope ...]   that come by a fill beside the deltas
  *            ? 23: goes on       bool, that fill does where it stopped
- *            ? 24: features      bits that both have; from version 2 }
+ *            ? 24: features      bits that both have; from version 2
+ *            ? 25: compared      bool, mode fill: by comparing [P 9.16] }
  */
 #include "protocol/fields.h"
 
@@ -89,6 +92,8 @@ static const struct field hello_fields[] = {
 	OPTIONAL(24, TEXTS, message_hello, fill_scopes, COUNT(message_hello, fill_scope_count), .max = FERRY_SCOPES_MAX),
 	OPTIONAL(25, BOOL, message_hello, fill_beside),
 	OPTIONAL(26, U64, message_hello, features),
+	OPTIONAL(27, BOOL, message_hello, comparable),
+	OPTIONAL(28, BOOL, message_hello, rewound),
 };
 
 const struct shape hello_shape = {
@@ -130,6 +135,7 @@ static const struct field welcome_fields[] = {
 	OPTIONAL(22, TEXTS, message_welcome, adding, COUNT(message_welcome, adding_count), .max = FERRY_SCOPES_MAX),
 	OPTIONAL(23, BOOL, message_welcome, adding_goes_on),
 	OPTIONAL(24, U64, message_welcome, features),
+	OPTIONAL(25, BOOL, message_welcome, compared),
 };
 
 const struct shape welcome_shape = {

@@ -364,6 +364,8 @@ static inline void rng_hello(struct rng *r, struct arena *a, struct message_hell
 	m->life_mark_count = rng_below(r, 4);
 	m->life_marks = rng_ascending(r, a, m->life_mark_count, -5);
 	m->next_mark = (int64_t)rng_next(r);
+	m->comparable = rng_bool(r);
+	m->rewound = rng_bool(r);
 }
 
 static inline void rng_welcome(struct rng *r, struct arena *a, struct message_welcome *m)
@@ -386,6 +388,7 @@ static inline void rng_welcome(struct rng *r, struct arena *a, struct message_we
 	m->clock = (int64_t)rng_next(r);
 	m->held = rng_bool(r) ? FERRY_TENANT_ARCHIVED : FERRY_OK;
 	m->compares = rng_bool(r);
+	m->compared = rng_bool(r);
 	m->features = rng_bool(r) ? rng_next(r) : 0;
 	m->common = rng_number(r);
 	m->common_mark = (int64_t)rng_next(r);
@@ -427,6 +430,7 @@ static inline void rng_compare(struct rng *r, struct arena *a, struct message_co
 	for (uint32_t i = 0; i < m->key_count; i++)
 		keys[i].key = rng_uuid(r);
 	m->keys = keys;
+	m->sums = rng_bool(r);
 }
 
 static inline void rng_message(struct rng *r, struct arena *a, struct message *m)
@@ -488,6 +492,9 @@ static inline void rng_message(struct rng *r, struct arena *a, struct message *m
 		m->ranges = (struct message_ranges){.scope = rng_text(r, a), .table = 1 + rng_below(r, 9), .position = rng_number(r),
 						    .range_count = rng_below(r, 5)};
 		m->ranges.ranges = rng_ranges(r, a, m->ranges.range_count, true);
+		m->ranges.sum_count = rng_below(r, 3);
+		m->ranges.sums = rng_sums(r, a, m->ranges.sum_count);
+		m->ranges.all_sums = rng_bool(r);
 		break;
 	case MESSAGE_LEASE_ASK:
 		m->lease_ask = (struct message_lease_ask){1 + rng_below(r, 9), (uint16_t)(1 + rng_below(r, 62))};

@@ -129,6 +129,18 @@ static void add_frame(struct model_db *db, struct arena *arena, struct feed_resu
 	buffer_deinit(&b);
 }
 
+void model_wanted_row(struct model_db *db, struct arena *arena, struct feed_result *r, int scope, uint32_t table, int key,
+		      const struct sim_row *row)
+{
+	struct frame_maker m = {.arena = arena, .blocks = arena_array(arena, 1, sizeof(struct block))};
+	const struct sim_row none = {.table = table};
+	if (row)
+		add_block(&m, key, ROW_INSERT, row, ~0u);
+	else
+		add_block(&m, key, ROW_LEFT, &none, 0);
+	add_frame(db, arena, r, scope, m.blocks, 1);
+}
+
 static void feed_scope(struct model_db *db, struct arena *arena, struct feed_result *r, int scope)
 {
 	struct frame_maker m = {.arena = arena, .blocks = arena_array(arena, KEYS_MAX, sizeof(struct block))};
@@ -171,7 +183,7 @@ static void answer_feed(void *unused, void *arg)
 	arena_init(&arena, 64u << 20);
 	struct feed_result r = {.from = c->position, .to = c->mark > c->position ? c->mark : c->position};
 	r.mark = model_commit_at(db, r.to)->mark;
-	r.frames = arena_array(&arena, 2 * SCOPES, sizeof *r.frames);
+	r.frames = arena_array(&arena, 2 * SCOPES + KEYS_MAX, sizeof *r.frames);
 	r.sums = arena_array(&arena, TABLES * SCOPES * 2, sizeof *r.sums);
 	feed_verdicts(c, &arena, &r);
 	for (int scope = 0; scope < SCOPES; scope++) {
@@ -182,6 +194,8 @@ static void answer_feed(void *unused, void *arg)
 		if (!c->all_scopes && r.sum_count == sums)
 			add_sums(&arena, scope, &model_commit_at(db, r.to)->state, &r);
 	}
+	if (c->question.asked)
+		model_compare_answer(c, &arena, &model_commit_at(db, r.to)->state, &r);
 	c->cb.feed(c->ctx, FERRY_OK, &r);
 	arena_deinit(&arena);
 }
@@ -195,15 +209,23 @@ static void effect_feed(void *unused, void *arg)
 	model_later(c, answer_feed);
 }
 
-void model_feed(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes, uint32_t scope_count,
-		       const struct uuid *device, hub_feed_cb cb, void *ctx)
+void model_compare(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes, uint32_t scope_count,
+		   const struct uuid *device, const struct message_compare *question, hub_feed_cb cb, void *ctx)
 {
 	struct call c = {.store = store, .ctx = ctx, .cb.feed = cb, .position = from, .all_scopes = scopes == NULL,
 			 .device = scopes && device ? sim_device_number(device) : -1};
 	(void)tenant;
 	for (uint32_t i = 0; scopes && i < scope_count; i++)
 		c.scopes[sim_scope_number(scopes[i])] = true;
+	if (question && !model_question_copy(question, &c.question))
+		sim_fail(c.store->db->sim, "a device asks about what there is not");
 	model_later(&c, effect_feed);
+}
+
+void model_feed(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes, uint32_t scope_count,
+		const struct uuid *device, hub_feed_cb cb, void *ctx)
+{
+	model_compare(store, tenant, from, scopes, scope_count, device, NULL, cb, ctx);
 }
 
 /* Fills. */

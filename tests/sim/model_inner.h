@@ -1,5 +1,5 @@
 /* Inside the model of the hub's storage: what model_db.c (the database), model_merge.c
- * (merges), model_feed.c (states for devices) and model_store.c (calls in virtual time) share. */
+ * (merges), model_feed.c (states for devices), model_compare.c (what differs) and model_store.c (calls in virtual time) share. */
 #ifndef FERRY_TESTS_MODEL_INNER_H
 #define FERRY_TESTS_MODEL_INNER_H
 
@@ -98,6 +98,18 @@ bool model_db_fails(struct model_db *db);
 /* Calls: each is a small struct that travels through the event queue, first
  * to the moment of its effect, then to that of its answer. */
 
+struct model_range {
+	struct uuid after, upto;
+};
+
+struct model_question {
+	bool asked;
+	int scope;
+	uint32_t table, range_count;
+	struct model_range ranges[FERRY_COMPARE_RANGES_MAX];
+	bool wanted[KEYS_MAX];
+};
+
 struct call {
 	struct model_store *store;
 	void *ctx;
@@ -118,6 +130,7 @@ struct call {
 	const struct message_hello *hello; /* stays until the answer */
 	bool all_scopes;
 	bool scopes[SCOPES];
+	struct model_question question; /* of compare */
 	const struct merge_item *items; /* merge: the core's, valid until the answer */
 	uint32_t count;
 	struct merge_result results[];  /* merge */
@@ -132,6 +145,15 @@ void model_later(struct call *c, sim_event_fn fn);
 /* model_feed.c */
 void model_feed(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes, uint32_t scope_count,
 		const struct uuid *device, hub_feed_cb cb, void *ctx);
+void model_compare(void *store, const struct uuid *tenant, int64_t from, const char *const *scopes, uint32_t scope_count,
+		   const struct uuid *device, const struct message_compare *question, hub_feed_cb cb, void *ctx);
+/* Adds a frame with the row, or that it is not there (NULL). */
+void model_wanted_row(struct model_db *db, struct arena *arena, struct feed_result *r, int scope, uint32_t table, int key,
+		      const struct sim_row *row);
 void model_fill(void *store, const struct fill_request *q, hub_fill_cb cb, void *ctx);
+
+/* model_compare.c */
+bool model_question_copy(const struct message_compare *from, struct model_question *to);
+void model_compare_answer(const struct call *call, struct arena *arena, const struct sim_state *state, struct feed_result *r);
 
 #endif

@@ -253,7 +253,7 @@ static void store_applied(void *store, const struct uuid *tenant, const struct u
 
 const struct hub_store_ops model_store_ops = {
 	.device = store_device, .schema = store_schema, .merge = store_merge, .stage = store_stage,
-	.feed = model_feed, .fill = model_fill, .poll = store_poll, .applied = store_applied, .rights = store_rights,
+	.feed = model_feed, .compare = model_compare, .fill = model_fill, .poll = store_poll, .applied = store_applied, .rights = store_rights,
 };
 
 struct model_store *model_store_new(struct model_db *db, const uint64_t *generation)

@@ -123,7 +123,8 @@ static enum ferry_error store_welcome(void *store, const struct message_welcome 
 	struct agent *a = store;
 	if (busy(a))
 		return FERRY_BUSY;
-	a->world->outcome.fills += m->mode == WELCOME_FILL;
+	a->world->outcome.fills += m->mode == WELCOME_FILL && !m->compared;
+	a->world->outcome.comparisons += m->compared;
 	enum ferry_error e = a->replica.ops->welcome(*a->replica.handle, m, why);
 	if (e == FERRY_OK && a->copied)
 		look_at_kept(a); /* before anything else is pushed */
@@ -185,12 +186,25 @@ static void store_disconnected(void *store)
 	a->replica.ops->disconnected(*a->replica.handle);
 }
 
-static const struct agent_store_ops watched_ops = {
-	.hello = store_hello, .live = store_live, .welcome = store_welcome, .schema = store_schema, .cut = store_cut,
-	.next_push = store_next_push, .ack = store_ack, .delta = store_delta, .commit = store_commit,
-	.fill = store_fill, .status = store_status, .clock = store_clock,
-	.disconnected = store_disconnected,
-};
+static enum ferry_error store_compare(void *store, struct message_compare *out, bool *out_any, struct ferry_why *why)
+{
+	struct agent *a = store;
+	return busy(a) ? FERRY_BUSY : a->replica.ops->compare(*a->replica.handle, out, out_any, why);
+}
+
+static enum ferry_error store_ranges(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why)
+{
+	struct agent *a = store;
+	return busy(a) ? FERRY_BUSY : a->replica.ops->ranges(*a->replica.handle, m, out_more, why);
+}
+
+#define WATCHED_OPS                                                                                          \
+	.hello = store_hello, .live = store_live, .welcome = store_welcome, .schema = store_schema,          \
+	.cut = store_cut, .next_push = store_next_push, .ack = store_ack, .delta = store_delta,               \
+	.commit = store_commit, .fill = store_fill, .status = store_status, .clock = store_clock,                 \
+	.disconnected = store_disconnected
+static const struct agent_store_ops watched_ops = {WATCHED_OPS};
+static const struct agent_store_ops watched_comparing_ops = {WATCHED_OPS, .compare = store_compare, .ranges = store_ranges};
 
 void agent_start(void *ctx, void *arg)
 {
@@ -198,7 +212,8 @@ void agent_start(void *ctx, void *arg)
 	(void)arg;
 	if (a->running)
 		return;
-	a->core = agent_core_new(&a->world->agent_limits, &agent_effects, a, &watched_ops, a, sim_random(&a->world->sim));
+	a->core = agent_core_new(&a->world->agent_limits, &agent_effects, a,
+				 a->replica.ops->compare ? &watched_comparing_ops : &watched_ops, a, sim_random(&a->world->sim));
 	a->running = true;
 	agent_core_start(a->core);
 }

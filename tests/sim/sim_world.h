@@ -26,7 +26,7 @@ struct sim_outcome {
 	bool failed;
 	char failure[1000];
 	struct checker_counts counts;
-	int links, cuts, agent_crashes, hub_crashes, fills, turned_away;
+	int links, cuts, agent_crashes, hub_crashes, fills, comparisons, turned_away;
 	int troubles[TROUBLES];
 	uint64_t events;
 	int64_t virtual_us;

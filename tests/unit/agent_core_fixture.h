@@ -31,6 +31,7 @@ struct fake_store {
 	bool sums_wrong, heal_due;
 	int64_t clock_at_cut, clock; /* offsets that it was told */
 	int questions, slices, calls_ranges; /* to ask, of an answer's work, answers */
+	bool too_much;     /* differs: the next answer is told so */
 };
 
 struct bench {
@@ -40,7 +41,7 @@ struct bench {
 	int connects, disconnects, changes;
 	size_t queued;
 	bool refuse_at_once; /* connect fails from within the effect */
-	bool hub_compares;
+	bool hub_compares, compared; /* what the welcome says */
 	int sent_count;
 	enum message_type sent[SENT_MAX];
 	size_t sent_bytes[SENT_MAX];
@@ -206,12 +207,11 @@ static inline enum ferry_error fake_compare(void *store, struct message_compare 
 static inline enum ferry_error fake_ranges(void *store, const struct message_ranges *m, bool *out_more, struct ferry_why *why)
 {
 	struct fake_store *s = store;
-	(void)why;
 	assert_int_equal(m->table, 7);
 	*out_more = s->slices > 0;
 	s->slices -= *out_more;
 	s->calls_ranges++;
-	return FERRY_OK;
+	return s->too_much ? ferry_fail(why, FERRY_MISMATCH, "too much differs") : FERRY_OK;
 }
 
 static inline void fake_clock(void *store, int64_t offset)
@@ -369,7 +369,7 @@ static inline void welcome(struct bench *b, enum welcome_mode mode, uint64_t cre
 	struct message m = {.type = MESSAGE_WELCOME,
 			    .welcome = {.version = 1, .hub_version = "1", .schema_hash = 7, .mode = mode,
 					.credit_bytes = credit, .message_bytes_max = FERRY_MESSAGE_BYTES_MAX,
-					.compares = b->hub_compares}};
+					.compares = b->hub_compares, .compared = b->compared}};
 	hub_says(b, &m);
 }
 

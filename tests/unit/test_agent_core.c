@@ -39,6 +39,45 @@ static void R21_a_hub_that_compares_is_asked_and_the_link_stays(void **state)
 	assert_int_equal(agent_core_state(b->core), AGENT_LIVE);
 }
 
+static void R17_a_welcome_that_compares_is_answered_by_questions_until_the_commit_that_closes_it(void **state)
+{
+	struct bench *b = *state;
+	b->hub_compares = b->compared = true;
+	b->store.questions = 2;
+	greet(b);
+	welcome(b, WELCOME_FILL, 1u << 20);
+	assert_int_equal(agent_core_state(b->core), AGENT_FILLING);
+	assert_int_equal(b->count[MESSAGE_COMPARE], 1);
+	say_ranges(b);
+	assert_int_equal(b->count[MESSAGE_COMPARE], 2);
+	say_ranges(b);
+	say_commit(b, 5, 0, true);
+	assert_int_equal(agent_core_state(b->core), AGENT_LIVE);
+}
+
+static void R17_where_too_much_differs_the_hub_is_told_and_the_link_begins_anew(void **state)
+{
+	struct bench *b = *state;
+	b->hub_compares = b->compared = true;
+	b->store.questions = 2;
+	b->store.too_much = true;
+	greet(b);
+	welcome(b, WELCOME_FILL, 1u << 20);
+	say_ranges(b);
+	assert_int_equal(b->count[MESSAGE_ERROR], 1);
+	assert_int_equal(agent_core_state(b->core), AGENT_OFFLINE);
+	assert_string_equal(agent_core_why(b->core), "too much differs");
+}
+
+static void a_fill_may_take_longer_than_the_greeting(void **state)
+{
+	struct bench *b = *state;
+	greet(b);
+	welcome(b, WELCOME_FILL, 1u << 20);
+	pass(b, agent_limits_default.greeting_timeout_us + 1000000);
+	assert_int_equal(agent_core_state(b->core), AGENT_FILLING);
+}
+
 static void R21_no_state_is_applied_while_an_answer_is_worked_on(void **state)
 {
 	struct bench *b = *state;
@@ -514,6 +553,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(R21_a_mismatch_is_told_to_the_hub_and_the_link_begins_anew),
 		T(R21_a_hub_that_compares_is_asked_and_the_link_stays),
+		T(R17_a_welcome_that_compares_is_answered_by_questions_until_the_commit_that_closes_it),
+		T(R17_where_too_much_differs_the_hub_is_told_and_the_link_begins_anew),
+		T(a_fill_may_take_longer_than_the_greeting),
 		T(R21_no_state_is_applied_while_an_answer_is_worked_on),
 		T(answer_that_was_not_asked_for_closes_the_link),
 		T(R21_a_mismatch_that_was_tried_lately_does_not_end_the_link),

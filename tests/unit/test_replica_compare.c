@@ -3,34 +3,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include <sqlite3.h>
 
 #include "tests/unit/replica_fixture.h"
+#include "tests/unit/replica_ranges.h"
 
 #define HOUR_US INT64_C(3600000000)
-#define CUTS 32
 
 static struct {
 	uint32_t questions, keys, slices;
 } said;
-
-/* As a fault would: no trigger notes it. */
-__attribute__((format(printf, 2, 3))) static void corrupt(struct fixture *f, const char *format, ...)
-{
-	char sql[1024];
-	sqlite3 *db;
-	va_list args;
-
-	va_start(args, format);
-	(void)vsnprintf(sql, sizeof(sql), format, args);
-	va_end(args);
-	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-	sqlite3_busy_timeout(db, 2000);
-	assert_int_equal(sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-	assert_true(sqlite3_changes(db) > 0);
-	sqlite3_close(db);
-}
 
 static void raise_alarm(struct fixture *f)
 {
@@ -42,54 +23,6 @@ static void raise_alarm(struct fixture *f)
 }
 
 /* ---- The hub's side, from the model's rows ---- */
-
-static int by_key(const void *a, const void *b)
-{
-	return uuid_compare(&(*(struct hub_row *const *)a)->key, &(*(struct hub_row *const *)b)->key);
-}
-
-static uint64_t row_hash(const struct hub_row *row)
-{
-	const struct schema_table *t = table_of(row->table);
-	uint64_t seed = cell_hash_row_seed(&row->key), hash = seed;
-
-	for (int c = 0; c < t->column_count; c++) {
-		struct value v = row->cells[c].v;
-
-		if (v.kind == VALUE_TEXT || v.kind == VALUE_BYTES)
-			v.p = row->cells[c].bytes;
-		if (v.kind != VALUE_NULL)
-			hash ^= cell_hash(seed, t->columns[c].num, t->columns[c].kind, &v);
-	}
-	return hash;
-}
-
-static uint32_t cut_range(struct fixture *f, uint32_t table, const struct key_range *asked, struct key_range *out)
-{
-	static struct hub_row *rows[ROWS_MAX];
-	struct key_range rest = *asked;
-	uint32_t n = 0, cuts = 0;
-
-	for (uint32_t i = 0; i < f->row_count; i++) {
-		struct hub_row *row = &f->rows[i];
-
-		if (row->alive && row->table == table && uuid_compare(&row->key, &asked->after) > 0 &&
-		    (uuid_is_zero(&asked->upto) || uuid_compare(&row->key, &asked->upto) <= 0))
-			rows[n++] = row;
-	}
-	if (n > 1)
-		qsort(rows, n, sizeof(rows[0]), by_key);
-	for (uint32_t i = 0; i < n; i++) {
-		if (i == 0 || n <= CUTS || i * CUTS / n != (i - 1) * CUTS / n)
-			out[cuts++] = (struct key_range){.after = rest.after};
-		out[cuts - 1].upto = rest.after = rows[i]->key;
-		out[cuts - 1].rows++;
-		out[cuts - 1].hash ^= row_hash(rows[i]);
-	}
-	if (!uuid_equal(&rest.after, &rest.upto))
-		out[cuts++] = (struct key_range){.after = rest.after, .upto = rest.upto};
-	return cuts;
-}
 
 static void send_wanted(struct fixture *f, const struct message_compare *q)
 {
@@ -165,9 +98,9 @@ static void R21_a_changed_a_lost_and_an_extra_row_are_replaced_alone(void **stat
 	struct fixture *f = *state;
 
 	many_units(f, 1500);
-	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(140));
-	corrupt(f, "DELETE FROM units WHERE id = '%s'", unit(1500));
-	corrupt(f, "INSERT INTO units(id, status, created_at) VALUES ('%s', 'free', '2026-01-01T00:00:00.000000Z')", unit(3000));
+	damage(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(140));
+	damage(f, "DELETE FROM units WHERE id = '%s'", unit(1500));
+	damage(f, "INSERT INTO units(id, status, created_at) VALUES ('%s', 'free', '2026-01-01T00:00:00.000000Z')", unit(3000));
 	raise_alarm(f);
 	compare_all(f);
 	assert_int_equal(said.keys, 3);
@@ -190,7 +123,7 @@ static void R21_a_row_without_any_value_counts(void **state)
 	hub_write(f, 50, NULL, NULL);
 	memset(hub_find(f, T_UNITS, &key, false)->cells, 0, sizeof(f->rows[0].cells));
 	commit(f);
-	corrupt(f, "DELETE FROM units WHERE id = '%s'", unit(50));
+	damage(f, "DELETE FROM units WHERE id = '%s'", unit(50));
 	raise_alarm(f);
 	compare_all(f);
 	assert_says(f, "1", "SELECT count(*) FROM units WHERE id = '%s'", unit(50));
@@ -201,7 +134,7 @@ static void R21_unsent_edits_of_a_damaged_row_stay_on_top(void **state)
 {
 	struct fixture *f = *state;
 
-	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
+	damage(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
 	raise_alarm(f);
 	app(f, "UPDATE units SET floor = 44 WHERE id = '%s'", unit(1));
 	app(f, "DELETE FROM units WHERE id = '%s'", unit(2));
@@ -221,7 +154,7 @@ static void R21_more_differences_than_are_asked_for_at_once_take_several_rounds(
 	struct fixture *f = *state;
 
 	many_units(f, 1200);
-	corrupt(f, "UPDATE units SET code = 'rot' || id WHERE rowid %% 2 = 0");
+	damage(f, "UPDATE units SET code = 'rot' || id WHERE rowid %% 2 = 0");
 	raise_alarm(f);
 	compare_all(f);
 	assert_says(f, "0", "SELECT count(*) FROM units WHERE code GLOB 'rot*'");
@@ -233,7 +166,7 @@ static void R21_what_the_hub_writes_meanwhile_is_no_difference(void **state)
 	struct fixture *f = *state;
 
 	many_units(f, 500);
-	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(300));
+	damage(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(300));
 	raise_alarm(f);
 	memset(&said, 0, sizeof(said));
 	do {
@@ -255,7 +188,7 @@ static void R21_what_apps_write_between_two_slices_is_no_difference(void **state
 	bool any = false, more = true;
 
 	many_units(f, 3500);
-	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(110));
+	damage(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(110));
 	raise_alarm(f);
 	assert_ok(replica_store_ops.compare(f->r, &q, &any, &fixture_why));
 	assert_true(any && q.range_count == 1);
@@ -279,7 +212,7 @@ static void R21_sums_alone_that_were_wrong_are_made_right_without_any_row(void *
 	struct fixture *f = *state;
 
 	replica_close(f->r);
-	corrupt(f, "UPDATE ferry_sum SET rows = rows + 1 WHERE tbl = %u", T_UNITS);
+	damage(f, "UPDATE ferry_sum SET rows = rows + 1 WHERE tbl = %u", T_UNITS);
 	fixture_open(f);
 	fixture_welcome(f, WELCOME_DELTA);
 	assert_ok(hub_commit(f, false, f->applied));
@@ -333,7 +266,7 @@ static void R21_an_answer_of_another_state_is_not_compared(void **state)
 	struct message_ranges answer = {.scope = SCOPE, .table = T_UNITS, .position = f->position + 5};
 	bool any = false, more = true;
 
-	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
+	damage(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
 	raise_alarm(f);
 	assert_ok(replica_store_ops.compare(f->r, &q, &any, &fixture_why));
 	assert_true(any);
@@ -348,7 +281,7 @@ static void R21_a_cut_link_delays_the_repair_by_a_minute_not_an_hour(void **stat
 	struct message_compare q;
 	bool any = false;
 
-	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
+	damage(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
 	raise_alarm(f);
 	assert_ok(replica_store_ops.compare(f->r, &q, &any, &fixture_why));
 	assert_true(any);
@@ -365,10 +298,10 @@ static void R21_an_alarm_without_a_table_compares_the_sums_of_all_that_is_held(v
 {
 	struct fixture *f = *state;
 
-	corrupt(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
+	damage(f, "UPDATE units SET code = 'rot' WHERE id = '%s'", unit(1));
 	hub_write(f, 1, "code", "B");
-	corrupt(f, "UPDATE units SET floor = 99 WHERE id = '%s'", unit(2));
-	corrupt(f, "UPDATE ferry_sum SET sums = zeroblob(length(sums)) WHERE tbl = %u", T_UNITS);
+	damage(f, "UPDATE units SET floor = 99 WHERE id = '%s'", unit(2));
+	damage(f, "UPDATE ferry_sum SET sums = zeroblob(length(sums)) WHERE tbl = %u", T_UNITS);
 	replica_close(f->r);
 	fixture_open(f);
 	fixture_welcome(f, WELCOME_DELTA);
