@@ -133,7 +133,7 @@ static uint32_t read_range(const struct pg_question *q, const struct pg_batch *b
 					    .hash = (uint64_t)pg_int(b, q->ranges_call, *row, R_HASH)};
 		rest.after = out[n++].upto;
 	}
-	if (!uuid_equal(&rest.after, &rest.upto))
+	if (uuid_is_zero(&rest.upto) || !uuid_equal(&rest.after, &rest.upto)) /* also where there is no row at all */
 		out[n++] = (struct key_range){.after = rest.after, .upto = rest.upto};
 	return n;
 }

@@ -33,11 +33,17 @@ class HealCompare(HealCase):
         self.site.wait_settled()
         return device, self.carried()
 
-    def assert_compared(self, device, fills=1):
-        log = device.log_text()
-        self.assertEqual(log.count("the replica is filled anew"), fills)
-        self.assertIn("the replica is compared with the hub's rows", log)
-        self.assertIn("the replica is compared: rows_that_differed=", log)
+    def meets_restored(self, device, backup, says):
+        """Stopped meanwhile, since the lines of an agent that is turned away often are left out of its log."""
+        device.stop()
+        backup.restore()
+        since = device.log_size()
+        device.start()
+        device.wait_log(says, 120, since)
+        self.site.wait_settled()
+        with open(device.log, encoding="utf-8") as log:
+            log.seek(since)
+            return log.read()
 
     def check_share_of_a_fill(self, kind):
         backup = self.backup(kind)
@@ -51,6 +57,7 @@ class HealCompare(HealCase):
         self.site.sql("UPDATE inventory.units SET view = 'lost' WHERE id = %s RETURNING 1", units[7])  # these do not come back,
         self.site.sql("DELETE FROM inventory.units WHERE id = %s RETURNING 1", units[ROWS // 2])
         by_sql = self.unit("SQL")
+        self.site.sql("INSERT INTO crm.companies (tenant_id, name) VALUES (%s, 'Of a table without others') RETURNING 1", self.tenant)
         mine = self.insert(a, "MINE", floor=1)                                                         # these do
         self.site.wait_settled()
         b.sql("UPDATE units SET floor = 2 WHERE id = ?", mine)
@@ -60,10 +67,8 @@ class HealCompare(HealCase):
         unsent = self.insert(a, "UNSENT")
         a.sql("UPDATE units SET floor = 44 WHERE id = ?", units[7])
         start = self.carried()
-        a.start()
-        self.heal(backup)
+        self.assertNotIn("is filled", self.meets_restored(a, backup, "rows_that_differed="))
         cost = self.carried() - start
-        self.assert_compared(a)
         self.assertLess(cost, fill / 10, "a comparison took %d bytes, the fill %d" % (cost, fill))
         print("%d rows: the fill took %d bytes, the comparison after the restore %d" % (ROWS, fill, cost))
         self.assert_same()
@@ -113,7 +118,6 @@ class HealCompare(HealCase):
         self.site.wait_settled()
         self.assertIsNotNone(self.hub_unit(kept, "id"))
         self.assertEqual(a.value("SELECT count(*) FROM ferry_lost WHERE \"column\" = 'view' AND value = 'lost'"), 60)
-        self.assertEqual(a.log_text().count("the replica is filled anew"), 1)
         self.assert_same()
 
     def test_R17_where_most_rows_differ_the_device_is_filled_and_its_log_says_why(self):
@@ -122,10 +126,8 @@ class HealCompare(HealCase):
         backup.take()
         self.site.sql("UPDATE inventory.units SET view = 'lost' WHERE tenant_id = %s RETURNING 1", self.tenant)
         self.site.wait_settled()
-        self.heal(backup)
-        log = a.log_text()
-        self.assertIn("too much differs from the restored hub", log)
-        self.assertEqual(log.count("the replica is filled anew"), 3)  # at first, why, and now
+        log = self.meets_restored(a, backup, "too much differs from the restored hub")
+        self.assertIn("text=\"the replica is filled anew", log)
         self.assertEqual(a.value("SELECT count(*) FROM ferry_lost WHERE value = 'lost'"), 6000)
         self.assert_same()
 
@@ -136,10 +138,7 @@ class HealCompare(HealCase):
         other = str(self.site.value("INSERT INTO inventory.projects (tenant_id, name) VALUES (%s, 'Later') RETURNING id", self.tenant))
         self.site.sql("INSERT INTO ferry.device_scope (device_id, scope) VALUES (%s, %s) RETURNING 1", a.id, "project:" + other)
         self.site.wait_settled()
-        self.insert(a, "THERE", project_id=other)
-        self.site.wait_settled()
-        self.heal(backup)
-        self.assertNotIn("the replica is compared with", a.log_text())
+        self.assertNotIn("is compared", self.meets_restored(a, backup, "the replica is filled anew"))
         self.assert_same()
 
 

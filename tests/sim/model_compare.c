@@ -54,7 +54,7 @@ static uint32_t cut(const struct cutting *c, const struct model_range *asked, st
 		out[cuts - 1].rows++;
 		out[cuts - 1].hash ^= row_hash(c, keys[i]);
 	}
-	if (!uuid_equal(&rest.after, &rest.upto))
+	if (uuid_is_zero(&rest.upto) || !uuid_equal(&rest.after, &rest.upto))
 		out[cuts++] = rest;
 	return cuts;
 }

@@ -69,7 +69,7 @@ static uint32_t cut_range(struct fixture *f, uint32_t table, const struct key_ra
 		out[cuts - 1].rows++;
 		out[cuts - 1].hash ^= row_hash(rows[i]);
 	}
-	if (!uuid_equal(&rest.after, &rest.upto))
+	if (uuid_is_zero(&rest.upto) || !uuid_equal(&rest.after, &rest.upto))
 		out[cuts++] = (struct key_range){.after = rest.after, .upto = rest.upto};
 	return cuts;
 }

@@ -368,6 +368,21 @@ static void R17_a_row_without_any_value_counts(void **state)
 	assert_says(f, "0", "SELECT count(*) FROM units WHERE id = '%s'", unit(50));
 }
 
+static void R17_rows_of_a_table_that_the_hub_has_none_of_go(void **state)
+{
+	struct fixture *f = *state;
+
+	many_units(f);
+	restore(f);
+	for (uint32_t i = 0; i < f->row_count; i++)
+		f->rows[i].alive = false;
+	meet(f, FERRY_OTHER_HISTORY, true);
+	compare_all(f);
+	assert_int_equal(said.questions, 2);
+	close_it(f);
+	assert_says(f, "0", "SELECT count(*) FROM units");
+}
+
 static void R17_a_hub_that_has_everything_again_sends_no_row(void **state)
 {
 	struct fixture *f = *state;
@@ -431,6 +446,7 @@ int main(void)
 		replica_test(R17_where_much_differs_a_fill_is_asked_for_and_it_is_said_why),
 		replica_test(R17_a_commit_before_the_end_of_the_comparison_is_refused),
 		replica_test(R17_a_row_without_any_value_counts),
+		replica_test(R17_rows_of_a_table_that_the_hub_has_none_of_go),
 		replica_test(R17_a_hub_that_has_everything_again_sends_no_row),
 		replica_test(R17_a_hub_that_tells_no_sums_is_compared_table_by_table),
 		replica_test(R17_rows_that_were_damaged_unseen_are_found_whatever_the_running_sums_say),
