@@ -159,7 +159,8 @@ static void R17_rows_that_differ_are_fetched_and_all_others_stay(void **state)
 
 	many_units(f);
 	lose_some(f);
-	(void)snprintf(before, sizeof(before), "%s", ask(f, "SELECT group_concat(rowid) FROM units WHERE id IN ('%s', '%s')", unit(141), unit(1500)));
+	(void)snprintf(before, sizeof(before), "%s",
+		       ask(f, "SELECT group_concat(rowid) FROM units WHERE id IN ('%s', '%s')", unit(141), unit(1500)));
 	restore(f);
 	hub_write(f, 300, "code", "of the new history");
 	meet(f, FERRY_OTHER_HISTORY, true);
