@@ -23,7 +23,10 @@ static const char list_sql[] =
 	"SELECT r.device_id || '/' || r.number AS id, " UTC("r.at") " AS at, coalesce(p.slug, r.tenant_id::text) AS tenant, "
 	"r.tenant_id, coalesce(d.name, r.device_id::text) AS device, r.device_id, r.number AS \"number::int\", "
 	"r.code AS \"code::int\", r.sentence, "
-	"CASE WHEN r.parked_until IS NULL THEN 'refused' ELSE 'parked until ' || " UTC("r.parked_until") " END AS state, "
+	"CASE WHEN r.parked_until IS NULL THEN 'refused' ELSE 'parked until ' || " UTC("r.parked_until") " || ', for ' || "
+	"date_trunc('second', greatest(now() - r.at, interval '0')) END AS state, "
+	UTC("r.parked_until") " AS parked_until, "
+	"CASE WHEN r.parked_until IS NOT NULL THEN greatest(extract(epoch FROM now() - r.at), 0)::bigint END AS \"parked_seconds::int\", "
 	"s.detail ->> 'constraint' AS \"constraint\", k.parts AS \"parts::int\", length(r.body) + k.bytes AS \"bytes::int\", "
 	"r.staging AS \"staging::int\" %s"
 	"FROM ferry.rejected r LEFT JOIN ferry.placement p ON p.tenant_id = r.tenant_id "
@@ -49,7 +52,7 @@ enum { C_TBL, C_TABLE, C_KEY, C_NUM, C_NAME, C_KIND };
 
 static void name_codes(const struct json *rows, struct json *into)
 {
-	static const char *const texts[] = {"id", "at", "tenant", "tenant_id", "device", "device_id", "sentence", "constraint", "state", "body"};
+	static const char *const texts[] = {"id", "at", "tenant", "tenant_id", "device", "device_id", "sentence", "constraint", "state", "parked_until", "body"};
 	static const char *const ints[] = {"number", "code", "parts", "bytes", "staging"};
 	for (size_t i = 0; i < json_count(rows); i++) {
 		const struct json *from = json_at(rows, i);
@@ -59,6 +62,8 @@ static void name_codes(const struct json *rows, struct json *into)
 				json_put_text(o, texts[k], json_text(json_get(from, texts[k])));
 		for (size_t k = 0; k < sizeof(ints) / sizeof(*ints); k++)
 			json_put_int(o, ints[k], json_int(json_get(from, ints[k]), 0));
+		if (json_text(json_get(from, "parked_until")))
+			json_put_int(o, "parked_seconds", json_int(json_get(from, "parked_seconds"), 0));
 		json_put_text(o, "name", ferry_error_name((int)json_int(json_get(from, "code"), 0)));
 		json_add(into, o);
 	}

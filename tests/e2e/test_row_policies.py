@@ -85,7 +85,10 @@ class MissingParent(SiteCase):
         self.assertIn("waits there for it", first["parked"])
         self.assertEqual(second["blocked_by"], first["number"])
         self.assertEqual(a.value("SELECT status FROM room_scan_sessions WHERE id = ?", session), "processing")
-        self.assertEqual([r["state"][:12] for r in self.hub.json("rejected", "list", "--tenant", self.tenant)], ["parked until"] * 2)
+        for r in self.hub.json("rejected", "list", "--tenant", self.tenant):
+            self.assertRegex(r["state"], "^parked until %s, for [0-9:]+$" % r["parked_until"])
+            self.assertGreater(r["parked_until"], r["at"])
+            self.assertGreaterEqual(r["parked_seconds"], 0)
         self.site.sql("INSERT INTO inventory.units SELECT * FROM public.kept WHERE id = %s", unit)
         wait_until(lambda: self.sessions(session) == [("processing",)], 60, "the parked change-sets at the hub")
         self.settle()
