@@ -407,6 +407,39 @@ class Brought(HubCase):
         self.sql("UPDATE public.firms SET name = 'x' WHERE id = %s", self.a)
         self.assert_sound()
 
+    def test_code_of_tables_that_neither_bring_nor_are_brought_is_as_without(self):
+        code = dict(self.sql("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'ferry'::regnamespace AND proname ~ '^finish_(few|many)_[0-9]+$'"))
+        words = ("refs", "brought", "own,", "counts()")
+        self.assertEqual([w for w in words if w in code["finish_few_%d" % self.tbl("units")] + code["finish_many_%d" % self.tbl("units")]], [])
+        self.assertIn("refs", code["finish_few_%d" % self.tbl("jobs")])
+        self.assertIn("lock_brought", code["finish_many_%d" % self.tbl("firms")])
+
+
+class Plan(HubCase):
+    def test_preset_of_a_scan_comes_along_to_the_project_and_goes_when_the_scan_is_archived(self):
+        t = self.tenant()
+        project = self.project(t)
+        unit = self.unit(t, project)
+        preset = self.value("INSERT INTO roomscan.room_plan_presets (tenant_id, name) VALUES (%s, 'fine') RETURNING id", t)
+        scan = self.value("INSERT INTO roomscan.room_scan_sessions (tenant_id, unit_id, preset_id, started_at) VALUES (%s, %s, %s, now()) RETURNING id",
+                          t, unit, preset)
+        version = self.version("room_plan_presets", preset)
+        scope = "project:%s/roomscan.view" % project
+        self.assertEqual((version["scope"], version["also"], version["own"]), ("tenant/roomscan.view", [scope], 0))
+        self.sql("UPDATE roomscan.room_scan_sessions SET title = 'kitchen' WHERE id = %s", scan)
+        self.sql("UPDATE inventory.units SET project_id = %s WHERE id = %s", self.project(t, "Lake"), unit)
+        self.assertNotIn(scope, self.version("room_plan_presets", preset)["also"])
+        self.sql("UPDATE roomscan.room_scan_sessions SET deleted_at = now() WHERE id = %s", scan)
+        self.assertTrue(all(s.endswith("+archived") for s in self.version("room_plan_presets", preset)["also"]))
+        self.sql("DELETE FROM roomscan.room_scan_sessions WHERE id = %s", scan)
+        self.assertIsNone(self.version("room_plan_presets", preset)["also"])
+        self.assert_sound()
+
+    def test_P7_no_parent_comes_along_past_a_permission_in_the_plan(self):
+        self.assertEqual(self.sql("SELECT t.name, p.name FROM ferry.bring b JOIN ferry.tracked t ON t.tbl = b.tbl JOIN ferry.tracked p ON p.tbl = b.to_tbl "
+                                  "WHERE b.open OR p.read_permission IS DISTINCT FROM t.read_permission AND p.read_permission IS NOT NULL"), [])
+        self.assertEqual(self.value("SELECT count(*) FROM ferry.bring"), 1)
+
 
 if __name__ == "__main__":
     unittest.main()

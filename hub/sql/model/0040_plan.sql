@@ -8,6 +8,7 @@
 --     write => false    devices only read
 --     archive => true   rows with deleted_at set leave devices that hold no archived scope
 --     exclude           columns that never leave the hub
+--   SELECT ferry.bring(<table>, <column>)    the parents that the column names come along, to be read
 --
 -- Scope and permission both have to be there: a row of crm.leads goes to devices that hold
 -- the scope tenant and whose user has leads.view. Parents stand before their children.
@@ -49,6 +50,8 @@ SELECT ferry.plan('inventory.map_shapes', 'project:overlay_id.project_id', 'inve
 SELECT ferry.plan('roomscan.room_scans', 'project:unit_id.project_id', 'roomscan');
 SELECT ferry.plan('roomscan.room_plan_presets', rights => 'roomscan');
 SELECT ferry.plan('roomscan.room_scan_sessions', 'project:unit_id.project_id', 'roomscan', archive => true);
+-- A role for a single project does not reach the presets, which are the tenant's.
+SELECT ferry.bring('roomscan.room_scan_sessions', 'preset_id');
 SELECT ferry.plan('roomscan.room_scan_files', 'project:session_id.unit_id.project_id', 'roomscan');
 SELECT ferry.policy('roomscan.room_scan_files', 'stored_at', 'hub');
 SELECT ferry.plan('roomscan.room_models', 'project:session_id.unit_id.project_id', 'roomscan', archive => true);
