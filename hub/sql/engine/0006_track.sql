@@ -391,17 +391,27 @@ CREATE FUNCTION ferry.refresh(of_tbl int) RETURNS void
 AS $$
 DECLARE
     t ferry.tracked;
+    to_come text[] := '{}';
     was ferry.tracked_column[];
     now ferry.tracked_column[];
 BEGIN
     SELECT * INTO t FROM ferry.tracked WHERE tbl = of_tbl;
     PERFORM ferry.need_owner(t.relid);
     SELECT array_agg(c ORDER BY c.num) INTO was FROM ferry.tracked_column c WHERE c.tbl = of_tbl;
+    -- Names that were excluded before there was such a column: it may have come, or is to come.
+    IF cardinality(t.excluded) > cardinality(t.excluded_nums) THEN
+        to_come := ARRAY(SELECT n FROM unnest(t.excluded) n WHERE NOT EXISTS (
+            SELECT FROM pg_attribute a WHERE a.attrelid = t.relid AND a.attname = n AND NOT a.attisdropped));
+        t.excluded_nums := t.excluded_nums || ARRAY(
+            SELECT a.attnum::int FROM pg_attribute a WHERE a.attrelid = t.relid AND a.attnum > 0 AND NOT a.attisdropped
+            AND a.attname = ANY (t.excluded) AND a.attnum <> ALL (t.excluded_nums));
+        UPDATE ferry.tracked o SET excluded_nums = t.excluded_nums WHERE o.tbl = of_tbl;
+    END IF;
     UPDATE ferry.tracked o SET nsp = c.relnamespace::regnamespace::text, name = c.relname,
         key_col = k.key_col, tenant_col = k.tenant_col, excluded = x.names
     FROM pg_class c, ferry.read_key(t.relid) k,
          (SELECT ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = t.relid AND a.attnum = ANY (t.excluded_nums)
-                       AND NOT a.attisdropped ORDER BY a.attnum) AS names) x
+                       AND NOT a.attisdropped ORDER BY a.attnum) || to_come AS names) x
     WHERE o.tbl = of_tbl AND c.oid = t.relid
       AND (o.nsp, o.name, o.key_col, o.tenant_col, o.excluded) IS DISTINCT FROM
           (c.relnamespace::regnamespace::text, c.relname::text, k.key_col, k.tenant_col, x.names);
