@@ -408,7 +408,7 @@ BEGIN
     UPDATE ferry.tracked_column c SET policy = 'hub' WHERE c.tbl = made AND (c.name = 'deleted_at' AND NOT c.num = ANY (made_nums)
         OR c.num IN (SELECT x.restricted_num FROM ferry.redacted x WHERE x.restricted = made AND NOT x.writable));
     UPDATE ferry.tracked r SET policed = t.policed FROM ferry.tracked t WHERE r.tbl = made AND t.tbl = of_tbl AND r.policed <> t.policed;
-    UPDATE ferry.tracked t SET excluded_nums = t.excluded_nums || nums WHERE t.tbl = of_tbl;
+    UPDATE ferry.tracked t SET excluded_nums = t.excluded_nums || nums, excluded = t.excluded || columns WHERE t.tbl = of_tbl;
     PERFORM ferry.refresh(of_tbl);
     PERFORM ferry.generate_redaction(made);
 END $$;
@@ -459,7 +459,9 @@ BEGIN
     PERFORM ferry.need_owner(t.relid) FROM ferry.tracked t WHERE t.tbl IN (of_tbl, made);
     SELECT array_agg(x.num ORDER BY x.num), array_agg(x.restricted_num ORDER BY x.num) INTO nums, made_nums
     FROM ferry.redacted x WHERE x.restricted = made;
-    UPDATE ferry.tracked t SET excluded_nums = ARRAY(SELECT x FROM unnest(t.excluded_nums) x WHERE x <> ALL (nums)) WHERE t.tbl = of_tbl;
+    UPDATE ferry.tracked t SET excluded_nums = ARRAY(SELECT x FROM unnest(t.excluded_nums) x WHERE x <> ALL (nums)),
+        excluded = ARRAY(SELECT n FROM unnest(t.excluded) n WHERE n NOT IN (SELECT v.name FROM ferry.redacted v WHERE v.restricted = made))
+    WHERE t.tbl = of_tbl;
     PERFORM ferry.refresh(of_tbl);
     PERFORM ferry.carry_over(made, made_nums, of_tbl, nums);
     DELETE FROM ferry.redaction d WHERE d.restricted = made;
