@@ -302,11 +302,13 @@ enum ferry_error fill_fold(struct replica *r, struct store_commit_report *report
 	return replica_end(r, why);
 }
 
-/* The pending edits of one row move onto the staged row; those of columns or
- * tables that are no more are kept as refused, with their values. */
+/* The pending edits of one row move onto the staged row. What they say of columns that are no
+ * more, or hold another kind of value, goes to the hub as it was written (former_keep), where the
+ * hub can translate it; else, and for tables that are no more, it is kept as refused. */
 struct moved {
 	int column[FERRY_COLUMNS_MAX]; /* of an old column, the new one; -1: gone */
 	bool same;
+	bool kept; /* what has no column goes to the hub as it was */
 };
 
 static void match_columns(const struct table *old, const struct table *fresh, struct moved *m)
@@ -314,6 +316,8 @@ static void match_columns(const struct table *old, const struct table *fresh, st
 	m->same = old == fresh || old->t->column_count == fresh->t->column_count;
 	for (int i = 0; i < old->t->column_count; i++) {
 		m->column[i] = old == fresh ? i : table_column(fresh, old->t->columns[i].num);
+		if (m->kept && m->column[i] >= 0 && kind_converts(old->t->columns[i].kind, fresh->t->columns[m->column[i]].kind))
+			m->column[i] = -1;
 		m->same = m->same && m->column[i] == i;
 	}
 }
@@ -367,7 +371,8 @@ static void move_entry(struct replica *r, struct table *old, struct table *fresh
 			if (said && m->column[i] < 0)
 				gone |= UINT64_C(1) << i;
 		}
-		reject_gone(r, old, key, e, gone);
+		if (!m->kept)
+			reject_gone(r, old, key, e, gone);
 	}
 	e->mask = (e->op & OP_MASK) == OP_UPDATE ? mask : fresh->all;
 	e->old = moved_cells(r, old, m, e->old);
@@ -376,9 +381,15 @@ static void move_entry(struct replica *r, struct table *old, struct table *fresh
 		entry_write(r, e);
 }
 
+/* A hub that counts steps translates what was written under an earlier one. */
+static bool translates(struct replica *r)
+{
+	return r->now.schema.step > 0 && target_model(r, TARGET_FILL)->schema.step > 0;
+}
+
 static void move_row(struct replica *r, struct table *old, struct table *fresh, const char *key)
 {
-	struct moved m = {0};
+	struct moved m = {.kept = translates(r)};
 	struct stack s;
 	struct row staged;
 
@@ -457,6 +468,8 @@ void fill_swap(struct replica *r)
 {
 	if (r->news != NULL)
 		r->news->filled(r->news_ctx);
+	if (translates(r))
+		former_keep(r, target_model(r, TARGET_FILL), false);
 	move_pending(r);
 	fill_swap_tables(r);
 	sums_swap(r);

@@ -56,7 +56,7 @@ static void keep_row(struct replica *r, struct table *t, const char *key, uint64
 	}
 }
 
-void former_note(struct replica *r, struct table *t, uint64_t lost)
+static void former_note(struct replica *r, struct table *t, uint64_t lost)
 {
 	char key[UUID_TEXT] = "";
 
@@ -76,6 +76,18 @@ void former_note(struct replica *r, struct table *t, uint64_t lost)
 	}
 }
 
+/* SQLite keeps these alike, and the wire's text is one text. */
+bool kind_text_like(enum column_kind kind)
+{
+	return kind == KIND_TEXT || kind == KIND_ENUM || kind == KIND_OTHER || kind == KIND_JSON || kind == KIND_ARRAY ||
+	       kind == KIND_NUMERIC || kind == KIND_CITEXT;
+}
+
+bool kind_converts(enum column_kind was, enum column_kind now)
+{
+	return was != now && !(kind_text_like(was) && kind_text_like(now));
+}
+
 static void keep_body(struct replica *r, const struct change_set *set)
 {
 	struct buffer body;
@@ -88,7 +100,7 @@ static void keep_body(struct replica *r, const struct change_set *set)
 	buffer_deinit(&body);
 }
 
-void former_make(struct replica *r)
+static void former_make(struct replica *r)
 {
 	int64_t number = 0;
 
@@ -101,6 +113,33 @@ void former_make(struct replica *r)
 		sqlite3_reset(s);
 		push_each(r, number, keep_body);
 	}
+}
+
+/* Columns of which pending edits would lose what they say. */
+static uint64_t lost_columns(const struct table *old, const struct table *fresh)
+{
+	uint64_t lost = 0;
+
+	for (int i = 0; i < old->t->column_count; i++) {
+		int to = fresh == NULL ? -1 : table_column(fresh, old->t->columns[i].num);
+
+		if (to < 0 || kind_converts(old->t->columns[i].kind, fresh->t->columns[to].kind))
+			lost |= UINT64_C(1) << i;
+	}
+	return lost;
+}
+
+void former_keep(struct replica *r, const struct model *next, bool gone_tables)
+{
+	for (uint32_t i = 0; i < r->now.schema.table_count; i++) {
+		struct table *old = &r->now.tables[i];
+		const struct table *fresh = model_table(next, old->t->table);
+		uint64_t lost = fresh != NULL || gone_tables ? lost_columns(old, fresh) : 0;
+
+		if (lost != 0)
+			former_note(r, old, lost);
+	}
+	former_make(r);
 }
 
 bool former_body(struct replica *r, int64_t number, uint32_t part, struct arena *a, struct change_set *out)

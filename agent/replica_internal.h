@@ -461,8 +461,11 @@ void app_objects_make(struct replica *r, struct app_objects *o);
 void fill_swap_tables(struct replica *r); /* staged tables become the live ones, with the schema that waits */
 
 /* replica_former.c */
-void former_note(struct replica *r, struct table *t, uint64_t lost); /* what pending edits say of these columns */
-void former_make(struct replica *r); /* the messages of their change-sets */
+/* Before the next schema takes force: what pending edits say of columns that have another kind or
+ * are no more, and the messages of their change-sets. */
+void former_keep(struct replica *r, const struct model *next, bool gone_tables);
+bool kind_text_like(enum column_kind kind); /* SQLite keeps these alike, and the wire's text is one text */
+bool kind_converts(enum column_kind was, enum column_kind now); /* SQLite holds its values in another way */
 /* The part of a change-set that was kept, in the arena. False: none was. */
 bool former_body(struct replica *r, int64_t number, uint32_t part, struct arena *a, struct change_set *out);
 void former_forget(struct replica *r, int64_t number); /* it is settled */

@@ -28,18 +28,6 @@ struct table_move {
 
 /* ---- What differs ---- */
 
-/* SQLite keeps these alike, and the wire's text is one text. */
-static bool text_like(enum column_kind kind)
-{
-	return kind == KIND_TEXT || kind == KIND_ENUM || kind == KIND_OTHER || kind == KIND_JSON || kind == KIND_ARRAY ||
-	       kind == KIND_NUMERIC || kind == KIND_CITEXT;
-}
-
-static bool converts(enum column_kind was, enum column_kind now)
-{
-	return was != now && !(text_like(was) && text_like(now));
-}
-
 static bool same_text(const char *a, const char *b)
 {
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
@@ -67,7 +55,7 @@ static bool default_fills(struct replica *r, const struct schema_column *c)
  * defaults in force: so a changed default copies, too. */
 static bool copies_column(const struct schema_column *was, const struct schema_column *now)
 {
-	return converts(was->kind, now->kind) || !same_text(was->default_sql, now->default_sql) ||
+	return kind_converts(was->kind, now->kind) || !same_text(was->default_sql, now->default_sql) ||
 	       (was->kind == KIND_CITEXT) != (now->kind == KIND_CITEXT);
 }
 
@@ -89,7 +77,7 @@ static void plan_table(struct replica *r, struct table_move *m)
 		}
 		found++;
 		m->copies |= copies_column(&old->columns[from], c);
-		if (converts(old->columns[from].kind, c->kind))
+		if (kind_converts(old->columns[from].kind, c->kind))
 			m->converts |= UINT64_C(1) << i;
 	}
 	m->copies |= found < old->column_count;
@@ -135,7 +123,7 @@ static void run_built(struct replica *r, char *sql)
  * so: else nothing. The hub's own value comes with the state. */
 static char *converted(enum column_kind was, enum column_kind now, const char *value)
 {
-	if (was == KIND_INT && text_like(now) && now != KIND_ENUM)
+	if (was == KIND_INT && kind_text_like(now) && now != KIND_ENUM)
 		return sqlite3_mprintf("CAST(%s AS TEXT)", value);
 	if (was == KIND_BOOL && now == KIND_INT)
 		return sqlite3_mprintf("%s", value);
@@ -484,32 +472,6 @@ static void take_force(struct replica *r)
 	model_load(r, &r->next, 1);
 }
 
-/* Columns of which pending edits would lose what they say. */
-static uint64_t lost_columns(const struct table *old, const struct table *fresh)
-{
-	uint64_t lost = 0;
-
-	for (int i = 0; i < old->t->column_count; i++) {
-		int to = fresh == NULL ? -1 : table_column(fresh, old->t->columns[i].num);
-
-		if (to < 0 || converts(old->t->columns[i].kind, fresh->t->columns[to].kind))
-			lost |= UINT64_C(1) << i;
-	}
-	return lost;
-}
-
-static void keep_lost(struct replica *r)
-{
-	for (uint32_t i = 0; i < r->now.schema.table_count; i++) {
-		struct table *old = &r->now.tables[i];
-		uint64_t lost = lost_columns(old, model_table(&r->next, old->t->table));
-
-		if (lost != 0)
-			former_note(r, old, lost);
-	}
-	former_make(r);
-}
-
 static bool keys_stay(const struct replica *r)
 {
 	for (uint32_t i = 0; i < r->now.schema.table_count; i++) {
@@ -537,7 +499,7 @@ void replica_migrate(struct replica *r)
 	else if (!keys_stay(r))
 		gate_fail(&r->g, FERRY_SCHEMA, "A table has another key now.");
 	if (r->g.error == FERRY_OK) {
-		keep_lost(r);
+		former_keep(r, &r->next, true);
 		model_finalize(&r->now);
 		model_finalize(&r->next);
 		begin_tables(r, &m);

@@ -77,6 +77,11 @@ void checker_clock_unknown(struct checker *c, int line)
 	c->lines[line].watched.clock_known = false;
 }
 
+void checker_schema(struct checker *c, int line, unsigned changes)
+{
+	c->lines[line].changes = changes;
+}
+
 void checker_hub_clock(struct checker *c)
 {
 	c->timeless = true;
@@ -89,7 +94,7 @@ void checker_edit(struct checker *c, int line, int key, const struct sim_row *be
 	if (c->edit_count == EDITS_MAX)
 		abort();
 	struct edit *e = &c->edits[c->edit_count++];
-	*e = (struct edit){.line = line, .key = key, .before = *before, .after = *after,
+	*e = (struct edit){.line = line, .key = key, .changes = line < 0 ? 0 : c->lines[line].changes, .before = *before, .after = *after,
 			   .deletes = before->exists && !after->exists, .inserts = !before->exists && after->exists,
 			   .at = c->sim->now, .clock_known = line < 0 || (c->timely && c->lines[line].watched.clock_known),
 			   .group = c->group, .previous = checker_last(c, line)};
@@ -189,12 +194,14 @@ static int edit_of_row(struct checker *c, int line, int key, const struct block 
 		return checker_last_edit(c, line, key, true);
 	for (uint16_t i = 0; i < b->column_count; i++) {
 		int64_t v;
-		if (!sim_cell(b->table, b->nums[i] - 2, &b->cells[(size_t)i * b->row_count + row], &v)) {
+		if (!sim_cell(b->table, b->nums[i], &b->cells[(size_t)i * b->row_count + row], &v)) {
 			sim_fail(c->sim, "replica %d pushed a value that nobody wrote", line);
 			return -1;
 		}
-		int wrote = is_token(v) ? edit_that_wrote(c, line, key, b->nums[i] - 2, v) : -1;
+		int wrote = is_token(v) ? edit_that_wrote(c, line, key, sim_cell_of(b->table, b->nums[i]), v) : -1;
 		latest = wrote > latest ? wrote : latest;
+		if (wrote >= 0)
+			c->edits[wrote].kept = false; /* it stood in another change-set than what is kept of the row */
 	}
 	return latest;
 }
@@ -222,25 +229,29 @@ static void keep_row(struct checker *c, int line, int64_t number, const struct b
 	if (b->op == ROW_DELETE)
 		keep_cell(c, (struct offered_cell){.number = number, .line = line, .key = key, .column = -1, .edit = edit});
 	for (uint16_t i = 0; i < b->column_count; i++) {
-		struct offered_cell cell = {.number = number, .line = line, .key = key, .column = b->nums[i] - 2,
+		struct offered_cell cell = {.number = number, .line = line, .key = key, .column = sim_cell_of(b->table, b->nums[i]),
 					    .edit = edit};
-		if (sim_cell(b->table, cell.column, &b->cells[(size_t)i * b->row_count + row], &cell.value))
+		if (sim_cell(b->table, b->nums[i], &b->cells[(size_t)i * b->row_count + row], &cell.value))
 			keep_cell(c, cell);
 	}
 }
 
+/* The same in whatever order, and under whatever schema, it says it: what is null has no column
+ * sometimes. */
 static uint64_t content_of(const struct change_set *set)
 {
 	uint64_t h = 1;
 	for (uint32_t i = 0; i < set->block_count; i++) {
 		const struct block *b = &set->blocks[i];
 		for (uint32_t r = 0; r < b->row_count; r++) {
+			uint64_t cells = 0;
 			h = mix(h, (uint64_t)sim_key_number(&b->keys[r]) * 8 + b->op);
 			for (uint16_t n = 0; n < b->column_count; n++) {
 				int64_t v = 0;
-				(void)sim_cell(b->table, b->nums[n] - 2, &b->cells[(size_t)n * b->row_count + r], &v);
-				h = mix(h, (uint64_t)v * 64 + b->nums[n]);
+				(void)sim_cell(b->table, b->nums[n], &b->cells[(size_t)n * b->row_count + r], &v);
+				cells += v == CELL_NULL ? 0 : mix(1, (uint64_t)v * 64 + (uint64_t)sim_cell_of(b->table, b->nums[n]));
 			}
+			h = mix(h, cells);
 		}
 	}
 	return h | 1;
@@ -293,8 +304,8 @@ static bool conflict_names(const struct settled *s, int key, uint32_t table, int
 			continue;
 		if (f->num == 0)
 			return true;
-		if (column >= 0 && f->num == sim_num(column) &&
-		    sim_cell(table, column, of_hub ? &f->hub_value : &f->device_value, &v) && v == value)
+		if (column >= 0 && sim_cell_of(table, f->num) == column &&
+		    sim_cell(table, f->num, of_hub ? &f->hub_value : &f->device_value, &v) && v == value)
 			return true;
 	}
 	return false;
@@ -311,6 +322,8 @@ static bool loss_accounted(const struct checker *c, const struct commit *t, int 
 		const struct offered_cell *cell = &c->cells[i];
 		if (cell->key != key || (cell->column != column && cell->column != -1))
 			continue;
+		if (cell->column == column && cell->value == value)
+			continue; /* who writes it does not take it away */
 		const struct settled *s = verdict_in(t, cell);
 		if (s && (seen(c, cell, column, value) || conflict_names(s, key, table, column, value, true)))
 			return true;
@@ -390,9 +403,9 @@ static void keep_conflicts(struct checker *c, const struct settled *s)
 		int64_t v;
 		if (f->num < 2)
 			continue;
-		if (sim_cell(f->table, f->num - 2, &f->device_value, &v) && is_token(v))
+		if (sim_cell(f->table, f->num, &f->device_value, &v) && is_token(v))
 			c->kept[v] = true;
-		if (sim_cell(f->table, f->num - 2, &f->hub_value, &v) && is_token(v))
+		if (sim_cell(f->table, f->num, &f->hub_value, &v) && is_token(v))
 			c->kept[v] = true;
 	}
 }
@@ -440,8 +453,8 @@ static void check_order(struct checker *c, const struct commit *t, const struct 
 static void check_winner(struct checker *c, const struct settled *s, const struct conflict *f)
 {
 	int64_t mine, theirs;
-	if (c->timeless || f->num < 2 || f->left_out || !sim_cell(f->table, f->num - 2, &f->device_value, &mine) ||
-	    !sim_cell(f->table, f->num - 2, &f->hub_value, &theirs) || !is_token(mine) || !is_token(theirs) ||
+	if (c->timeless || f->num < 2 || f->left_out || !sim_cell(f->table, f->num, &f->device_value, &mine) ||
+	    !sim_cell(f->table, f->num, &f->hub_value, &theirs) || !is_token(mine) || !is_token(theirs) ||
 	    !c->token_edit[mine] || !c->token_edit[theirs])
 		return;
 	const struct edit *a = &c->edits[c->token_edit[mine] - 1], *b = &c->edits[c->token_edit[theirs] - 1];

@@ -52,6 +52,8 @@ void checker_proposed(struct checker *c, int line, int64_t next_mark);
 void checker_life(struct checker *c, int device, int64_t next_mark, int64_t life);
 /* Whose life that is; 0: lives are not counted. */
 int checker_line(const struct checker *c, int device, int64_t life);
+/* How many of its change-sets the hub parked: some for good, since what they build on is lost. */
+uint64_t checker_parked(const struct checker *c, int line);
 void checker_kept(struct checker *c, int line, const struct sim_kept *kept);
 /* A replica that was turned away: it is as it was then, with what was written to it since. */
 void checker_untouched(struct checker *c, int line, const struct sim_state *visible);
@@ -78,6 +80,8 @@ void checker_offered(struct checker *c, int line, const struct change_set *set);
 void checker_commit(struct checker *c, int64_t position, const struct sim_state *after, const int *lines,
 		    const struct settled *settled, uint32_t settled_count);
 void checker_acked(struct checker *c, int line, const struct settled *s); /* the hub sent it */
+/* The schema that the replica shows from now on; what the hub has at a position is told with it. */
+void checker_schema(struct checker *c, int line, unsigned changes);
 /* The replica stands at position and shows this. */
 void checker_replica(struct checker *c, int line, int64_t position, const struct sim_state *visible);
 /* All is quiet: P4, and everything that was written has been dealt with. */

@@ -11,6 +11,7 @@
 
 struct edit {
 	int line, key;
+	unsigned changes; /* of the schema it was made under */
 	bool deletes, inserts;
 	struct sim_row before, after;
 	int64_t number; /* change-set; 0: not pushed yet */
@@ -60,6 +61,7 @@ struct line {
 	int device;
 	int last;          /* its last edit; -1: none */
 	bool gone, shut;
+	unsigned changes;  /* of the schema that it shows */
 	struct sim_state *left; /* shut: what it showed then, and what was written to it since */
 	int kept_deletions[KEYS_MAX]; /* that its replica had at the last welcome */
 	int64_t proposed;  /* mark of its next life */

@@ -110,6 +110,14 @@ int checker_line(const struct checker *c, int device, int64_t life)
 	return device;
 }
 
+uint64_t checker_parked(const struct checker *c, int line)
+{
+	uint64_t n = 0;
+	for (int64_t number = 0; number < NUMBERS_MAX; number++)
+		n += c->lines[line].numbers[number].parked;
+	return n;
+}
+
 static bool same_content(const struct verdict_seen *a, const struct verdict_seen *b)
 {
 	return memcmp(a->content, b->content, sizeof a->content) == 0;

@@ -8,10 +8,11 @@ struct pending { /* this device's edits of a row that position does not include 
 	bool any, inserted, deleted;
 	bool split; /* a joined change-set was refused: shown until its parts are decided */
 	bool has[CELLS_MAX];
+	bool moved[CELLS_MAX]; /* the column is another one since, or gone: the value need not be shown */
 	int64_t cells[CELLS_MAX];
 };
 
-static void add_pending(struct pending *p, const struct edit *e)
+static void add_pending(struct pending *p, const struct edit *e, unsigned changes)
 {
 	p->any = true;
 	p->inserted = (p->inserted || e->inserts) && !e->deletes;
@@ -20,6 +21,7 @@ static void add_pending(struct pending *p, const struct edit *e)
 		p->has[i] = !e->deletes && (p->has[i] || e->inserts || e->before.cells[i] != e->after.cells[i]);
 		if (e->deletes || e->inserts || e->before.cells[i] != e->after.cells[i])
 			p->cells[i] = e->after.cells[i];
+		p->moved[i] = p->moved[i] || (e->after.exists && !sim_same_column(e->after.table, i, e->changes, changes));
 	}
 }
 
@@ -33,6 +35,8 @@ static bool row_right(const struct pending *p, const struct sim_row *base, const
 		return false;
 	for (int i = 0; shown->exists && i < sim_columns(shown->table); i++) {
 		int64_t expected = p->has[i] ? p->cells[i] : base->cells[i];
+		if (p->has[i] && p->moved[i] && (!base->exists || shown->cells[i] == base->cells[i] || shown->cells[i] == CELL_NULL))
+			continue;
 		if ((p->has[i] || base->exists) && shown->cells[i] != expected)
 			return false;
 	}
@@ -70,7 +74,7 @@ static void gather_pending(const struct checker *c, int line, int64_t position, 
 		if (e->number > 0 && (c->lines[line].numbers[e->number].lost || c->lines[line].numbers[e->number].parked))
 			pending[e->key].split = true; /* being brought back */
 		else if (!checker_settled_by(c, line, e->number, position))
-			add_pending(&pending[e->key], e);
+			add_pending(&pending[e->key], e, c->lines[line].changes);
 		else if (c->lines[line].numbers[e->number].joined && c->lines[line].numbers[e->number].verdict == VERDICT_REJECTED)
 			pending[e->key].split = true;
 	}
@@ -201,12 +205,19 @@ static bool waits_rightly(const struct edit *e, const bool waiting[KEYS_MAX], co
 	       (row->table == NOTE && waiting[row->cells[0]]);
 }
 
+/* It has a verdict, or waits for what is gone for good, or its replica keeps it. */
+static bool done_with(const struct checker *c, const struct edit *e)
+{
+	return e->kept || checker_settled_by(c, e->line, e->number, INT64_MAX) ||
+	       (e->number > 0 && c->lines[e->line].numbers[e->number].parked);
+}
+
 static bool spread(const struct checker *c, int line, bool waiting[KEYS_MAX], bool *groups, bool *numbers)
 {
 	bool more = false;
 	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous) {
 		const struct edit *e = &c->edits[i];
-		if (e->kept || checker_settled_by(c, line, e->number, INT64_MAX) || !waits_rightly(e, waiting, groups, numbers))
+		if (done_with(c, e) || !waits_rightly(e, waiting, groups, numbers))
 			continue;
 		more = more || !waiting[e->key] || !groups[e->group] || (e->number > 0 && !numbers[e->number]);
 		waiting[e->key] = groups[e->group] = true;
@@ -228,7 +239,7 @@ void checker_no_jam(struct checker *c, const bool locked[KEYS_MAX])
 		for (int key = 0; key < KEYS_MAX; key++) {
 			int i = checker_last_edit(c, line, key, false);
 			const struct edit *e = i < 0 ? NULL : &c->edits[i];
-			if (e && !e->kept && !checker_settled_by(c, line, e->number, INT64_MAX) && !(e->deletes && e->number == 0) &&
+			if (e && !done_with(c, e) && !(e->deletes && e->number == 0) &&
 			    !waits_rightly(e, waiting, groups, numbers))
 				sim_fail(c->sim, "P6: replica %d's edit of row %d (change-set %lld) waits though its rows are free",
 					 line, key, (long long)e->number);

@@ -11,6 +11,7 @@
 
 struct cutting {
 	const struct sim_state *state;
+	unsigned changes; /* of its schema */
 	int scope;
 	uint32_t table;
 };
@@ -23,10 +24,13 @@ static bool holds(const struct cutting *c, int key)
 static uint64_t row_hash(const struct cutting *c, int key)
 {
 	uint64_t seed = cell_hash_row_seed(sim_key(key)), hash = seed;
-	for (int i = 0; i < sim_columns(c->table); i++) {
-		struct value v = sim_value(c->table, i, c->state->rows[key].cells[i]);
+	const struct schema_table *t = sim_table(c->changes, c->table);
+	for (int i = 0; t && i < t->column_count; i++) {
+		const struct schema_column *column = &t->columns[i];
+		int cell = sim_cell_of(c->table, column->num);
+		struct value v = sim_value(column->kind, c->table, cell, c->state->rows[key].cells[cell]);
 		if (v.kind != VALUE_NULL)
-			hash ^= cell_hash(seed, sim_num(i), sim_schema()->tables[c->table - 1].columns[i].kind, &v);
+			hash ^= cell_hash(seed, column->num, column->kind, &v);
 	}
 	return hash;
 }
@@ -73,10 +77,11 @@ bool model_question_copy(const struct message_compare *from, struct model_questi
 	return to->scope >= 0 && to->table >= 1 && to->table <= TABLES;
 }
 
-void model_compare_answer(const struct call *call, struct arena *arena, const struct sim_state *state, struct feed_result *r)
+void model_compare_answer(const struct call *call, struct arena *arena, const struct past_commit *at, struct feed_result *r)
 {
+	const struct sim_state *state = &at->state;
 	const struct model_question *q = &call->question;
-	struct cutting c = {.state = state, .scope = q->scope, .table = q->table};
+	struct cutting c = {.state = state, .changes = at->changes, .scope = q->scope, .table = q->table};
 	struct key_range *ranges = arena_array(arena, FERRY_COMPARE_RANGES_MAX * (CUTS + 1u), sizeof *ranges);
 	r->ranges = ranges;
 	for (uint32_t i = 0; i < q->range_count; i++)

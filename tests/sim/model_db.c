@@ -159,7 +159,7 @@ void model_commit_state(struct model_db *db, const struct database *next, int64_
 {
 	struct past_commit *p = sim_alloc(sizeof *p);
 	db->now = *next;
-	*p = (struct past_commit){.previous = db->head, .position = position,
+	*p = (struct past_commit){.previous = db->head, .position = position, .changes = next->changes,
 				  .mark = (int64_t)(sim_random(db->sim) >> 2), .state = next->state};
 	db->head = p;
 }
@@ -217,6 +217,64 @@ const struct past_commit *model_commit_at(const struct model_db *db, int64_t pos
 	while (p->previous && p->position > position)
 		p = p->previous;
 	return p;
+}
+
+unsigned model_db_changes(const struct model_db *db, int64_t position)
+{
+	return position < 0 ? db->now.changes : model_commit_at(db, position)->changes;
+}
+
+/* What stands in a column that is dropped goes with it. */
+static void drop_cells(struct model_db *db, struct database *next, const struct version *v)
+{
+	for (int key = 0; key < KEYS_MAX; key++) {
+		struct sim_row before = next->state.rows[key], after = before;
+		sim_row_under(&after, next->changes);
+		if (memcmp(&before, &after, sizeof after) == 0)
+			continue;
+		model_write_row(next, key, &after, v);
+		checker_edit(db->checker, -1, key, &before, &after);
+	}
+}
+
+bool model_db_migrate(struct model_db *db, unsigned change)
+{
+	int bit = 0;
+	if ((db->now.changes & change) || (change == CHANGE_STATE && (db->now.changes & CHANGE_NO_STATUS)))
+		return false;
+	while (1u << bit != change)
+		bit++;
+	struct database *next = sim_dup(&db->now, sizeof db->now);
+	struct version v = {.position = model_next_position(db), .at = SIM_EPOCH_US + db->sim->now};
+	next->changes |= change;
+	db->steps[bit] = sim_schema_step(next->changes);
+	drop_cells(db, next, &v);
+	model_commit_state(db, next, v.position);
+	checker_commit(db->checker, v.position, &db->now.state, NULL, NULL, 0);
+	sim_log(db->sim, "the schema changes by %u: step %lld, position %lld", change, (long long)db->steps[bit], (long long)v.position);
+	free(next);
+	return true;
+}
+
+uint32_t model_past(const struct model_db *db, struct past_column *out)
+{
+	static const struct past_column became[] = {
+		{.table = UNIT, .num = 3, .name = "name", .kind = PAST_NO_KIND, .to = 7},
+		{.table = UNIT, .num = 4, .name = "price", .kind = KIND_INT},
+		{.table = UNIT, .num = 5, .name = "status", .kind = PAST_NO_KIND},
+	};
+	static const int bits[] = {3, 4, 5}; /* TITLE, PRICE, NO_STATUS */
+	uint32_t n = 0;
+	for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+		if (!(db->now.changes & 1u << bits[i]))
+			continue;
+		out[n] = became[i];
+		out[n].step = db->steps[bits[i]];
+		out[n].discarded = (bits[i] == 5 && db->faults.drop_untranslated) || (bits[i] == 3 && db->faults.forget_renames);
+		out[n].to = db->faults.forget_renames ? 0 : out[n].to;
+		n++;
+	}
+	return n;
 }
 
 const struct verdict_row *model_verdict_of(const struct model_db *db, int device, int64_t number)

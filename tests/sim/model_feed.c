@@ -17,6 +17,7 @@ struct frame_maker {
 	struct arena *arena;
 	struct block *blocks;
 	uint32_t count;
+	unsigned from, to; /* changes of the schema */
 };
 
 static void add_block(struct frame_maker *m, int key, enum row_op op, const struct sim_row *row, unsigned columns)
@@ -26,18 +27,23 @@ static void add_block(struct frame_maker *m, int key, enum row_op op, const stru
 	struct value *cells = arena_array(m->arena, CELLS_MAX, sizeof *cells);
 	*b = (struct block){.table = row->table, .op = op, .row_count = 1, .nums = nums, .cells = cells,
 			    .keys = sim_key(key)};
-	for (int i = 0; i < sim_columns(row->table); i++)
-		if (columns & 1u << i) {
-			nums[b->column_count] = sim_num(i);
-			cells[b->column_count++] = sim_value(row->table, i, row->cells[i]);
-		}
+	const struct schema_table *t = sim_table(m->to, row->table);
+	for (int i = 0; t && i < t->column_count; i++) {
+		int cell = sim_cell_of(row->table, t->columns[i].num);
+		if (!(columns & 1u << cell))
+			continue;
+		nums[b->column_count] = t->columns[i].num;
+		cells[b->column_count++] = sim_value(t->columns[i].kind, row->table, cell, row->cells[cell]);
+	}
 }
 
-static unsigned changed_columns(const struct sim_row *a, const struct sim_row *b)
+/* With a change of the schema also what stands in another column now, or is of another type. */
+static unsigned changed_columns(const struct frame_maker *m, const struct sim_row *a, const struct sim_row *b)
 {
 	unsigned columns = 0;
 	for (int i = 0; i < sim_columns(a->table); i++)
-		columns |= a->cells[i] != b->cells[i] ? 1u << i : 0;
+		if (sim_column(m->to, b->table, i) && (a->cells[i] != b->cells[i] || !sim_same_column(b->table, i, m->from, m->to)))
+			columns |= 1u << i;
 	return columns;
 }
 
@@ -69,7 +75,7 @@ static void add_row(struct frame_maker *m, const struct stay *s, int key, const 
 	if (s->now[key] && !s->always[key]) {
 		add_block(m, key, ROW_INSERT, to, ~0u);
 	} else if (s->now[key]) {
-		unsigned changed = changed_columns(from, to);
+		unsigned changed = changed_columns(m, from, to);
 		if (changed)
 			add_block(m, key, ROW_UPDATE, to, changed);
 	} else if (s->ever[key]) {
@@ -90,23 +96,28 @@ static void add_scope(struct frame_maker *m, const struct model_db *db, const st
 	free(stay);
 }
 
-static void add_sums(struct arena *arena, int scope, const struct sim_state *s, struct feed_result *r)
+static void add_sums(struct arena *arena, int scope, const struct past_commit *p, struct feed_result *r)
 {
+	const struct sim_state *s = &p->state;
 	bool is[KEYS_MAX];
 	scope_rows(s, scope, is);
 	for (uint32_t table = 1; table <= TABLES; table++) {
+		const struct schema_table *t = sim_table(p->changes, table);
+		if (!t)
+			continue;
 		uint64_t *sums = arena_array(arena, CELLS_MAX, sizeof *sums);
 		struct scope_sum *sum = (struct scope_sum *)(uintptr_t)&r->sums[r->sum_count++];
 		*sum = (struct scope_sum){.scope = sim_scope_name(scope), .table = table, .sums = sums,
-					  .sum_count = (uint32_t)sim_columns(table)};
+					  .sum_count = t->column_count};
 		for (int key = 0; key < KEYS_MAX; key++) {
 			if (!is[key] || s->rows[key].table != table)
 				continue;
 			sum->rows++;
-			for (int i = 0; i < sim_columns(table); i++) {
-				struct value v = sim_value(table, i, s->rows[key].cells[i]);
-				enum column_kind kind = sim_schema()->tables[table - 1].columns[i].kind;
-				sums[i] ^= cell_hash(cell_hash_row_seed(sim_key(key)), sim_num(i), kind, &v);
+			for (int i = 0; i < t->column_count; i++) {
+				const struct schema_column *c = &t->columns[i];
+				int cell = sim_cell_of(table, c->num);
+				struct value v = sim_value(c->kind, table, cell, s->rows[key].cells[cell]);
+				sums[i] ^= cell_hash(cell_hash_row_seed(sim_key(key)), c->num, c->kind, &v);
 			}
 		}
 	}
@@ -132,7 +143,8 @@ static void add_frame(struct model_db *db, struct arena *arena, struct feed_resu
 void model_wanted_row(struct model_db *db, struct arena *arena, struct feed_result *r, int scope, uint32_t table, int key,
 		      const struct sim_row *row)
 {
-	struct frame_maker m = {.arena = arena, .blocks = arena_array(arena, 1, sizeof(struct block))};
+	unsigned changes = model_commit_at(db, r->to)->changes;
+	struct frame_maker m = {.arena = arena, .from = changes, .to = changes, .blocks = arena_array(arena, 1, sizeof(struct block))};
 	const struct sim_row none = {.table = table};
 	if (row)
 		add_block(&m, key, ROW_INSERT, row, ~0u);
@@ -143,7 +155,8 @@ void model_wanted_row(struct model_db *db, struct arena *arena, struct feed_resu
 
 static void feed_scope(struct model_db *db, struct arena *arena, struct feed_result *r, int scope)
 {
-	struct frame_maker m = {.arena = arena, .blocks = arena_array(arena, KEYS_MAX, sizeof(struct block))};
+	struct frame_maker m = {.arena = arena, .from = model_commit_at(db, r->from)->changes,
+				.to = model_commit_at(db, r->to)->changes, .blocks = arena_array(arena, KEYS_MAX, sizeof(struct block))};
 	add_scope(&m, db, r, scope);
 	uint32_t cut = m.count > 1 && sim_chance(db->sim, 300) ? m.count / 2 : m.count;
 	if (cut > 0)
@@ -151,7 +164,7 @@ static void feed_scope(struct model_db *db, struct arena *arena, struct feed_res
 	if (cut < m.count)
 		add_frame(db, arena, r, scope, m.blocks + cut, m.count - cut);
 	if (m.count > 0)
-		add_sums(arena, scope, &model_commit_at(db, r->to)->state, r);
+		add_sums(arena, scope, model_commit_at(db, r->to), r);
 }
 
 static void feed_verdicts(const struct call *c, struct arena *arena, struct feed_result *r)
@@ -183,6 +196,8 @@ static void answer_feed(void *unused, void *arg)
 	arena_init(&arena, 64u << 20);
 	struct feed_result r = {.from = c->position, .to = c->mark > c->position ? c->mark : c->position};
 	r.mark = model_commit_at(db, r.to)->mark;
+	r.schema_hash = sim_schema(model_commit_at(db, r.to)->changes)->hash;
+	r.step = sim_schema_step(model_commit_at(db, r.to)->changes);
 	r.frames = arena_array(&arena, 2 * SCOPES + KEYS_MAX, sizeof *r.frames);
 	r.sums = arena_array(&arena, TABLES * SCOPES * 2, sizeof *r.sums);
 	feed_verdicts(c, &arena, &r);
@@ -192,10 +207,10 @@ static void answer_feed(void *unused, void *arg)
 		uint32_t sums = r.sum_count;
 		feed_scope(db, &arena, &r, scope);
 		if (!c->all_scopes && r.sum_count == sums)
-			add_sums(&arena, scope, &model_commit_at(db, r.to)->state, &r);
+			add_sums(&arena, scope, model_commit_at(db, r.to), &r);
 	}
 	if (c->question.asked)
-		model_compare_answer(c, &arena, &model_commit_at(db, r.to)->state, &r);
+		model_compare_answer(c, &arena, model_commit_at(db, r.to), &r);
 	c->cb.feed(c->ctx, FERRY_OK, &r);
 	arena_deinit(&arena);
 }
@@ -242,16 +257,18 @@ static void fill_message(struct model_db *db, const struct call *c, const int *k
 	uint16_t nums[CELLS_MAX];
 	struct uuid *ids = sim_alloc(n * sizeof *ids);
 	struct value *cells = sim_alloc((size_t)n * CELLS_MAX * sizeof *cells);
-	for (int i = 0; i < sim_columns(table); i++) {
-		nums[i] = sim_num(i);
+	const struct schema_table *t = sim_table(db->now.changes, table);
+	for (int i = 0; i < t->column_count; i++) {
+		int cell = sim_cell_of(table, t->columns[i].num);
+		nums[i] = t->columns[i].num;
 		for (uint32_t r = 0; r < n; r++)
-			cells[(size_t)i * n + r] = sim_value(table, i, db->now.state.rows[keys[r]].cells[i]);
+			cells[(size_t)i * n + r] = sim_value(t->columns[i].kind, table, cell, db->now.state.rows[keys[r]].cells[cell]);
 	}
 	for (uint32_t r = 0; r < n; r++)
 		ids[r] = *sim_key(keys[r]);
 	struct message m = {.type = MESSAGE_FILL,
 			    .fill = {.scope = sim_scope_name(c->device), .position = c->position, .table_done = done,
-				     .block = {.table = table, .op = ROW_INSERT, .column_count = (uint16_t)sim_columns(table),
+				     .block = {.table = table, .op = ROW_INSERT, .column_count = t->column_count,
 					       .row_count = n, .nums = nums, .keys = ids, .cells = cells}}};
 	if (message_encode(&m, out))
 		sim_fail(db->sim, "a fill cannot be encoded");

@@ -3,6 +3,7 @@
 #ifndef FERRY_TESTS_MODEL_INNER_H
 #define FERRY_TESTS_MODEL_INNER_H
 
+#include "hub/translate.h"
 #include "tests/sim/model_store.h"
 
 #define MESSAGE_BYTES (1u << 20)
@@ -18,6 +19,7 @@ struct row_meta { /* beside state.rows */
 };
 
 struct database { /* what one transaction works on */
+	unsigned changes; /* of the schema */
 	struct sim_state state;
 	struct row_meta meta[KEYS_MAX];
 };
@@ -32,6 +34,7 @@ struct verdict_row {
 struct past_commit {
 	struct past_commit *previous;
 	int64_t position, mark;
+	unsigned changes; /* of the schema */
 	struct sim_state state;
 };
 
@@ -77,6 +80,7 @@ struct model_db {
 	struct backup *backup;        /* the last one; NULL: none */
 	uint8_t epoch;                /* how often it was restored */
 	int64_t restored_at;
+	int64_t steps[CHANGES];       /* with which step each change came */
 	int64_t pruned;               /* bookmarks below are too old */
 	struct model_faults faults;
 };
@@ -90,6 +94,8 @@ struct model_store {
 enum ferry_error model_constraints(const struct sim_state *s);
 void model_commit_state(struct model_db *db, const struct database *next, int64_t position);
 int64_t model_next_position(struct model_db *db);
+/* What translate_set() needs to know: at most CHANGES of them; how many. */
+uint32_t model_past(const struct model_db *db, struct past_column *out);
 void model_write_row(struct database *d, int key, const struct sim_row *to, const struct version *v);
 const struct past_commit *model_commit_at(const struct model_db *db, int64_t position);
 const struct verdict_row *model_verdict_of(const struct model_db *db, int device, int64_t number);
@@ -154,6 +160,6 @@ void model_fill(void *store, const struct fill_request *q, hub_fill_cb cb, void 
 
 /* model_compare.c */
 bool model_question_copy(const struct message_compare *from, struct model_question *to);
-void model_compare_answer(const struct call *call, struct arena *arena, const struct sim_state *state, struct feed_result *r);
+void model_compare_answer(const struct call *call, struct arena *arena, const struct past_commit *at, struct feed_result *r);
 
 #endif

@@ -20,10 +20,15 @@ static void load_row(struct work *w, uint32_t table, int key)
 				.born_number = meta->born_number, .born_old_position = meta->born_old_position};
 	if (row->exists) {
 		struct value *cells = arena_array(&w->arena, CELLS_MAX, sizeof *cells);
-		for (int i = 0; i < sim_columns(table); i++)
-			cells[i] = sim_value(table, i, row->cells[i]);
+		struct version *versions = arena_array(&w->arena, CELLS_MAX, sizeof *versions);
+		const struct schema_table *t = sim_table(w->d->changes, table);
+		for (int i = 0; i < t->column_count; i++) {
+			int cell = sim_cell_of(table, t->columns[i].num);
+			cells[i] = sim_value(t->columns[i].kind, table, cell, row->cells[cell]);
+			versions[i] = meta->columns[cell];
+		}
 		out.cells = cells;
-		out.column_versions = arena_copy(&w->arena, meta->columns, sizeof meta->columns);
+		out.column_versions = versions;
 	}
 	enum ferry_error e = merge_row(w->merge, &out);
 	if (e)
@@ -52,7 +57,7 @@ static void apply_write(struct work *w, const struct merge_write *m, uint32_t r,
 			to.cells[i] = CELL_NULL;
 	}
 	for (uint16_t i = 0; m->op != ROW_DELETE && i < m->column_count; i++)
-		if (!sim_cell(m->table, m->nums[i] - 2, &m->cells[(size_t)i * m->row_count + r], &to.cells[m->nums[i] - 2]))
+		if (!sim_cell(m->table, m->nums[i], &m->cells[(size_t)i * m->row_count + r], &to.cells[sim_cell_of(m->table, m->nums[i])]))
 			sim_fail(w->db->sim, "the merge writes a value that is none");
 	if (m->op != ROW_DELETE && !to.exists) {
 		sim_fail(w->db->sim, "the merge updates row %d, which does not exist", key);
@@ -99,6 +104,21 @@ static int line_of(const struct model_db *db, const struct merge_item *item)
 	return checker_line(db->checker, sim_device_number(&item->device), item->life);
 }
 
+/* As the present schema has it; false: it has no place there, and is refused. */
+static bool translate(struct work *w, struct change_set *set, struct merge_outcome *out)
+{
+	struct past_column columns[CHANGES];
+	struct past past = {.columns = columns, .count = model_past(w->db, columns)};
+	struct translation t;
+	if (translate_set(sim_schema(w->d->changes), &past, set, &w->arena, NULL, &t))
+		sim_fail(w->db->sim, "a change-set cannot be translated");
+	if (t.code)
+		*out = (struct merge_outcome){.verdict = VERDICT_REJECTED, .code = t.code};
+	else
+		*set = *t.set;
+	return t.code == FERRY_OK;
+}
+
 static void apply_item(struct work *w, const struct merge_item *item, struct merge_outcome *out)
 {
 	struct change_set sets[8];
@@ -108,6 +128,8 @@ static void apply_item(struct work *w, const struct merge_item *item, struct mer
 		sim_fail(w->db->sim, "a staged change-set without parts is merged");
 	for (uint32_t i = 0; i < n && out->verdict != VERDICT_REJECTED; i++) {
 		checker_offered(w->db->checker, line_of(w->db, item), &sets[i]);
+		if (!translate(w, &sets[i], out))
+			return;
 		if (w->db->faults.see_everything)
 			sets[i].base_position = w->db->head->position;
 		merge_wants(w->merge, &sets[i], load_wanted, w);
@@ -126,10 +148,7 @@ static void apply_item(struct work *w, const struct merge_item *item, struct mer
 
 static struct value static_value(const struct conflict *c, const struct value *v)
 {
-	int64_t cell;
-	if (c->num < 2 || !sim_cell(c->table, c->num - 2, v, &cell))
-		return value_null();
-	return sim_value(c->table, c->num - 2, cell);
+	return c->num < 2 ? value_null() : sim_static(c->table, c->num, v);
 }
 
 static struct verdict_row *new_verdict(struct work *w, const struct merge_item *item, const struct merge_outcome *o)
@@ -152,7 +171,7 @@ static struct verdict_row *new_verdict(struct work *w, const struct merge_item *
 static bool merge_together(struct work *w, const struct merge_item *items, const bool *take, uint32_t count,
 			   struct verdict_row **out)
 {
-	w->merge = merge_new(sim_schema(), MERGE_BYTES);
+	w->merge = merge_new(sim_schema(w->d->changes), MERGE_BYTES);
 	for (uint32_t i = 0; i < count; i++) {
 		struct merge_outcome o;
 		if (!take[i])
@@ -274,7 +293,7 @@ static bool lacks_predecessor(const struct call *c, uint32_t i, const bool *take
 			if (block->op != ROW_INSERT && !made_before(c, i, take, sim_key_number(&block->keys[r])))
 				return true;
 			if (block->table == NOTE && block->op == ROW_INSERT &&
-			    sim_cell(NOTE, 0, &block->cells[r], &parent) && !made_before(c, i, take, (int)parent))
+			    sim_cell(NOTE, 2, &block->cells[r], &parent) && !made_before(c, i, take, (int)parent))
 				return true;
 		}
 	return false;

@@ -17,6 +17,7 @@ struct raw_edit {
 	int64_t position; /* the bookmark it was made at */
 	int64_t at;
 	struct sim_row before, after;
+	unsigned changes; /* of the schema it was made under */
 	int64_t base[CELLS_MAX], row_base; /* R1, taken when the edit is made */
 };
 
@@ -31,6 +32,7 @@ struct pending_row {
 
 struct pending_set {
 	int64_t number, base, at;
+	unsigned changes; /* of the schema it was made under */
 	uint32_t row_count;
 	struct pending_row *rows;
 	bool settled, kept; /* kept: refused, since another copy used the number */
@@ -77,6 +79,11 @@ struct model_replica {
 	int64_t next_mark;
 };
 
+static unsigned changes_of(uint64_t schema_hash)
+{
+	return schema_hash ? (unsigned)(schema_hash - SCHEMA_HASH) : 0;
+}
+
 static void apply_pending(struct sim_state *s, const struct pending_row *p)
 {
 	struct sim_row *row = &s->rows[p->key];
@@ -110,6 +117,14 @@ static void model_visible(void *store, struct sim_state *out)
 			apply_pending(out, &m->sets[i].rows[r]);
 	for (int i = 0; i < m->raw_count; i++)
 		apply_raw(out, &m->raw[i]);
+	for (int key = 0; key < KEYS_MAX; key++)
+		sim_row_under(&out->rows[key], changes_of(m->schema_hash));
+}
+
+static int model_changes(void *store)
+{
+	const struct model_replica *m = store;
+	return m->schema_hash ? (int)changes_of(m->schema_hash) : -1;
 }
 
 static void take_base(struct raw_edit *e, const int64_t base[CELLS_MAX], const bool has[CELLS_MAX])
@@ -158,7 +173,7 @@ static bool model_edit(void *store, int key, const struct sim_row *after)
 		abort();
 	struct raw_edit *e = &m->raw[m->raw_count];
 	*e = (struct raw_edit){.key = key, .position = m->position < 0 ? 0 : m->position,
-				.at = sim_device_clock(m->sim, *m->skew),
+				.at = sim_device_clock(m->sim, *m->skew), .changes = changes_of(m->schema_hash),
 				.before = now->rows[key], .after = *after};
 	note_bases(m, e);
 	m->raw_count++;
@@ -230,7 +245,7 @@ static void cut_raw(struct model_replica *m, int count)
 	if (m->set_count == SETS_MAX)
 		abort();
 	struct pending_set *s = &m->sets[m->set_count];
-	*s = (struct pending_set){.base = m->raw[0].position, .at = stamp(m, m->raw[0].at)};
+	*s = (struct pending_set){.changes = m->raw[0].changes, .base = m->raw[0].position, .at = stamp(m, m->raw[0].at)};
 	s->rows = sim_alloc((size_t)count * sizeof *s->rows);
 	for (int i = 0; i < count; i++)
 		if (first_of_key(m, i) && net_row(m, i, count, &s->rows[s->row_count]))
@@ -250,7 +265,7 @@ static enum ferry_error model_cut(void *store, bool *out_more, struct ferry_why 
 	struct model_replica *m = store;
 	int count = 0;
 	(void)why;
-	while (count < m->raw_count && m->raw[count].position == m->raw[0].position)
+	while (count < m->raw_count && m->raw[count].position == m->raw[0].position && m->raw[count].changes == m->raw[0].changes)
 		count++;
 	if (count > 0)
 		cut_raw(m, count);
@@ -297,13 +312,16 @@ static void put_row(const struct pending_row *p, const struct pending_set *s, st
 			    .keys = sim_key(p->key), .bases = bases};
 	if (p->op != ROW_UPDATE && p->row_base < s->base)
 		bases[b->base_count++] = (struct row_base){.position = p->row_base};
-	for (int i = 0; p->op != ROW_DELETE && i < sim_columns(p->after.table); i++) {
-		if (!p->has[i])
+	const struct schema_table *t = sim_table(s->changes, p->after.table);
+	for (int i = 0; p->op != ROW_DELETE && i < t->column_count; i++) {
+		const struct schema_column *c = &t->columns[i];
+		int cell = sim_cell_of(p->after.table, c->num);
+		if (!p->has[cell])
 			continue;
-		if (p->op == ROW_UPDATE && p->base[i] < s->base)
-			bases[b->base_count++] = (struct row_base){.num = sim_num(i), .position = p->base[i]};
-		nums[b->column_count] = sim_num(i);
-		cells[b->column_count++] = sim_value(p->after.table, i, p->after.cells[i]);
+		if (p->op == ROW_UPDATE && p->base[cell] < s->base)
+			bases[b->base_count++] = (struct row_base){.num = c->num, .position = p->base[cell]};
+		nums[b->column_count] = c->num;
+		cells[b->column_count++] = sim_value(c->kind, p->after.table, cell, p->after.cells[cell]);
 	}
 	if (b->base_count == 0)
 		b->bases = NULL;
@@ -312,7 +330,7 @@ static void put_row(const struct pending_row *p, const struct pending_set *s, st
 static void put_set(const struct model_replica *m, const struct pending_set *s, struct arena *arena, struct change_set *out)
 {
 	struct block *blocks = arena_array(arena, s->row_count, sizeof *blocks);
-	*out = (struct change_set){.number = s->number, .base_position = s->base, .at = s->at, .blocks = blocks,
+	*out = (struct change_set){.step = sim_schema_step(s->changes), .number = s->number, .base_position = s->base, .at = s->at, .blocks = blocks,
 				   .block_count = s->row_count};
 	for (uint32_t r = 0; r < s->row_count; r++)
 		put_row(&s->rows[r], s, arena, &blocks[r]);
@@ -397,9 +415,11 @@ static void keep_block(struct model_replica *m, const struct block *b, int64_t t
 		struct frame_row *f = &m->frames[m->frame_count++];
 		*f = (struct frame_row){.to = to, .key = sim_key_number(&b->keys[r]), .op = b->op,
 					.row = {.exists = true, .table = b->table}};
+		for (int c = 0; c < sim_columns(b->table); c++)
+			f->row.cells[c] = CELL_NULL;
 		for (uint16_t i = 0; i < b->column_count; i++) {
-			int c = b->nums[i] - 2;
-			f->has[c] = sim_cell(b->table, c, &b->cells[(size_t)i * b->row_count + r], &f->row.cells[c]);
+			int c = sim_cell_of(b->table, b->nums[i]);
+			f->has[c] = sim_cell(b->table, b->nums[i], &b->cells[(size_t)i * b->row_count + r], &f->row.cells[c]);
 			if (!f->has[c])
 				sim_fail(m->sim, "device %d gets a value that nobody wrote", m->device);
 		}
@@ -420,7 +440,7 @@ static enum ferry_error model_delta(void *store, const struct message_delta *del
 /* R21, from nothing but the rows. */
 static void check_sum(const struct model_replica *m, const struct scope_sum *sum)
 {
-	const struct schema_column *columns = sim_schema()->tables[sum->table - 1].columns;
+	const struct schema_table *t = sim_table(changes_of(m->schema_hash), sum->table);
 	uint64_t sums[CELLS_MAX] = {0};
 	int64_t rows = 0;
 	for (int key = 0; key < KEYS_MAX; key++) {
@@ -429,12 +449,14 @@ static void check_sum(const struct model_replica *m, const struct scope_sum *sum
 		    sim_scope_of(&m->confirmed, key) != sim_scope_number(sum->scope))
 			continue;
 		rows++;
-		for (int i = 0; i < sim_columns(row->table); i++) {
-			struct value v = sim_value(row->table, i, row->cells[i]);
-			sums[i] ^= cell_hash(cell_hash_row_seed(sim_key(key)), sim_num(i), columns[i].kind, &v);
+		for (int i = 0; t && i < t->column_count; i++) {
+			const struct schema_column *c = &t->columns[i];
+			int cell = sim_cell_of(row->table, c->num);
+			struct value v = sim_value(c->kind, row->table, cell, row->cells[cell]);
+			sums[i] ^= cell_hash(cell_hash_row_seed(sim_key(key)), c->num, c->kind, &v);
 		}
 	}
-	bool same = rows == sum->rows && (int)sum->sum_count == sim_columns(sum->table);
+	bool same = rows == sum->rows && t && sum->sum_count == t->column_count;
 	for (uint32_t i = 0; same && i < sum->sum_count; i++)
 		same = sums[i] == sum->sums[i];
 	if (!same)
@@ -491,6 +513,16 @@ static void begin_fill(struct model_replica *m, const char *const *scopes, uint3
 		m->fill_scopes[i] = sim_scope_name(sim_scope_number(scopes[i]));
 }
 
+/* It waited for the first state behind it. */
+static void take_schema(struct model_replica *m)
+{
+	if (m->filling || m->schema_hash == m->fill_hash || m->faults.keep_old_schema)
+		return;
+	m->schema_hash = m->fill_hash;
+	for (int key = 0; key < KEYS_MAX; key++)
+		sim_row_under(&m->confirmed.rows[key], changes_of(m->schema_hash));
+}
+
 static enum ferry_error model_commit(void *store, const struct message_commit *c, struct store_commit_report *report,
 				     struct ferry_why *why)
 {
@@ -511,6 +543,8 @@ static enum ferry_error model_commit(void *store, const struct message_commit *c
 	apply_frames(m, m->filling ? &m->staging : &m->confirmed);
 	if (c->fill_done)
 		end_fill(m);
+	else
+		take_schema(m);
 	for (uint32_t i = 0; i < c->settled_count; i++)
 		settle(m, c->settled[i].number);
 	m->position = c->position;
@@ -547,7 +581,8 @@ static enum ferry_error model_hello(void *store, struct message_hello *out, stru
 	(void)why;
 	*out = (struct message_hello){.incarnation = {.b = {1, [14] = (uint8_t)(m->device >> 8), [15] = (uint8_t)m->device}},
 				      .epoch = m->epoch,
-				      .schema_hash = m->fill_table && m->filling ? m->fill_hash : m->schema_hash, .position = m->position,
+				      .schema_hash = m->fill_table && m->filling ? m->fill_hash : m->schema_hash,
+				      .step = m->schema_hash ? sim_schema_step(changes_of(m->schema_hash)) : 0, .position = m->position,
 				      .mark = m->mark, .last_number = m->offered, .fill_position = m->fill_position,
 				      .fill_table = m->fill_table, .fill_after = m->fill_after,
 				      .fill_scope = m->fill_table ? m->fill_scope : NULL, .scopes = m->scopes,
@@ -641,6 +676,7 @@ static enum ferry_error model_welcome(void *store, const struct message_welcome 
 	struct model_replica *m = store;
 	(void)why;
 	m->epoch = w->epoch;
+	m->fill_hash = w->schema_hash;
 	meet_other_copies(m, w);
 	begin_life(m, w);
 	evict(m, w);
@@ -731,7 +767,7 @@ static struct sim_replica model_copy(void *store, const int64_t *skew);
 static struct sim_replica as_replica(struct model_replica *m)
 {
 	return (struct sim_replica){.ops = &model_ops, .handle = &m->self, .store = m, .edit = model_edit, .visible = model_visible,
-				    .crash = model_crash, .copy = model_copy, .kept = model_kept, .free = model_free};
+				    .changes = model_changes, .crash = model_crash, .copy = model_copy, .kept = model_kept, .free = model_free};
 }
 
 static struct sim_replica model_copy(void *store, const int64_t *skew)

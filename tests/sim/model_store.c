@@ -109,7 +109,7 @@ static void store_device(void *store, const uint8_t fingerprint[32], const struc
 static void answer_schema(void *unused, void *arg)
 {
 	struct call *c = arg;
-	struct hub_schema schema = {.schema = *sim_schema()};
+	struct hub_schema schema = {.schema = *sim_schema(c->store->db->now.changes)};
 	(void)unused;
 	c->cb.schema(c->ctx, FERRY_OK, &schema);
 }

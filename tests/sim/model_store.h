@@ -22,6 +22,8 @@ struct model_faults {
 	bool forget_depends;         /* a change-set goes though one that it builds on waits */
 	bool welcome_copies;         /* a copy with a mark of the past is let in */
 	bool take_copies_as_own;     /* what another copy of a device wrote is taken as seen by its author */
+	bool drop_untranslated;      /* a value whose column is no more is dropped, and the rest accepted */
+	bool forget_renames;         /* what was written to a column before another took its place is dropped */
 	bool hide_lives;             /* a feed does not say that another copy's life has begun */
 	bool merge_old_lives;        /* a merge takes what a former life of the device had sent */
 };
@@ -48,6 +50,9 @@ int64_t model_db_head(const struct model_db *db);
  * lost, and so is its position, which is told. -1: there is none. Every hub has to be down. */
 void model_db_backup(struct model_db *db);
 int64_t model_db_restore(struct model_db *db);
+/* The hub's people change the schema. False: it is so already, or cannot be. */
+bool model_db_migrate(struct model_db *db, unsigned change);
+unsigned model_db_changes(const struct model_db *db, int64_t position); /* of the schema then */
 void model_db_prune(struct model_db *db); /* bookmarks below the head are too old from now on */
 
 /* generation: changes when the hub crashes; late answers are dropped then. */

@@ -106,9 +106,9 @@ static void real_free(void *store)
 
 /* An app: plain SQL on a connection of its own. */
 
-static void literal(uint32_t table, int column, int64_t cell, char out[64])
+static void literal(uint32_t table, const struct schema_column *c, int64_t cell, char out[64])
 {
-	struct value v = sim_value(table, column, cell);
+	struct value v = sim_value(c->kind, table, sim_cell_of(table, c->num), cell);
 	char id[UUID_TEXT];
 	if (v.kind == VALUE_NULL) {
 		(void)snprintf(out, 64, "NULL");
@@ -122,19 +122,20 @@ static void literal(uint32_t table, int column, int64_t cell, char out[64])
 	}
 }
 
-static void compose(char *sql, size_t max, int key, const struct sim_row *before, const struct sim_row *after)
+static void compose(char *sql, size_t max, const struct schema *schema, int key, const struct sim_row *before, const struct sim_row *after)
 {
 	uint32_t table = after->table ? after->table : before->table;
-	const struct schema_table *t = &sim_schema()->tables[table - 1];
+	const struct schema_table *t = &schema->tables[table - 1];
 	char id[UUID_TEXT], cell[64], names[200] = "id", values[400], sets[400] = "";
 	uuid_format(sim_key(key), id);
 	(void)snprintf(values, sizeof values, "'%s'", id);
-	for (int i = 0; i < sim_columns(table); i++) {
-		literal(table, i, after->cells[i], cell);
+	for (int i = 0; i < t->column_count; i++) {
+		int at = sim_cell_of(table, t->columns[i].num);
+		literal(table, &t->columns[i], after->cells[at], cell);
 		size_t n = strlen(names), v = strlen(values), s = strlen(sets);
 		(void)snprintf(names + n, sizeof names - n, ", %s", t->columns[i].name);
 		(void)snprintf(values + v, sizeof values - v, ", %s", cell);
-		if (before->cells[i] != after->cells[i])
+		if (before->cells[at] != after->cells[at])
 			(void)snprintf(sets + s, sizeof sets - s, "%s%s = %s", s ? ", " : "", t->columns[i].name, cell);
 	}
 	if (!after->exists)
@@ -147,7 +148,7 @@ static void compose(char *sql, size_t max, int key, const struct sim_row *before
 
 struct reading {
 	struct sim_state *out;
-	uint32_t table;
+	const struct schema_table *table;
 };
 
 static bool read_row(void *ctx, const struct replica_field *fields, int count)
@@ -156,37 +157,51 @@ static bool read_row(void *ctx, const struct replica_field *fields, int count)
 	struct uuid id;
 	const char *text = fields[0].text;
 	int key = text && uuid_parse(text, strlen(text), &id) ? sim_key_number(&id) : -1;
-	if (key < 0 || count != sim_columns(g->table) + 1)
+	if (key < 0 || count != g->table->column_count + 1)
 		abort();
 	struct sim_row *row = &g->out->rows[key];
-	*row = (struct sim_row){.exists = true, .table = g->table};
-	for (int i = 0; i < sim_columns(g->table); i++) {
+	*row = (struct sim_row){.exists = true, .table = g->table->table};
+	for (int i = 0; i < sim_columns(row->table); i++)
+		row->cells[i] = CELL_NULL;
+	for (int i = 0; i < g->table->column_count; i++) {
+		const struct schema_column *c = &g->table->columns[i];
+		int64_t *cell = &row->cells[sim_cell_of(row->table, c->num)];
 		text = fields[i + 1].text;
-		enum column_kind kind = sim_schema()->tables[g->table - 1].columns[i].kind;
-		if (!text)
-			row->cells[i] = CELL_NULL;
-		else if (kind == KIND_UUID)
-			row->cells[i] = uuid_parse(text, strlen(text), &id) ? sim_key_number(&id) : -2;
-		else
-			row->cells[i] = strtoll(text + (kind == KIND_TEXT), NULL, 10);
+		if (text && c->kind == KIND_UUID)
+			*cell = uuid_parse(text, strlen(text), &id) ? sim_key_number(&id) : -2;
+		else if (text)
+			*cell = strtoll(text + (text[0] == 't'), NULL, 10);
 	}
 	return true;
 }
 
+static void query_of(const struct schema_table *t, char *sql, size_t max)
+{
+	(void)snprintf(sql, max, "SELECT id");
+	for (int i = 0; i < t->column_count; i++)
+		(void)snprintf(sql + strlen(sql), max - strlen(sql), ", %s", t->columns[i].name);
+	(void)snprintf(sql + strlen(sql), max - strlen(sql), " FROM %s", t->name);
+}
+
 static void real_visible(void *store, struct sim_state *out)
 {
-	static const char *const queries[TABLES] = {"SELECT id, project, name, price, status FROM unit",
-						    "SELECT id, unit_id, body FROM note", "SELECT id, label FROM code"};
 	struct real_replica *r = store;
+	const struct schema *schema = replica_schema(r->replica);
 	memset(out, 0, sizeof *out);
-	if (replica_schema(r->replica)->table_count == 0)
-		return;
-	for (uint32_t table = 1; table <= TABLES; table++) {
-		struct reading g = {.out = out, .table = table};
+	for (uint32_t i = 0; i < schema->table_count; i++) {
+		struct reading g = {.out = out, .table = &schema->tables[i]};
 		struct ferry_why why = {0};
-		if (replica_query(r->path, queries[table - 1], true, read_row, &g, &why))
+		char sql[300];
+		query_of(g.table, sql, sizeof sql);
+		if (replica_query(r->path, sql, true, read_row, &g, &why))
 			die("a replica cannot be read", &why);
 	}
+}
+
+static int real_changes(void *store)
+{
+	const struct schema *schema = replica_schema(((struct real_replica *)store)->replica);
+	return schema->table_count == 0 ? -1 : (int)(schema->hash - SCHEMA_HASH);
 }
 
 static bool real_edit(void *store, int key, const struct sim_row *after)
@@ -198,7 +213,7 @@ static bool real_edit(void *store, int key, const struct sim_row *after)
 		return false;
 	struct sim_state *now = sim_alloc(sizeof *now);
 	real_visible(r, now);
-	compose(sql, sizeof sql, key, &now->rows[key], after);
+	compose(sql, sizeof sql, replica_schema(r->replica), key, &now->rows[key], after);
 	free(now);
 	enum ferry_error e = replica_query(r->path, sql, false, NULL, NULL, &why);
 	if (e)
@@ -239,7 +254,7 @@ static struct sim_replica real_copy(void *store, const int64_t *skew);
 static struct sim_replica as_replica(struct real_replica *r)
 {
 	return (struct sim_replica){.ops = &replica_store_ops, .handle = &r->handle, .store = r, .edit = real_edit, .visible = real_visible,
-				    .crash = real_crash, .copy = real_copy, .kept = real_kept, .free = real_free};
+				    .changes = real_changes, .crash = real_crash, .copy = real_copy, .kept = real_kept, .free = real_free};
 }
 
 static struct sim_replica real_copy(void *store, const int64_t *skew)

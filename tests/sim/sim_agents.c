@@ -138,10 +138,22 @@ static enum ferry_error store_next_push(void *store, struct push_cursor *cursor,
 	return busy(a) ? FERRY_BUSY : a->replica.ops->next_push(*a->replica.handle, cursor, budget, arena, out, why);
 }
 
+/* What it shows is of the schema that the hub had at that position. */
+static void look_at_schema(struct agent *a, int64_t position)
+{
+	struct world *w = a->world;
+	int changes = a->replica.changes(a->replica.store);
+	checker_schema(w->checker, a->line, changes < 0 ? 0 : (unsigned)changes);
+	if (!a->shut && position >= 0 && changes != (int)model_db_changes(w->db, position))
+		sim_fail(&w->sim, "P3: replica %d at %lld shows schema %d, the hub had %u", a->line, (long long)position, changes,
+			 model_db_changes(w->db, position));
+}
+
 void agent_look(struct agent *a, int64_t position, bool quiet)
 {
 	struct sim_state *visible = sim_alloc(sizeof *visible);
 	a->replica.visible(a->replica.store, visible);
+	look_at_schema(a, position);
 	if (quiet && a->shut)
 		checker_untouched(a->world->checker, a->line, visible);
 	else if (quiet)

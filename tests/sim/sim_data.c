@@ -4,42 +4,121 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct schema_column unit_columns[] = {
-	{.num = 2, .name = "project", .kind = KIND_INT, .not_null = true},
-	{.num = 3, .name = "name", .kind = KIND_TEXT},
-	{.num = 4, .name = "price", .kind = KIND_INT},
-	{.num = 5, .name = "status", .kind = KIND_INT},
+/* A column as the simulator knows it: the number it has where it is. */
+struct place {
+	uint32_t table;
+	int cell;
+	uint16_t num;
+	const char *name;
+	enum column_kind kind;
+	unsigned with, without; /* changes that it takes, and that end it */
+	bool not_null;
+	uint32_t ref_table;
 };
-static const struct schema_column note_columns[] = {
-	{.num = 2, .name = "unit_id", .kind = KIND_UUID, .not_null = true, .ref_table = UNIT},
-	{.num = 3, .name = "body", .kind = KIND_TEXT},
-};
-static const struct schema_column code_columns[] = {
-	{.num = 2, .name = "label", .kind = KIND_TEXT},
-};
-static const struct schema_table tables[TABLES] = {
-	{.table = UNIT, .name = "unit", .key = "id", .key_num = 1, .writable = true, .rank = 0,
-	 .columns = unit_columns, .column_count = 4},
-	{.table = NOTE, .name = "note", .key = "id", .key_num = 1, .writable = true, .rank = 1,
-	 .columns = note_columns, .column_count = 2},
-	{.table = CODE, .name = "code", .key = "id", .key_num = 1, .writable = true, .rank = 0,
-	 .columns = code_columns, .column_count = 1},
-};
-static const struct schema schema = {.hash = 0x5153, .tables = tables, .table_count = TABLES};
 
-const struct schema *sim_schema(void)
+static const struct place places[] = {
+	{.table = UNIT, .cell = 0, .num = 2, .name = "project", .kind = KIND_INT, .not_null = true},
+	{.table = UNIT, .cell = 1, .num = 3, .name = "name", .kind = KIND_TEXT, .without = CHANGE_TITLE},
+	{.table = UNIT, .cell = 2, .num = 4, .name = "price", .kind = KIND_INT, .without = CHANGE_PRICE},
+	{.table = UNIT, .cell = 2, .num = 4, .name = "price", .kind = KIND_TEXT, .with = CHANGE_PRICE},
+	{.table = UNIT, .cell = 3, .num = 5, .name = "status", .kind = KIND_INT, .without = CHANGE_STATE | CHANGE_NO_STATUS},
+	{.table = UNIT, .cell = 3, .num = 5, .name = "state", .kind = KIND_INT, .with = CHANGE_STATE, .without = CHANGE_NO_STATUS},
+	{.table = UNIT, .cell = 4, .num = 6, .name = "extra", .kind = KIND_TEXT, .with = CHANGE_EXTRA},
+	{.table = UNIT, .cell = 1, .num = 7, .name = "title", .kind = KIND_TEXT, .with = CHANGE_TITLE},
+	{.table = NOTE, .cell = 0, .num = 2, .name = "unit_id", .kind = KIND_UUID, .not_null = true, .ref_table = UNIT},
+	{.table = NOTE, .cell = 1, .num = 3, .name = "body", .kind = KIND_TEXT},
+	{.table = CODE, .cell = 0, .num = 2, .name = "label", .kind = KIND_TEXT},
+	{.table = TAG, .cell = 0, .num = 2, .name = "word", .kind = KIND_TEXT, .with = CHANGE_TAG},
+};
+#define PLACES (sizeof places / sizeof *places)
+
+static bool is_there(const struct place *p, unsigned changes)
 {
-	return &schema;
+	return (p->with & ~changes) == 0 && (p->without & changes) == 0;
+}
+
+struct made { /* a schema with what it points to */
+	struct schema schema;
+	struct schema_table tables[TABLES];
+	struct schema_column columns[TABLES][CELLS_MAX];
+};
+
+static void make(struct made *m, unsigned changes)
+{
+	static const char *const names[TABLES] = {"unit", "note", "code", "tag"};
+	for (uint32_t t = 0; t < TABLES; t++) {
+		uint16_t n = 0;
+		for (size_t i = 0; i < PLACES; i++)
+			if (places[i].table == t + 1 && is_there(&places[i], changes))
+				m->columns[t][n++] = (struct schema_column){.num = places[i].num, .name = places[i].name, .kind = places[i].kind,
+									   .not_null = places[i].not_null, .ref_table = places[i].ref_table};
+		if (n > 0)
+			m->tables[m->schema.table_count++] =
+				(struct schema_table){.table = t + 1, .name = names[t], .key = "id", .key_num = 1, .writable = true,
+						      .rank = t + 1 == NOTE, .columns = m->columns[t], .column_count = n};
+	}
+	m->schema.hash = SCHEMA_HASH + changes;
+	m->schema.step = sim_schema_step(changes);
+	m->schema.tables = m->tables;
+}
+
+const struct schema *sim_schema(unsigned changes)
+{
+	static struct made made[1u << CHANGES];
+	if (!made[changes].schema.hash)
+		make(&made[changes], changes);
+	return &made[changes].schema;
+}
+
+int64_t sim_schema_step(unsigned changes)
+{
+	int64_t step = changes ? 1 : 0; /* a hub whose schema never changes counts no steps */
+	for (unsigned c = changes; c; c &= c - 1)
+		step++;
+	return step;
+}
+
+const struct schema_table *sim_table(unsigned changes, uint32_t table)
+{
+	const struct schema *s = sim_schema(changes);
+	return table >= 1 && table <= s->table_count ? &s->tables[table - 1] : NULL;
+}
+
+const struct schema_column *sim_column(unsigned changes, uint32_t table, int cell)
+{
+	const struct schema_table *t = sim_table(changes, table);
+	for (int i = 0; t && i < t->column_count; i++)
+		if (sim_cell_of(table, t->columns[i].num) == cell)
+			return &t->columns[i];
+	return NULL;
 }
 
 int sim_columns(uint32_t table)
 {
-	return tables[table - 1].column_count;
+	static const int cells[TABLES + 1] = {0, 5, 2, 1, 1};
+	return cells[table];
 }
 
-uint16_t sim_num(int column)
+int sim_cell_of(uint32_t table, uint16_t num)
 {
-	return (uint16_t)(column + 2);
+	for (size_t i = 0; i < PLACES; i++)
+		if (places[i].table == table && places[i].num == num)
+			return places[i].cell;
+	return -1;
+}
+
+/* A cell whose column is none, or another one with another name or kind, between the two. */
+bool sim_same_column(uint32_t table, int cell, unsigned a, unsigned b)
+{
+	const struct schema_column *x = sim_column(a, table, cell), *y = sim_column(b, table, cell);
+	return x == y || (x && y && x->num == y->num && x->kind == y->kind);
+}
+
+void sim_row_under(struct sim_row *row, unsigned changes)
+{
+	for (int i = 0; row->exists && i < sim_columns(row->table); i++)
+		if (!sim_column(changes, row->table, i))
+			row->cells[i] = CELL_NULL;
 }
 
 /* Scattered, so that key order is not creation order. */
@@ -62,56 +141,81 @@ int sim_key_number(const struct uuid *key)
 	return n < KEYS_MAX && uuid_equal(key, sim_key(n)) ? n : -1;
 }
 
-struct value sim_value(uint32_t table, int column, int64_t cell)
+/* A price that has become text is its number, as PostgreSQL casts it. */
+static bool plain(uint32_t table, int cell)
 {
-	static char texts[TOKENS_MAX][12];
-	enum column_kind kind = tables[table - 1].columns[column].kind;
-	if (cell == CELL_NULL)
-		return value_null();
-	if (kind == KIND_INT)
-		return value_int(cell);
-	if (kind == KIND_UUID)
-		return value_bytes(sim_key((int)cell), sizeof(struct uuid));
-	int n = snprintf(texts[cell], sizeof texts[cell], "t%lld", (long long)cell);
-	return value_text(texts[cell], (size_t)n);
+	return table == UNIT && cell == 2;
 }
 
-bool sim_cell(uint32_t table, int column, const struct value *v, int64_t *out)
+static struct value text_of(uint32_t table, int cell, int64_t value)
+{
+	static char texts[3][TOKENS_MAX][12];
+	int kind = !plain(table, cell) ? 0 : value < 0 ? 1 : 2;
+	char *text = texts[kind][value < 0 ? -value : value];
+	int n = snprintf(text, sizeof texts[0][0], "%s%lld", kind == 0 ? "t" : "", (long long)value);
+	return value_text(text, (size_t)n);
+}
+
+struct value sim_value(enum column_kind kind, uint32_t table, int cell, int64_t value)
+{
+	if (value == CELL_NULL)
+		return value_null();
+	if (kind == KIND_INT)
+		return value_int(value);
+	if (kind == KIND_UUID)
+		return value_bytes(sim_key((int)value), sizeof(struct uuid));
+	return text_of(table, cell, value);
+}
+
+static bool read_text(uint32_t table, int cell, const struct value *v, int64_t *out)
 {
 	char text[16] = "";
-	if (column >= sim_columns(table))
+	size_t skip = plain(table, cell) ? 0 : 1;
+	if (v->n <= skip || v->n >= sizeof text)
+		return false;
+	memcpy(text, v->p, v->n);
+	*out = strtoll(text + skip, NULL, 10);
+	if (*out >= TOKENS_MAX || *out <= -TOKENS_MAX)
+		return false;
+	struct value back = text_of(table, cell, *out);
+	return value_equal(&back, v);
+}
+
+bool sim_cell(uint32_t table, uint16_t num, const struct value *v, int64_t *out)
+{
+	int cell = sim_cell_of(table, num);
+	if (cell < 0)
 		return false;
 	switch (v->kind) {
 	case VALUE_NULL:
 		*out = CELL_NULL;
-		break;
+		return true;
 	case VALUE_INT:
 		*out = v->i;
-		break;
+		return true;
 	case VALUE_BYTES:
 		*out = v->n == sizeof(struct uuid) ? sim_key_number((const struct uuid *)(const void *)v->p) : -1;
-		if (*out < 0)
-			return false;
-		break;
+		return *out >= 0;
 	case VALUE_TEXT:
-		if (v->n < 2 || v->n >= sizeof text)
-			return false;
-		memcpy(text, v->p, v->n);
-		*out = strtoll(text + 1, NULL, 10);
-		if (*out >= TOKENS_MAX)
-			return false;
-		break;
+		return read_text(table, cell, v, out);
 	default:
 		return false;
 	}
-	struct value back = sim_value(table, column, *out);
-	return value_equal(&back, v);
+}
+
+struct value sim_static(uint32_t table, uint16_t num, const struct value *v)
+{
+	int64_t value;
+	enum column_kind kind = v->kind == VALUE_INT ? KIND_INT : v->kind == VALUE_BYTES ? KIND_UUID : KIND_TEXT;
+	if (!sim_cell(table, num, v, &value))
+		return value_null();
+	return sim_value(kind, table, sim_cell_of(table, num), value);
 }
 
 int sim_scope_of(const struct sim_state *s, int key)
 {
 	const struct sim_row *row = &s->rows[key];
-	if (row->table == CODE)
+	if (row->table == CODE || row->table == TAG)
 		return 0;
 	if (row->table == NOTE) {
 		row = &s->rows[row->cells[0]];

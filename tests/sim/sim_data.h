@@ -1,4 +1,4 @@
-/* The data that simulations work on: three tables, and cells as plain
+/* The data that simulations work on: a few tables, and cells as plain
  * numbers. Every edit writes numbers that nobody wrote before (tokens), so
  * that a value names the edit it came from. Only `project` (which decides
  * the scope) and `unit_id` (a reference) have meaning.
@@ -6,14 +6,33 @@
  *   unit  project int, name text, price int, status int   scope project:<n>
  *   note  unit_id uuid -> unit, body text                 scope of its unit
  *   code  label text                                      scope tenant
- */
+ *
+ * The hub's people may change the schema, in any order. A cell stays what it is,
+ * whatever its column is called:
+ *
+ *   EXTRA      unit has a column more, extra text
+ *   TAG        a table more: tag, word text, scope tenant
+ *   STATE      status is called state
+ *   TITLE      name goes, and title, a new column, has its values (declared)
+ *   PRICE      price becomes text
+ *   NO_STATUS  status is dropped with what stood there */
 #ifndef FERRY_TESTS_SIM_DATA_H
 #define FERRY_TESTS_SIM_DATA_H
 
 #include "protocol/message.h"
 
-enum { UNIT = 1, NOTE = 2, CODE = 3, TABLES = 3 };
-#define CELLS_MAX 4
+enum { UNIT = 1, NOTE = 2, CODE = 3, TAG = 4, TABLES = 4 };
+enum {
+	CHANGE_EXTRA = 1,
+	CHANGE_TAG = 2,
+	CHANGE_STATE = 4,
+	CHANGE_TITLE = 8,
+	CHANGE_PRICE = 16,
+	CHANGE_NO_STATUS = 32,
+	CHANGES = 6
+};
+#define SCHEMA_HASH 0x5153
+#define CELLS_MAX 5
 #define KEYS_MAX 200
 #define TOKENS_MAX 60000
 #define CELL_NULL (-1)
@@ -42,14 +61,21 @@ struct sim_state {
 	struct sim_row rows[KEYS_MAX];
 };
 
-const struct schema *sim_schema(void);
-int sim_columns(uint32_t table);         /* number of its cells */
-uint16_t sim_num(int column);            /* column number of cell index */
+/* The schema after these changes, and how many steps that were; static. */
+const struct schema *sim_schema(unsigned changes);
+int64_t sim_schema_step(unsigned changes);
+const struct schema_table *sim_table(unsigned changes, uint32_t table); /* NULL: not there */
+const struct schema_column *sim_column(unsigned changes, uint32_t table, int cell);
+int sim_columns(uint32_t table);         /* number of its cells, under all schemas */
+int sim_cell_of(uint32_t table, uint16_t num); /* of a column that is or was; -1: none */
+bool sim_same_column(uint32_t table, int cell, unsigned a, unsigned b);
+void sim_row_under(struct sim_row *row, unsigned changes); /* cells without a column are NULL */
 const struct uuid *sim_key(int key);     /* static */
 int sim_key_number(const struct uuid *key); /* -1: none of ours */
-struct value sim_value(uint32_t table, int column, int64_t cell); /* points to static data */
+struct value sim_value(enum column_kind kind, uint32_t table, int cell, int64_t value); /* points to static data */
+struct value sim_static(uint32_t table, uint16_t num, const struct value *v); /* the same; null if it is none of ours */
 /* False: the value is none that sim_value makes. */
-bool sim_cell(uint32_t table, int column, const struct value *v, int64_t *out);
+bool sim_cell(uint32_t table, uint16_t num, const struct value *v, int64_t *out);
 
 /* Scope of a row within a state: 0..SCOPES-1. A note whose unit is missing
  * belongs nowhere: -1. */

@@ -3,6 +3,7 @@
  * when a new one is up, and a doubled one tells another hub the same. */
 #include "tests/sim/sim_inner.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,6 +141,23 @@ static void put(struct world *w, struct conn *c, bool down, const uint8_t *bytes
 	sim_at(&w->sim, at, NULL, down ? deliver_down : deliver_up, w, d);
 }
 
+static void log_set(struct world *w, const struct change_set *set)
+{
+	for (uint32_t i = 0; w->sim.verbose && i < set->block_count; i++)
+		for (uint32_t r = 0; r < set->blocks[i].row_count; r++) {
+			const struct block *b = &set->blocks[i];
+			char text[200] = "";
+			for (uint16_t c = 0; c < b->column_count; c++) {
+				int64_t cell = 0;
+				(void)sim_cell(b->table, b->nums[c], &b->cells[(size_t)c * b->row_count + r], &cell);
+				size_t n = strlen(text);
+				(void)snprintf(text + n, sizeof text - n, " %u=%lld", b->nums[c], (long long)cell);
+			}
+			sim_log(&w->sim, "  number %lld step %lld: op %d row %d%s", (long long)set->number, (long long)set->step, (int)b->op,
+				sim_key_number(&b->keys[r]), text);
+		}
+}
+
 /* Reads what passes, for the checker and the log. */
 static void tap(struct world *w, const struct conn *c, bool down, const uint8_t *bytes, size_t n)
 {
@@ -164,8 +182,10 @@ static void tap(struct world *w, const struct conn *c, bool down, const uint8_t 
 				(long long)m.delta.to, m.delta.block_count);
 		for (uint32_t i = 0; down && m.type == MESSAGE_ACK && i < m.ack.settled_count; i++)
 			checker_acked(w->checker, c->line, &m.ack.settled[i]);
-		for (uint32_t i = 0; !down && m.type == MESSAGE_PUSH && i < m.push.set_count; i++)
+		for (uint32_t i = 0; !down && m.type == MESSAGE_PUSH && i < m.push.set_count; i++) {
+			log_set(w, &m.push.sets[i]);
 			checker_offered(w->checker, c->line, &m.push.sets[i]);
+		}
 		if (!down && m.type == MESSAGE_HELLO)
 			checker_proposed(w->checker, c->line, m.hello.next_mark);
 		if (m.type == MESSAGE_ERROR && ferry_error_class(m.error.code) == FERRY_CLASS_PEER && !c->is_twin)

@@ -30,7 +30,7 @@ static int pick_project(struct world *w, const bool *scopes)
 	}
 }
 
-static bool new_row(struct world *w, const struct sim_state *s, uint32_t table, const bool *scopes, struct sim_row *row)
+static bool new_row(struct world *w, const struct sim_state *s, uint32_t table, const bool *scopes, unsigned changes, struct sim_row *row)
 {
 	*row = (struct sim_row){.exists = true, .table = table};
 	if (table == UNIT) {
@@ -38,6 +38,7 @@ static bool new_row(struct world *w, const struct sim_state *s, uint32_t table, 
 		row->cells[1] = token(w);
 		row->cells[2] = token(w);
 		row->cells[3] = sim_chance(&w->sim, 500) ? CELL_NULL : token(w);
+		row->cells[4] = sim_column(changes, UNIT, 4) ? token(w) : CELL_NULL;
 	} else if (table == NOTE) {
 		int unit = pick_row(w, s, UNIT);
 		row->cells[0] = unit;
@@ -46,13 +47,15 @@ static bool new_row(struct world *w, const struct sim_state *s, uint32_t table, 
 	} else {
 		row->cells[0] = token(w);
 	}
+	sim_row_under(row, changes);
 	return true;
 }
 
-static bool change_row(struct world *w, struct sim_row *row)
+static bool change_row(struct world *w, unsigned changes, struct sim_row *row)
 {
 	if (row->table == UNIT) {
-		row->cells[sim_range(&w->sim, 1, 3)] = token(w);
+		int cell = (int)sim_range(&w->sim, 1, changes ? 4 : 3);
+		row->cells[sim_column(changes, UNIT, cell) ? cell : 1] = token(w);
 		if (sim_chance(&w->sim, 60)) {
 			row->cells[0] = PROJECT_CELL(sim_range(&w->sim, 1, PROJECTS), token(w));
 			row->cells[1] = token(w);
@@ -69,18 +72,18 @@ static bool change_row(struct world *w, struct sim_row *row)
 }
 
 /* One statement on what somebody sees. False: nothing came to mind. */
-static bool think(struct world *w, const struct sim_state *s, const bool *scopes, int *key, struct sim_row *row)
+static bool think(struct world *w, const struct sim_state *s, const bool *scopes, unsigned changes, int *key, struct sim_row *row)
 {
-	static const uint32_t likely[] = {UNIT, UNIT, UNIT, NOTE, NOTE, CODE};
+	static const uint32_t likely[] = {UNIT, UNIT, UNIT, NOTE, NOTE, CODE, TAG};
 	const struct sim_profile *p = w->profile;
-	uint32_t table = likely[sim_range(&w->sim, 0, 5)];
+	uint32_t table = likely[sim_range(&w->sim, 0, changes & CHANGE_TAG ? 6 : 5)];
 	int what = (int)sim_range(&w->sim, 0, 99);
 	*key = pick_row(w, s, table);
 	if (*key < 0 || (what < p->insert_percent && w->next_key < p->keys)) {
-		if (w->next_key == p->keys || (table == CODE && !scopes[0]))
+		if (w->next_key == p->keys || ((table == CODE || table == TAG) && !scopes[0]))
 			return false;
 		*key = w->next_key;
-		if (!new_row(w, s, table, scopes, row))
+		if (!new_row(w, s, table, scopes, changes, row))
 			return false;
 		w->next_key++;
 		return true;
@@ -90,7 +93,7 @@ static bool think(struct world *w, const struct sim_state *s, const bool *scopes
 		*row = (struct sim_row){.table = table};
 		return true;
 	}
-	return change_row(w, row);
+	return change_row(w, changes, row);
 }
 
 void people_edit_on_device(struct world *w, struct agent *a)
@@ -105,7 +108,9 @@ void people_edit_on_device(struct world *w, struct agent *a)
 		int key;
 		memset(&row, 0, sizeof row);
 		a->replica.visible(a->replica.store, s);
-		if (!think(w, s, a->scopes, &key, &row) || !a->replica.edit(a->replica.store, key, &row))
+		int changes = a->replica.changes(a->replica.store);
+		checker_schema(w->checker, a->line, changes < 0 ? 0 : (unsigned)changes);
+		if (changes < 0 || !think(w, s, a->scopes, (unsigned)changes, &key, &row) || !a->replica.edit(a->replica.store, key, &row))
 			continue;
 		struct sim_row before = s->rows[key];
 		checker_edit(w->checker, a->line, key, &before, &row);
@@ -124,7 +129,7 @@ void people_edit_at_hub(struct world *w)
 	struct sim_row row;
 	int key;
 	memset(&row, 0, sizeof row);
-	if (think(w, model_db_state(w->db), all, &key, &row))
+	if (think(w, model_db_state(w->db), all, model_db_changes(w->db, -1), &key, &row))
 		(void)model_db_write(w->db, key, &row);
 }
 

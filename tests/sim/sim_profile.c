@@ -54,3 +54,12 @@ const struct sim_profile profile_copies = {
 		    [TROUBLE_CLOCK] = 3, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 10, [TROUBLE_LOCK] = 5, [TROUBLE_RESCOPE] = 3,
 		    [TROUBLE_COPY] = 25, [TROUBLE_PUT_BACK] = 15, [TROUBLE_CLONE] = 8},
 };
+
+const struct sim_profile profile_schemas = {
+	.name = "schemas", .agents_min = 1, .agents_max = 4, .hubs_max = 3, .poll_us = 400 * SIM_MS, .busy_us = 300 * (int64_t)SIM_S,
+	.pause_us = 2 * SIM_S, .keys = KEYS_MAX, .insert_percent = 20, .delete_percent = 8, .trouble_per_mille = 150,
+	.twin_per_mille = 20,
+	.weights = {[TROUBLE_CUT] = 20, [TROUBLE_LINGER] = 10, [TROUBLE_AGENT_CRASH] = 15, [TROUBLE_HUB_CRASH] = 10,
+		    [TROUBLE_CLOCK] = 3, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 25, [TROUBLE_PRUNE] = 1, [TROUBLE_LOCK] = 5,
+		    [TROUBLE_RESCOPE] = 4, [TROUBLE_SCHEMA] = 25},
+};

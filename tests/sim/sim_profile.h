@@ -22,6 +22,7 @@ enum trouble {
 	TROUBLE_COPY,         /* a device's replica is copied */
 	TROUBLE_PUT_BACK,     /* ... and the copy is put back, and what came since is gone */
 	TROUBLE_CLONE,        /* a second machine goes on with a copy beside the first */
+	TROUBLE_SCHEMA,       /* the hub's people change the schema */
 	TROUBLES
 };
 
@@ -43,6 +44,7 @@ extern const struct sim_profile profile_hour;  /* an hour with long absences */
 extern const struct sim_profile profile_restores; /* the hub goes back in time */
 extern const struct sim_profile profile_clocks; /* clocks of hubs and devices jump all the time */
 extern const struct sim_profile profile_copies; /* replicas are put back from copies, and doubled */
+extern const struct sim_profile profile_schemas; /* the schema changes while devices are away */
 extern const struct sim_profile profile_fleet; /* hundreds of devices */
 
 #endif

@@ -17,6 +17,7 @@ struct replica_faults { /* planted bugs of the model */
 	bool ignore_offset;        /* P10: edits are stamped with the device's own clock */
 	bool trust_hub_clock;      /* a state whose hub's clock has gone back waits until that catches up */
 	bool numbers_again;        /* a copy goes on with numbers that another copy has used */
+	bool keep_old_schema;      /* a changed schema is taken only with a fill */
 	bool strange_vanish;       /* what stands under such a number is dropped instead of kept */
 	bool base_is_now;          /* R1: an edit over a pending edit claims to have seen the hub's value */
 };
@@ -29,6 +30,7 @@ struct sim_replica {
 	 * replica refuses it; nothing has changed. */
 	bool (*edit)(void *store, int key, const struct sim_row *after);
 	void (*visible)(void *store, struct sim_state *out);
+	int (*changes)(void *store); /* of the schema it shows; -1: none yet */
 	void (*crash)(void *store); /* kill -9, then opened again */
 	/* A copy of its files as they are, as a replica of its own: of what is
 	 * durable. skew: of the machine that it is for. */

@@ -73,6 +73,8 @@ static void set_up(struct world *w)
 	w->checker = checker_new(&w->sim, w->agent_count);
 	w->db = model_db_new(&w->sim, w->checker, w->agent_count);
 	model_db_faults(w->db, &w->options.hub_faults);
+	if (w->profile->weights[TROUBLE_SCHEMA] > 0)
+		(void)model_db_migrate(w->db, 1u << sim_range(&w->sim, 0, CHANGES - 1));
 	for (int i = 0; i < 20; i++)
 		people_edit_at_hub(w);
 	for (int i = 0; i < w->hub_count; i++) {
@@ -91,13 +93,24 @@ static int64_t position_of(struct agent *a)
 	return a->replica.ops->status(*a->replica.handle, &status, &why) == FERRY_OK ? status.position : -1;
 }
 
+/* What is parked for good is offered again for ever. */
+static bool idle(struct world *w, struct agent *a)
+{
+	struct store_status status = {0};
+	struct ferry_why why;
+	if (agent_core_idle(a->core))
+		return true;
+	return agent_core_state(a->core) == AGENT_LIVE && a->replica.ops->status(*a->replica.handle, &status, &why) == FERRY_OK &&
+	       status.outbox_sets > 0 && status.outbox_sets == checker_parked(w->checker, a->line);
+}
+
 static bool quiet(struct world *w)
 {
 	for (int i = 0; i < w->agent_count; i++) {
 		struct agent *a = &w->agents[i];
 		if (a->shut)
 			continue;
-		if (!a->running || !agent_core_idle(a->core) || position_of(a) < model_db_head(w->db))
+		if (!a->running || !idle(w, a) || position_of(a) < model_db_head(w->db))
 			return false;
 	}
 	return true;

@@ -41,7 +41,7 @@ struct sim_outcome {
 
 struct sim_outcome sim_run(const struct sim_options *options);
 
-/* --seed S --runs N --profile busy|hour|fleet|restores|clocks|copies --verbose; FERRY_SEED, FERRY_SIM_RUNS in the environment. */
+/* --seed S --runs N --profile busy|hour|fleet|restores|clocks|copies|schemas --verbose; FERRY_SEED, FERRY_SIM_RUNS in the environment. */
 struct sim_arguments {
 	const char *program;
 	uint64_t seed;

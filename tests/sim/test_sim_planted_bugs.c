@@ -14,6 +14,7 @@ struct planted {
 	bool hours;  /* it takes time to show */
 	bool clocks; /* it takes clocks that jump, of hubs too */
 	bool copies; /* it takes copies of replicas */
+	bool schemas; /* it takes changes of the schema */
 };
 
 static const struct planted planted[] = {
@@ -37,6 +38,9 @@ static const struct planted planted[] = {
 	{.name = "take_what_another_copy_wrote_as_seen_by_its_author_P5", .hub.take_copies_as_own = true, .copies = true},
 	{.name = "go_on_with_numbers_that_another_copy_has_used", .replica.numbers_again = true, .copies = true},
 	{.name = "drop_what_stands_under_the_number_of_another_copy_P5", .replica.strange_vanish = true, .copies = true},
+	{.name = "drop_a_value_whose_column_is_no_more_P5", .hub.drop_untranslated = true, .schemas = true},
+	{.name = "drop_what_was_written_before_another_column_took_the_place_P5", .hub.forget_renames = true, .schemas = true},
+	{.name = "show_a_former_schema_with_the_state_of_the_next_P3", .replica.keep_old_schema = true, .schemas = true},
 	{.name = "wait_for_a_hub_s_clock_that_was_set_back", .replica.trust_hub_clock = true, .clocks = true},
 };
 
@@ -45,7 +49,7 @@ static bool found(const struct planted *p, const struct sim_arguments *a)
 	for (int i = 0; i < SEEDS_MAX; i++) {
 		struct sim_options options = {.seed = a->seed + (uint64_t)i, .hub_faults = p->hub,
 					      .replica_faults = p->replica,
-					      .profile = p->copies ? &profile_copies : p->clocks ? &profile_clocks : p->hours ? &profile_hour : &profile_busy};
+					      .profile = p->schemas ? &profile_schemas : p->copies ? &profile_copies : p->clocks ? &profile_clocks : p->hours ? &profile_hour : &profile_busy};
 		struct sim_outcome o = sim_run(&options);
 		if (o.failed) {
 			printf("found %s with seed %llu: %s\n", p->name, (unsigned long long)options.seed, o.failure);

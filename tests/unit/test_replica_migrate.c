@@ -224,6 +224,35 @@ static void P5_value_of_another_kind_is_sent_as_it_was_written(void **state)
 	assert_proof(f);
 }
 
+/* The hub may have pruned what a state in place would take. */
+static void P5_a_fill_under_another_schema_sends_edits_as_they_were_written(void **state)
+{
+	struct fixture *f = *state;
+	const struct message_commit c = {.position = ++f->position, .mark = 1, .fill_done = true};
+	struct message_push push;
+	struct changed to;
+
+	changed_init(&to);
+	to.columns[1].kind = KIND_INT; /* code */
+	changed_drop(&to, 2);          /* floor */
+	app(f, "UPDATE units SET code = 'mine', floor = 77 WHERE id = '%s'", unit(1));
+	cut(f);
+	app(f, "UPDATE units SET status = 'sold' WHERE id = '%s'", unit(2));
+	cut(f);
+	fixture_welcome(f, WELCOME_FILL);
+	assert_ok(replica_store_ops.schema(f->r, &to.schema, &fixture_why));
+	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
+	assert_says(f, "0", "SELECT count(*) FROM ferry_rejected");
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.sets[0].step, fixture_schema.step);
+	assert_int_equal(push.sets[0].blocks[0].column_count, 2);
+	assert_memory_equal(push.sets[0].blocks[0].cells[0].p, "mine", 4);
+	assert_int_equal(push.sets[0].blocks[0].cells[1].i, 77);
+	assert_ok(refuse_all(f, 1));
+	assert_says(f, "{\"code\":\"mine\",\"floor\":77}", "SELECT \"values\" FROM ferry_rejected WHERE \"values\" LIKE '%%mine%%'");
+	assert_says(f, "0", "SELECT (SELECT count(*) FROM ferry_former) + (SELECT count(*) FROM ferry_former_value)");
+}
+
 static void names_of_columns_and_tables_may_change_places(void **state)
 {
 	struct fixture *f = *state;
@@ -353,6 +382,7 @@ int main(void)
 		replica_test(P5_edits_of_a_dropped_column_are_sent_as_they_were_written_and_kept_when_refused),
 		replica_test(P5_joined_edits_are_taken_apart_and_what_a_dropped_column_held_is_kept),
 		replica_test(P5_value_of_another_kind_is_sent_as_it_was_written),
+		replica_test(P5_a_fill_under_another_schema_sends_edits_as_they_were_written),
 		replica_test(names_of_columns_and_tables_may_change_places),
 		replica_test(changed_checks_rewrite_no_row),
 		replica_test(converted_column_holds_what_sqlite_can_say_until_the_hub_says_more),
