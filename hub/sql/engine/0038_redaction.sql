@@ -459,7 +459,7 @@ BEGIN
     PERFORM ferry.need_owner(t.relid) FROM ferry.tracked t WHERE t.tbl IN (of_tbl, made);
     SELECT array_agg(x.num ORDER BY x.num), array_agg(x.restricted_num ORDER BY x.num) INTO nums, made_nums
     FROM ferry.redacted x WHERE x.restricted = made;
-    UPDATE ferry.tracked t SET excluded_nums = ARRAY(SELECT x FROM unnest(t.excluded_nums) x WHERE x <> ALL (nums)),
+    UPDATE ferry.tracked t SET excluded_nums = ARRAY(SELECT x FROM unnest(t.excluded_nums) x WHERE x <> ALL (coalesce(nums, '{}'))),
         excluded = ARRAY(SELECT n FROM unnest(t.excluded) n WHERE n NOT IN (SELECT v.name FROM ferry.redacted v WHERE v.restricted = made))
     WHERE t.tbl = of_tbl;
     PERFORM ferry.refresh(of_tbl);
