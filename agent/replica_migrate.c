@@ -498,7 +498,7 @@ void replica_migrate(struct replica *r)
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory to change the schema.");
 	else if (!keys_stay(r))
 		gate_fail(&r->g, FERRY_SCHEMA, "A table has another key now.");
-	if (r->g.error == FERRY_OK) {
+	else if (r->g.error == FERRY_OK) {
 		former_keep(r, &r->next, true);
 		model_finalize(&r->now);
 		model_finalize(&r->next);

@@ -307,9 +307,11 @@ class Brought(HubCase):
 
     def test_untracked_table_takes_away_what_it_brought_and_brings_nothing_when_tracked_anew(self):
         self.job(self.p, self.a)
+        jobs = self.sql("SELECT tbl FROM ferry.tracked WHERE relid = 'public.jobs'::regclass")[0][0]
+        self.assertEqual(len(self.sql("SELECT * FROM ferry.bring WHERE tbl = %s", jobs)), 1)
         self.sql("SELECT ferry.untrack('public.jobs')")
         self.assert_where(self.a)
-        self.assertEqual(self.sql("SELECT * FROM ferry.bring"), [])
+        self.assertEqual(self.sql("SELECT * FROM ferry.bring WHERE tbl = %s", jobs), [])
         self.sql("SELECT ferry.track('public.jobs', 'project:project_id')")
         self.assert_where(self.a)
         self.bring("jobs", "firm_id")

@@ -126,6 +126,10 @@ static enum ferry_error store_welcome(void *store, const struct message_welcome 
 	a->world->outcome.fills += m->mode == WELCOME_FILL && !m->compared;
 	a->world->outcome.comparisons += m->compared;
 	enum ferry_error e = a->replica.ops->welcome(*a->replica.handle, m, why);
+	if (e == FERRY_OK && a->shut) { /* turned away before, and released meanwhile */
+		a->shut = false;
+		checker_open(a->world->checker, a->line);
+	}
 	if (e == FERRY_OK && a->copied)
 		look_at_kept(a); /* before anything else is pushed */
 	return e;

@@ -25,11 +25,16 @@ static struct value text(const char *t)
 	return value_text(t, strlen(t));
 }
 
+/* What a merge borrows has to last: one row and one change-set for each merge. */
+
 static void load(struct merge *m, int64_t number, int64_t born)
 {
 	static const struct version seen = {.position = 1, .at = 1};
-	struct value name = text("the other copy's");
-	struct version v = {.position = LATER, .at = 500, .author = device, .number = number};
+	static struct value name;
+	static struct version v;
+
+	name = text("the other copy's");
+	v = (struct version){.position = LATER, .at = 500, .author = device, .number = number};
 	const struct merge_row row = {.table = UNITS, .key = unit, .exists = true, .known = true, .version = born == LATER ? v : seen,
 				      .born = born, .born_author = born == LATER ? device : (struct uuid){{0}}, .born_number = number,
 				      .cells = &name, .column_versions = &v};
@@ -39,13 +44,16 @@ static void load(struct merge *m, int64_t number, int64_t born)
 
 static struct merge_outcome apply(struct merge *m, int64_t number, enum row_op op, int64_t at)
 {
-	const uint16_t num = NAME;
-	const struct value name = text("this copy's");
-	const struct block b = {.table = UNITS, .op = op, .column_count = op == ROW_DELETE ? 0 : 1, .row_count = 1, .nums = &num,
-				.keys = &unit, .cells = &name};
-	const struct change_set s = {.number = number, .base_position = BASE, .at = at, .blocks = &b, .block_count = 1};
+	static const uint16_t num = NAME;
+	static struct value name;
+	static struct block b;
+	static struct change_set s;
 	struct merge_outcome o;
 
+	name = text("this copy's");
+	b = (struct block){.table = UNITS, .op = op, .column_count = op == ROW_DELETE ? 0 : 1, .row_count = 1, .nums = &num,
+			   .keys = &unit, .cells = &name};
+	s = (struct change_set){.number = number, .base_position = BASE, .at = at, .blocks = &b, .block_count = 1};
 	assert_int_equal(merge_apply(m, &device, &s, 1000, &o), FERRY_OK);
 	return o;
 }

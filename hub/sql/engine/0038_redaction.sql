@@ -42,6 +42,7 @@ CREATE VIEW ferry.redacted AS
     JOIN ferry.redaction d ON d.restricted = c.restricted
     JOIN ferry.tracked t ON t.tbl = d.tbl
     JOIN pg_attribute a ON a.attrelid = t.relid AND a.attnum = c.num AND NOT a.attisdropped;
+COMMENT ON VIEW ferry.redacted IS 'Redacted columns as their table has them now, and where they stand in the restricted one';
 GRANT SELECT ON ferry.redacted TO PUBLIC;
 
 -- ---------------------------------------------------------------- keeping both in step
