@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=900
 """After a restore of the hub a device is compared with it, not filled anew: only what differs goes over the link (R17)."""
 
 import unittest
@@ -129,6 +128,30 @@ class HealCompare(HealCase):
         self.meets_restored(a, backup, "too much differs from the restored hub")
         wait_until(lambda: a.value("SELECT count(*) FROM ferry_lost WHERE value = 'lost'") == 6000, 60, "the fill")
         self.site.wait_settled()
+        self.assert_same()
+
+    def test_R17_scopes_that_came_or_went_since_the_backup_are_as_the_backup_says(self):
+        backup = self.backup(DumpBackup)
+        other = str(self.site.value("INSERT INTO inventory.projects (tenant_id, name) VALUES (%s, 'Other') RETURNING id", self.tenant))
+        self.site.sql("INSERT INTO inventory.units (tenant_id, project_id, code, unit_type_code) VALUES (%s, %s, 'O-1', 'APT_1BR') RETURNING 1",
+                      self.tenant, other)
+        a, b = self.device("a", start=True), self.device("b", start=True)
+        self.site.wait_settled()
+        self.site.sql("INSERT INTO ferry.device_scope (device_id, scope) VALUES (%s, %s) RETURNING 1", b.id, "project:" + other)
+        wait_until(lambda: b.value("SELECT count(*) FROM units WHERE code = 'O-1'") == 1, 60, "the scope's rows")
+        self.site.wait_settled()
+        backup.take()
+        self.site.sql("INSERT INTO ferry.device_scope (device_id, scope) VALUES (%s, %s) RETURNING 1", a.id, "project:" + other)
+        self.site.sql("DELETE FROM ferry.device_scope WHERE device_id = %s AND scope = %s RETURNING 1", b.id, "project:" + other)
+        wait_until(lambda: a.value("SELECT count(*) FROM units WHERE code = 'O-1'") == 1, 60, "the scope's rows")
+        wait_until(lambda: b.value("SELECT count(*) FROM units WHERE code = 'O-1'") == 0, 60, "the scope's end")
+        kept = self.insert(a, "KEPT")
+        self.site.wait_settled()
+        backup.restore()
+        wait_until(lambda: a.value("SELECT count(*) FROM units WHERE code = 'O-1'") == 0, 120, "the scope that the backup lacks to go")
+        wait_until(lambda: b.value("SELECT count(*) FROM units WHERE code = 'O-1'") == 1, 120, "the scope that the backup has to come")
+        self.site.wait_settled()
+        self.assertIsNotNone(self.hub_unit(kept, "id"))
         self.assert_same()
 
 

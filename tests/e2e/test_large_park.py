@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=900
 """A change-set larger than a message (R7) whose parent is missing waits at the hub like a small one (docs/merge.md)."""
 
 import json

@@ -1,5 +1,4 @@
 #!/usr/bin/python3
-# ferry-test: timeout=600
 """Change-sets larger than a message (R7) that come late, made under a former schema: translated like small ones."""
 
 import json
