@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include "agent/replica.h"
+#include "tests/lib/temp_folder.h"
+
+static char folder[200]; /* of all replicas; "": not made yet */
 
 struct real_replica {
 	struct sim *sim;
-	const char *folder;
 	int device;
 	bool opened; /* it is not the first time */
 	const int64_t *skew;
@@ -40,11 +42,27 @@ static void open_replica(struct real_replica *r)
 	r->opened = true;
 }
 
+static void remove_folder(void)
+{
+	(void)rmdir(folder);
+}
+
+static void make_folder(void)
+{
+	if (*folder)
+		return;
+	if (!temp_folder("sim", folder, sizeof folder)) {
+		perror("simulator: a temporary folder");
+		abort();
+	}
+	(void)atexit(remove_folder);
+}
+
 /* Each crash and each copy goes on in files of a new name. */
 static void name_path(struct real_replica *r)
 {
 	static int files;
-	(void)snprintf(r->path, sizeof r->path, "%s/replica-%d-%d.db", r->folder, r->device, files++);
+	(void)snprintf(r->path, sizeof r->path, "%s/replica-%d-%d.db", folder, r->device, files++);
 }
 
 static void copy_file(const char *from, const char *to, const char *suffix)
@@ -268,13 +286,13 @@ static struct sim_replica real_copy(void *store, const int64_t *skew)
 	return as_replica(copy);
 }
 
-struct sim_replica real_replica_new(struct sim *sim, int device, const int64_t *skew, void *ctx)
+struct sim_replica real_replica_new(struct sim *sim, int device, const int64_t *skew)
 {
 	struct real_replica *r = sim_alloc(sizeof *r);
 	r->sim = sim;
-	r->folder = ctx;
 	r->device = device;
 	r->skew = skew;
+	make_folder();
 	name_path(r);
 	remove_files(r->path);
 	open_replica(r);

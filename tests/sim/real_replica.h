@@ -4,7 +4,7 @@
 
 #include "tests/sim/sim_replica.h"
 
-/* ctx: const char *, a folder for the files. */
-struct sim_replica real_replica_new(struct sim *sim, int device, const int64_t *skew, void *ctx);
+/* Its files are in a temporary folder, which goes with the program. */
+struct sim_replica real_replica_new(struct sim *sim, int device, const int64_t *skew);
 
 #endif

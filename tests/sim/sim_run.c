@@ -92,3 +92,13 @@ int sim_run_many(const struct sim_arguments *a, struct sim_options options, cons
 	       sum.counts.clocks_compared);
 	return 0;
 }
+
+int sim_run_both(struct sim_arguments a, struct sim_options options, const char *what)
+{
+	char on_sqlite[100];
+	int failures = sim_run_many(&a, options, what);
+	(void)snprintf(on_sqlite, sizeof on_sqlite, "%s, replicas on SQLite", what);
+	options.sqlite = true;
+	a.runs = (a.runs + 9) / 10;
+	return failures + sim_run_many(&a, options, on_sqlite);
+}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/envelope.h"
+#include "tests/sim/real_replica.h"
 
 #define QUIET_LIMIT_US (1200 * (int64_t)SIM_S) /* after the last fault all must be exchanged within */
 
@@ -37,8 +38,8 @@ static void set_up_agent(struct world *w, int i)
 	for (int s = 0; s < SCOPES; s++)
 		a->scopes[s] = s <= 1 || sim_chance(&w->sim, 500);
 	model_db_device(w->db, i, a->scopes);
-	a->replica = w->options.new_replica
-			     ? w->options.new_replica(&w->sim, i, &a->skew, w->options.replica_ctx)
+	a->replica = w->options.sqlite
+			     ? real_replica_new(&w->sim, i, &a->skew)
 			     : model_replica_new(&w->sim, i, &a->skew, &w->options.replica_faults);
 	sim_at(&w->sim, w->sim.now + sim_range(&w->sim, 0, 3 * SIM_S), NULL, agent_start, a, NULL);
 }

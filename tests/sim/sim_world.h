@@ -17,9 +17,7 @@ struct sim_options {
 	int64_t busy_us;    /* 0: the profile's */
 	struct model_faults hub_faults;
 	struct replica_faults replica_faults;
-	/* NULL: the model */
-	struct sim_replica (*new_replica)(struct sim *sim, int device, const int64_t *skew, void *ctx);
-	void *replica_ctx;
+	bool sqlite;        /* the product's replica instead of the model */
 };
 
 struct sim_outcome {
@@ -53,5 +51,7 @@ bool sim_arguments(int argc, char **argv, struct sim_arguments *a);
 /* Runs with seeds a->seed, +1, ... until one fails; prints what and how to
  * replay. Gives the number of failures (0 or 1). */
 int sim_run_many(const struct sim_arguments *a, struct sim_options options, const char *what);
+/* With the model, and a tenth as often with the product's replica. */
+int sim_run_both(struct sim_arguments a, struct sim_options options, const char *what);
 
 #endif

@@ -1,11 +1,7 @@
 /* Hubs restored from backups, with the product's own replica, which keeps what
  * a restored hub may need (R18); and a hub that hides its loss is found out. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
-#include "tests/lib/temp_folder.h"
-#include "tests/sim/real_replica.h"
 #include "tests/sim/sim_world.h"
 
 #define SEEDS_MAX 10
@@ -29,17 +25,9 @@ static bool says_that_it_has_what_it_lost_P8(const struct sim_arguments *a, stru
 int main(int argc, char **argv)
 {
 	struct sim_arguments a = {.seed = 1, .runs = SIM_RUNS(8)};
-	struct sim_options options = {.new_replica = real_replica_new, .profile = &profile_restores};
-	char folder[200];
+	struct sim_options options = {.sqlite = true, .profile = &profile_restores};
 	if (!sim_arguments(argc, argv, &a))
 		return 2;
-	if (!temp_folder("sim", folder, sizeof folder)) {
-		perror(folder);
-		return 2;
-	}
-	options.replica_ctx = folder;
 	int failures = sim_run_many(&a, options, "hubs restored");
-	failures += !says_that_it_has_what_it_lost_P8(&a, options);
-	(void)rmdir(folder);
-	return failures;
+	return failures + !says_that_it_has_what_it_lost_P8(&a, options);
 }
