@@ -68,6 +68,12 @@ fail:
 	return e;
 }
 
+bool pg_admin_server_away(const char *conninfo)
+{
+	PGPing answer = PQping(conninfo);
+	return answer == PQPING_REJECT || answer == PQPING_NO_RESPONSE;
+}
+
 void pg_admin_close(struct pg_admin *a)
 {
 	if (!a)

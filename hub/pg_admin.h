@@ -17,6 +17,9 @@ struct pg_rows;
  * a postgresql:// address). *out is owned by the caller: pg_admin_close(). */
 FERRY_CHECK enum ferry_error pg_admin_open(const char *conninfo, struct pg_admin **out, struct ferry_why *why);
 void pg_admin_close(struct pg_admin *a); /* accepts NULL */
+/* After a FERRY_DATABASE: the server is down, starts or stops, so that the same call may succeed later
+ * (false: it answers, and refused us). */
+bool pg_admin_server_away(const char *conninfo);
 
 /* Runs one or more statements; a script without BEGIN runs as one
  * transaction. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hub/admin.h"
 #include "hub/authority.h"
@@ -20,6 +21,8 @@
 #define DESCRIPTORS_BESIDES 128 /* database, admin, enrolment */
 #define QUEUE_BYTES_MAX	    ((size_t)24 << 20)
 #define SILENCE_TIMEOUT_S   10
+#define DATABASE_RETRY_US   250000
+#define REFUSALS_BELIEVED   3
 
 struct serve {
 	const struct hub_settings *settings;
@@ -355,6 +358,23 @@ static enum ferry_error check_database(struct serve *s, struct ferry_why *why)
 	return e;
 }
 
+/* A machine that just booted starts this hub before PostgreSQL is ready. A server that answers may still have
+ * broken one connection; what it says three times it means. */
+static enum ferry_error await_database(struct serve *s, struct ferry_why *why)
+{
+	const struct hub_settings *settings = s->settings;
+	int64_t end = loop_now_us() + settings->database_wait_us;
+	for (int refusals = 0;;) {
+		enum ferry_error e = check_database(s, why);
+		if (e != FERRY_DATABASE || loop_now_us() >= end)
+			return e;
+		if (!pg_admin_server_away(settings->database) && ++refusals == REFUSALS_BELIEVED)
+			return e;
+		LOG(LEVEL_WARNING, &s->log, "database_away", LOG_TEXT("why", why->text));
+		(void)usleep(DATABASE_RETRY_US);
+	}
+}
+
 static enum ferry_error make_core(struct serve *s)
 {
 	const struct hub_settings *t = s->settings;
@@ -460,7 +480,7 @@ static enum ferry_error begin(struct serve *s, struct ferry_why *why)
 				     .log_context = s};
 	enum ferry_error e = authority_open(s->settings, loop_wall_us() / 1000000, &s->authority, why);
 	if (e == FERRY_OK)
-		e = check_database(s, why);
+		e = await_database(s, why);
 	if (e == FERRY_OK)
 		e = loop_new(&config, &s->loop, why);
 	if (e != FERRY_OK)

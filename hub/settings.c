@@ -62,6 +62,8 @@ static const struct config_key keys[] = {
 	 .text = "Lowest version of the protocol that devices may speak; raise it when none speaks the lower ones any more."},
 	{KEY("protocol.highest", INT, version_max, "2"), .min = FERRY_PROTOCOL_LOWEST, .max = FERRY_PROTOCOL_HIGHEST,
 	 .text = "Highest version of the protocol that is spoken; a lower one holds an upgrade back."},
+	{KEY("timing.database_wait", TIME, database_wait_us, "30s"), .min = 0, .max = 3600 * SECOND,
+	 .text = "How long a starting hub waits for a PostgreSQL that is down or still starting; then it ends."},
 	{KEY("timing.hello_timeout", TIME, hello_timeout_us, "10s"), .min = 100000, .max = 600 * SECOND,
 	 .text = "How long a device may take to greet."},
 	{KEY("timing.poll", TIME, poll_interval_us, "100ms"), .min = 1000, .max = 60 * SECOND,

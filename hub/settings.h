@@ -27,6 +27,7 @@ struct hub_settings {
 	int64_t connections, lock_timeout_us;
 	int64_t links_max;
 	int64_t session_credit, batch_rows, batch_bytes, ring_bytes, fill_bytes;
+	int64_t database_wait_us; /* at the start */
 	int64_t hello_timeout_us, poll_interval_us, registry_interval_us, drain_timeout_us;
 	int64_t version_min, version_max; /* of the protocol */
 	int64_t placement_idle_us, shut_retry_us, heal_window_us, heal_park_us;
