@@ -53,6 +53,7 @@ static const struct cli_option dry_options[] = {
 
 static const struct cli_option retry_options[] = {
 	{"set", "COLUMN=VALUE", "write another value instead of the refused one; may be repeated"},
+	{"without", "COLUMN", "leave a value out, as a number that the hub shall give; may be repeated"},
 	{"dry-run", NULL, "only say what would be done"},
 	{NULL, NULL, NULL},
 };
@@ -96,7 +97,7 @@ const struct cli_command agent_commands[] = {
 	 "ferry-agent rejected show 17", NULL, cli_rejected_show},
 	{"rejected retry", "<number>", 1, 1, "write the refused values again, all in one transaction",
 	 "As new edits on the rows as they stand now. Put right first what the sentence says,\n"
-	 "here with --set, or in SQL by an UPDATE of ferry_rejected.",
+	 "here with --set and --without, or in SQL by an UPDATE of ferry_rejected.",
 	 "ferry-agent rejected retry 17 --set code=A-1204", retry_options, cli_rejected_retry},
 	{"rejected merge", "<number>", 1, 1, "merge a refused new row into the one that has its unique value",
 	 "Its values become an update of that row, and what was written for it refers to that row:\n"

@@ -10,6 +10,8 @@
 
 #define SQL_BYTES_MAX  8192
 #define REPAIR_BUSY_MS 10000
+#define COLUMN_BYTES_MAX 128
+#define PATH_BYTES_MAX 420 /* of a column's name, each character of which may be a quote */
 
 /* A number given on the command line: it goes into SQL as it is. */
 static bool number_of(const struct cli *c, char out[24], int *exit_code)
@@ -68,8 +70,10 @@ static void copy_member(void *ctx, const char *key, const struct json *value)
 		json_put_text(ctx, key, json_text(value));
 	else if (json_is_null(value))
 		json_put_null(ctx, key);
+	else if (json_int(value, 0) == json_int(value, 1))
+		json_put_int(ctx, key, json_int(value, 0));
 	else if (json_number(value, &d))
-		json_put_int(ctx, key, json_int(value, (int64_t)d));
+		json_put_real(ctx, key, d);
 }
 
 /* Copies of the rows, each with its table's row as it stands. */
@@ -174,32 +178,62 @@ static void append_quoted(char *out, size_t max, const char *text)
 	out[n] = '\0';
 }
 
-/* --set column=value: into the one row of the change-set that has the column. */
-static bool edit_value(struct cli *c, const struct cli_setting *s, const char *number, const char *given, int *exit_code)
+/* A column that exactly one row of the change-set holds, as a path into its values, quoted for SQL. */
+static bool column_path(struct cli *c, const struct cli_setting *s, const char *number, const char *option, const char *column,
+			size_t n, char out[PATH_BYTES_MAX], int *exit_code)
 {
-	char path[200] = "$.\"", sql[SQL_BYTES_MAX], count[400] = "", quoted_path[420] = "", value[4100] = "";
+	char path[PATH_BYTES_MAX / 2] = "$.\"", sql[SQL_BYTES_MAX], count[400] = "", sentence[100];
+	snprintf(path + 3, sizeof(path) - 3, "%.*s\"", (int)n, column);
+	out[0] = '\0';
+	append_quoted(out, PATH_BYTES_MAX, path);
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM ferry_rejected WHERE number = %s AND json_type(\"values\", '%s') IS NOT NULL",
+		 number, out);
+	if (!run_sql(c, s, sql, take_text, count, exit_code))
+		return false;
+	if (strcmp(count, "1") == 0)
+		return true;
+	snprintf(sentence, sizeof(sentence), "%s names a column that not exactly one row of it holds", option);
+	*exit_code = cli_fail(c, FERRY_USAGE, sentence, "Edit it in SQL: UPDATE ferry_rejected SET \"values\" = json_set(...)");
+	return false;
+}
+
+static bool is_column(const char *text, size_t n)
+{
+	return n > 0 && n <= COLUMN_BYTES_MAX && !memchr(text, '"', n);
+}
+
+/* --set column=value. A dry run only looks whether it can be done. */
+static bool set_value(struct cli *c, const struct cli_setting *s, const char *number, const char *given, bool dry, int *exit_code)
+{
+	char sql[SQL_BYTES_MAX], path[PATH_BYTES_MAX], value[4100] = "";
 	const char *equals = strchr(given, '=');
-	const char *mark = strchr(given, '"');
-	if (!equals || equals == given || (mark && mark < equals) || equals - given > 128 || strlen(equals + 1) > 2000) {
+	if (!equals || !is_column(given, (size_t)(equals - given)) || strlen(equals + 1) > 2000) {
 		*exit_code = cli_fail(c, FERRY_USAGE, "--set takes column=value, of at most 2000 bytes",
 				      "Longer values: UPDATE ferry_rejected in SQL");
 		return false;
 	}
-	snprintf(path + 3, sizeof(path) - 3, "%.*s\"", (int)(equals - given), given);
-	append_quoted(quoted_path, sizeof(quoted_path), path);
-	append_quoted(value, sizeof(value), equals + 1);
-	snprintf(sql, sizeof(sql), "SELECT count(*) FROM ferry_rejected WHERE number = %s AND json_type(\"values\", '%s') IS NOT NULL",
-		 number, quoted_path);
-	if (!run_sql(c, s, sql, take_text, count, exit_code))
+	if (!column_path(c, s, number, "--set", given, (size_t)(equals - given), path, exit_code))
 		return false;
-	if (strcmp(count, "1") != 0) {
-		*exit_code = cli_fail(c, FERRY_USAGE, "--set names a column that not exactly one row of it holds",
-				      "Edit it in SQL: UPDATE ferry_rejected SET \"values\" = json_set(...)");
+	append_quoted(value, sizeof(value), equals + 1);
+	snprintf(sql, sizeof(sql), "UPDATE ferry_rejected SET \"values\" = json_set(\"values\", '%s', '%s') WHERE number = %s "
+		 "AND json_type(\"values\", '%s') IS NOT NULL", path, value, number, path);
+	return dry || run_sql(c, s, sql, NULL, NULL, exit_code);
+}
+
+/* --without column: as if it had not been written, so that the hub or a range of numbers gives it. */
+static bool leave_value_out(struct cli *c, const struct cli_setting *s, const char *number, const char *column, bool dry,
+			    int *exit_code)
+{
+	char sql[SQL_BYTES_MAX], path[PATH_BYTES_MAX];
+	if (!is_column(column, strlen(column))) {
+		*exit_code = cli_fail(c, FERRY_USAGE, "--without takes the name of a column", NULL);
 		return false;
 	}
-	snprintf(sql, sizeof(sql), "UPDATE ferry_rejected SET \"values\" = json_set(\"values\", '%s', '%s') WHERE number = %s "
-		 "AND json_type(\"values\", '%s') IS NOT NULL", quoted_path, value, number, quoted_path);
-	return run_sql(c, s, sql, NULL, NULL, exit_code);
+	if (!column_path(c, s, number, "--without", column, strlen(column), path, exit_code))
+		return false;
+	snprintf(sql, sizeof(sql), "UPDATE ferry_rejected SET \"values\" = json_remove(\"values\", '%s') WHERE number = %s "
+		 "AND json_type(\"values\", '%s') IS NOT NULL", path, number, path);
+	return dry || run_sql(c, s, sql, NULL, NULL, exit_code);
 }
 
 static bool exists(struct cli *c, const struct cli_setting *s, bool conflict, const char *number, int *exit_code)
@@ -243,7 +277,7 @@ static int carry_out(struct cli *c, const struct cli_setting *s, bool conflict, 
 	return cli_print_done(c, o, "Done (%s). What was kept of it stands in ferry_repair %s", action, id);
 }
 
-static int dry(struct cli *c, const char *action, const char *number)
+static int tell(struct cli *c, const char *action, const char *number)
 {
 	struct json *o = json_new_object();
 	json_put_text(o, "action", action);
@@ -252,21 +286,25 @@ static int dry(struct cli *c, const char *action, const char *number)
 	return cli_print_done(c, o, "%s would be done with %s", action, number);
 }
 
+static bool edit_values(struct cli *c, const struct cli_setting *s, const char *number, bool dry, int *exit_code)
+{
+	bool good = true;
+	for (int i = 0; good && cli_value_at(c, "set", i); i++)
+		good = set_value(c, s, number, cli_value_at(c, "set", i), dry, exit_code);
+	for (int i = 0; good && cli_value_at(c, "without", i); i++)
+		good = leave_value_out(c, s, number, cli_value_at(c, "without", i), dry, exit_code);
+	return good;
+}
+
 static int repair(struct cli *c, bool conflict, const char *action, bool edits)
 {
 	struct cli_setting s;
 	char number[24];
 	int exit_code = CLI_OK;
 	if (cli_setting_init(c, &s, &exit_code) && number_of(c, number, &exit_code) && exists(c, &s, conflict, number, &exit_code)) {
-		bool good = true;
-		if (cli_flag(c, "dry-run")) {
-			exit_code = dry(c, action, number);
-			good = false;
-		}
-		for (int i = 0; good && edits && cli_value_at(c, "set", i); i++)
-			good = edit_value(c, &s, number, cli_value_at(c, "set", i), &exit_code);
+		bool dry = cli_flag(c, "dry-run"), good = !edits || edit_values(c, &s, number, dry, &exit_code);
 		if (good)
-			exit_code = carry_out(c, &s, conflict, action, number);
+			exit_code = dry ? tell(c, action, number) : carry_out(c, &s, conflict, action, number);
 	}
 	cli_setting_deinit(&s);
 	return exit_code;

@@ -522,8 +522,10 @@ static void take_numbers(struct replica *r, const struct message_welcome *w)
 		if (w->settled_above[i] > highest)
 			highest = w->settled_above[i];
 	}
-	if (highest > r->st.last_number)
-		r->st.last_number = highest;
+	if (highest <= r->st.last_number)
+		return;
+	r->st.last_number = highest;
+	gate_exec(&r->g, "DELETE FROM ferry_lease"); /* of a file that went on after this one: it has given numbers of them, too */
 }
 
 /* A welcome is late by what the way and the hub's work took, so it only tells

@@ -2,6 +2,9 @@
 """Numbers for people on real devices (policy `sequence`, docs/merge.md): leased ranges that are
 given offline, and numbers that the hub assigns."""
 
+import contextlib
+import json
+import os
 import shutil
 import sqlite3
 import unittest
@@ -60,26 +63,70 @@ class Sequences(SiteCase):
         self.assertEqual(a.sql("SELECT sentence FROM ferry_rejected"), [])
         self.assert_same()
 
-    def test_R19_a_device_restored_from_a_copy_gives_no_number_twice(self):
-        a = self.stocked("a")
-        a.stop()
-        shutil.copy(a.state + "/replica.db", self.site.folder + "/copy.db")  # an agent that ends leaves no WAL
-        first = self.lead(a, "before")
-        a.start()
-        self.settle()
-        a.stop()
-        with sqlite3.connect(self.site.folder + "/copy.db") as copy:  # what the restored device does before it has met the hub
-            copy.execute("INSERT INTO leads (source_code) VALUES ('again')")
-            again, number = copy.execute("SELECT id, number FROM leads WHERE source_code = 'again'").fetchone()
-        self.assertEqual(number, self.number(first))
-        # Both reach the hub as this device's: the later row is refused with a verdict.
-        a.start()
-        a.sql("INSERT INTO leads (id, source_code, number) VALUES (?, 'again', ?)", again, number)
-        self.settle()
-        (name, sentence), = a.sql("SELECT name, sentence FROM ferry_rejected")
+    def numbers(self):
+        """Of all leads at the hub."""
+        return [n for n, in self.site.sql("SELECT number FROM crm.leads WHERE tenant_id = %s", self.tenant)]
+
+    def refused_number(self, device, key):
+        """The number that a device gave to a row, and the hub refused for it; it says whose it is."""
+        (name, sentence, values), = device.sql('SELECT name, sentence, "values" FROM ferry_rejected WHERE key = ?', key)
+        number = json.loads(values)["number"]
         self.assertEqual(name, "NUMBER")
         self.assertIn('"%s" was given before' % number, sentence)
+        return number
+
+    def retry_without_number(self, device, key):
+        device.json("rejected", "retry", device.value("SELECT number FROM ferry_rejected WHERE key = ?", key), "--without", "number")
+        self.settle(device)
+        self.assertEqual(device.sql("SELECT * FROM ferry_rejected"), [])
+
+    def test_R19_a_device_restored_from_a_backup_gives_no_number_twice_once_it_is_released(self):
+        a = self.stocked("a")
+        a.stop()
+        shutil.copytree(a.state, self.site.folder + "/backup", ignore=shutil.ignore_patterns("run"))
+        a.start()
+        firsts = [self.lead(a, "before %d" % i) for i in range(3)]
+        self.settle(a)
+        a.stop()
+        shutil.rmtree(a.state)
+        shutil.copytree(self.site.folder + "/backup", a.state)
+        again = self.lead(a, "again")  # it has not met the hub yet, and cannot know
+        a.start()
+        self.assertNotEqual(a.wait_exit(30), 0)
+        self.assertIn("CLONE", a.log_text())
+        self.hub.json("device", "release", a.id)
+        a.start()
+        self.settle(a)
+        self.assertEqual(self.refused_number(a, again), self.number(firsts[0]))
         self.assertIsNone(self.number(again))
+        # The ranges of before are given up: the next numbers are the hub's, or of a new range.
+        wait_until(lambda: (a.value("SELECT available FROM ferry_number") or 0) >= 50, 30, "a new range")
+        nexts = [self.lead(a, "after %d" % i) for i in range(3)]
+        self.retry_without_number(a, again)
+        self.assertEqual(len(set(self.numbers())), 7)
+        self.assertNotIn(None, [self.number(k) for k in [again, *nexts]])
+        self.assertEqual([a.value("SELECT number FROM leads WHERE id = ?", k) for k in nexts], [self.number(k) for k in nexts])
+        self.assert_same()
+
+    def test_R19_a_device_put_back_within_one_contact_gives_no_number_twice(self):
+        a = self.stocked("a")
+        with contextlib.closing(sqlite3.connect(a.replica)) as db, contextlib.closing(sqlite3.connect(a.replica + ".old")) as old:
+            db.backup(old)
+        firsts = [self.lead(a, "before %d" % i) for i in range(3)]
+        self.settle(a)
+        a.kill9()
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(a.replica + suffix)
+        os.replace(a.replica + ".old", a.replica)
+        self.assertEqual(a.value("SELECT count(*) FROM leads"), 0)
+        a.start()  # nothing was written since, so nothing of its own stands under a number that was used
+        wait_until(lambda: a.value("SELECT count(*) FROM leads") == 3, 30, "what the lost file had pushed")
+        wait_until(lambda: (a.value("SELECT available FROM ferry_number") or 0) >= 50, 30, "a new range")
+        nexts = [self.lead(a, "after %d" % i) for i in range(3)]
+        self.settle(a)
+        self.assertEqual(a.sql("SELECT sentence FROM ferry_rejected"), [])
+        self.assertEqual(len({self.number(k) for k in firsts + nexts}), 6)
         self.assert_same()
 
     def test_a_number_of_nobodys_range_is_refused_and_a_given_one_stays(self):

@@ -123,6 +123,44 @@ static void a_number_goes_to_the_hub_and_back_and_one_of_a_deleted_row_is_not_gi
 	assert_proof(f);
 }
 
+/* The hub has settled more than this file ever numbered: another one, which this was put back from, went on. */
+static void welcome_settled(struct fixture *f, int64_t settled)
+{
+	static const char *const scopes[] = {SCOPE};
+	const struct message_welcome w = {.tenant = key_of(1), .device = key_of(2), .epoch = key_of(3), .mode = WELCOME_DELTA,
+					  .schema_hash = 12, .scopes = scopes, .scope_count = 1, .clock = f->wall, .settled = settled};
+
+	replica_store_ops.disconnected(f->r);
+	f->cursor = (struct push_cursor){0};
+	assert_ok(replica_store_ops.welcome(f->r, &w, &fixture_why));
+}
+
+static void R19_a_file_that_is_behind_what_the_hub_settled_gives_no_more_of_its_ranges(void **state)
+{
+	struct fixture *f = *state;
+
+	grant(f, 1, 9, "A-", 0);
+	welcome_settled(f, 0);
+	insert(f, 10);
+	welcome_settled(f, 3);
+	insert(f, 11);
+	assert_numbers(f, "A-001/x -");
+	grant(f, 21, 29, "A-", 0);
+	welcome_settled(f, 3); /* known by now */
+	insert(f, 12);
+	assert_numbers(f, "A-001/x - A-021/x");
+}
+
+static void R19_a_file_that_was_put_back_before_it_wrote_anything_gives_no_more_of_its_ranges(void **state)
+{
+	struct fixture *f = *state;
+
+	grant(f, 1, 9, "A-", 0);
+	welcome_settled(f, 3);
+	insert(f, 10);
+	assert_numbers(f, "-");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -131,6 +169,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_transaction_that_is_rolled_back_gives_its_numbers_back, start, teardown),
 		cmocka_unit_test_setup_teardown(a_number_goes_to_the_hub_and_back_and_one_of_a_deleted_row_is_not_given_again, start, teardown),
 		cmocka_unit_test_setup_teardown(a_replaced_row_keeps_its_number_and_a_given_one_cannot_change, start, teardown),
+		cmocka_unit_test_setup_teardown(R19_a_file_that_is_behind_what_the_hub_settled_gives_no_more_of_its_ranges, start, teardown),
+		cmocka_unit_test_setup_teardown(R19_a_file_that_was_put_back_before_it_wrote_anything_gives_no_more_of_its_ranges, start, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
