@@ -69,7 +69,29 @@ static int not_running(const struct cli *c, const struct ferry_why *why)
 	return cli_fail(c, FERRY_LINK_CLOSED, why->text, "Start it with ferry-hub serve, or name its folder with --state-dir");
 }
 
-int cli_status(struct cli *c)
+/* Who holds rows that change-sets may wait for (R12); NULL: the database cannot be asked now. */
+static struct json *lock_holders(const struct cli_setting *s)
+{
+	const char *conninfo = *s->settings.admin_database ? s->settings.admin_database : s->settings.database;
+	struct pg_admin *db = NULL;
+	struct pg_rows *rows;
+	struct ferry_why why;
+	struct json *list = NULL;
+	(void)setenv("PGCONNECT_TIMEOUT", "2", 0); /* the hub's own answer is here already */
+	if (pg_admin_open(conninfo, &db, &why) == FERRY_OK &&
+	    pg_admin_query(db,
+			   "SELECT h.pid AS \"pid::int\", h.role, h.application, h.client, h.since, h.state, "
+			   "array_to_string(h.tables, ', ') AS tables FROM ferry.lock_holders() h "
+			   "WHERE h.since < now() - interval '1 second' ORDER BY h.since",
+			   NULL, 0, &rows, &why) == FERRY_OK) {
+		list = cli_rows(rows);
+		pg_rows_free(rows);
+	}
+	pg_admin_close(db);
+	return list;
+}
+
+static int print_status(const struct cli *c, struct json *answer, struct json *holders)
 {
 	static const struct cli_column columns[] = {{"state", NULL},	   {"version", NULL},	 {"pid", NULL},
 						    {"device_port", "device port"}, {"enrol_port", "enrolment port"},
@@ -79,12 +101,30 @@ int cli_status(struct cli *c)
 						    {"superseded", NULL},   {"feeds", NULL},	 {"frames_sent", "frames sent"},
 						    {"bytes_sent", "bytes sent"}, {"bytes_received", "bytes received"},
 						    {"database", NULL},	   {NULL, NULL}};
+	static const struct cli_column who[] = {{"pid", NULL}, {"role", NULL}, {"application", NULL}, {"client", NULL},
+						{"since", NULL}, {"state", NULL}, {"tables", NULL}, {NULL, NULL}};
+	bool any = holders && json_count(holders) > 0;
+	if (cli_json(c)) {
+		json_put(answer, "lock_holders", holders);
+		return cli_print_object(c, answer, columns);
+	}
+	int exit_code = cli_print_object(c, answer, columns);
+	if (!any) {
+		json_release(holders);
+		return exit_code;
+	}
+	puts("\nChange-sets that touch rows which these open transactions hold wait for them:");
+	return cli_print_rows(c, holders, who, "");
+}
+
+int cli_status(struct cli *c)
+{
 	struct cli_setting s;
 	struct ferry_why why = {0};
 	int exit_code = CLI_OK;
 	if (cli_setting_init(c, &s, &exit_code)) {
 		struct json *answer = cli_ask_hub(&s, "/v1/status", NULL, &why);
-		exit_code = answer ? cli_print_object(c, answer, columns) : not_running(c, &why);
+		exit_code = answer ? print_status(c, answer, lock_holders(&s)) : not_running(c, &why);
 	}
 	cli_setting_deinit(&s);
 	return exit_code;

@@ -17,6 +17,13 @@ BEGIN
         CREATE ROLE ferry_hub LOGIN;
     END IF;
 END $$;
+-- To name who holds rows (ferry.lock_holders), it sees since when others' transactions are open.
+DO $$
+BEGIN
+    GRANT pg_read_all_stats TO ferry_engine;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE WARNING 'ferry_engine cannot see since when transactions are open: GRANT pg_read_all_stats TO ferry_engine';
+END $$;
 -- Whoever may track a table writes the catalogue and the generated functions.
 GRANT ferry_engine TO ferry_owner;
 

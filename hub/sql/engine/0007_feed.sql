@@ -305,6 +305,29 @@ AS $$
 $$;
 COMMENT ON FUNCTION ferry.verify(bool) IS 'Finds (and captures) what was written past the triggers';
 
+-- Open transactions, but for the hub's own, that hold tracked tables for more than reading, and
+-- so maybe rows that a merge wants (R12). One that is prepared has no process.
+CREATE FUNCTION ferry.lock_holders()
+RETURNS TABLE (pid int, role text, application text, client text, since timestamptz, state text, tables text[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.pid, coalesce(a.usename, x.owner)::text, nullif(a.application_name, ''), coalesce(a.client_hostname, host(a.client_addr)),
+        coalesce(a.xact_start, x.prepared), coalesce(a.state, 'prepared as ' || x.gid), array_agg(DISTINCT t.relid::text ORDER BY t.relid::text)
+    FROM pg_locks l JOIN ferry.tracked_part p ON p.relid = l.relation JOIN ferry.tracked t ON t.tbl = p.tbl
+    LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    LEFT JOIN pg_locks own ON l.pid IS NULL AND own.locktype = 'transactionid' AND own.virtualtransaction = l.virtualtransaction
+        AND own.pid IS NULL
+    LEFT JOIN pg_prepared_xacts x ON x.transaction = own.transactionid
+    WHERE l.locktype = 'relation' AND l.granted AND l.mode <> 'AccessShareLock'
+      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+      AND l.pid IS DISTINCT FROM pg_backend_pid() AND coalesce(a.application_name, '') <> 'ferry-hub'
+      AND coalesce(a.backend_type, 'client backend') = 'client backend'
+    GROUP BY a.pid, a.usename, x.owner, a.application_name, a.client_hostname, a.client_addr, a.xact_start, x.prepared, a.state, x.gid
+    ORDER BY coalesce(a.xact_start, x.prepared)
+$$;
+COMMENT ON FUNCTION ferry.lock_holders() IS 'Who holds rows of tracked tables in an open transaction';
+
 -- What an operator should know, each with what to do about it.
 CREATE FUNCTION ferry.doctor()
 RETURNS TABLE (severity text, subject text, sentence text)
@@ -340,9 +363,9 @@ BEGIN
     SELECT 'warning', x.gid, 'Prepared since ' || x.prepared || ': its tenant waits for COMMIT PREPARED or ROLLBACK PREPARED.'
     FROM pg_prepared_xacts x WHERE x.database = current_database();
     RETURN QUERY
-    SELECT 'warning', 'pid ' || a.pid, 'A transaction is open since ' || a.xact_start || ': rows it holds wait for it.'
-    FROM pg_stat_activity a
-    WHERE a.datname = current_database() AND a.state LIKE 'idle in transaction%' AND a.xact_start < now() - interval '5 minutes';
+    SELECT 'warning', 'pid ' || h.pid, 'A transaction of ' || h.role || coalesce(' (' || h.application || ')', '') || ' is open since '
+        || h.since || ': rows that it holds of ' || array_to_string(h.tables, ', ') || ' wait for it.'
+    FROM ferry.lock_holders() h WHERE h.pid IS NOT NULL AND h.since < now() - interval '5 minutes';
     RETURN QUERY
     SELECT 'warning', 'ferry.dirty', count(*) || ' keys were left behind by a transaction: SELECT * FROM ferry.verify(true).'
     FROM ferry.dirty d HAVING count(*) > 0;
@@ -350,9 +373,10 @@ END $$;
 COMMENT ON FUNCTION ferry.doctor() IS 'What is wrong or risky, and what to do about it';
 
 REVOKE EXECUTE ON FUNCTION ferry.fold_sums(), ferry.sums_full(uuid), ferry.prune_changes(uuid, bigint),
-    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.verify_table(int, uuid, bool), ferry.doctor()
+    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.verify_table(int, uuid, bool), ferry.lock_holders(), ferry.doctor()
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.fold_sums(), ferry.sums_full(uuid), ferry.prune_changes(uuid, bigint),
-    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.verify_table(int, uuid, bool), ferry.doctor() TO ferry_hub, ferry_owner;
+    ferry.prune_tombstones(uuid, bigint), ferry.verify(bool), ferry.verify_table(int, uuid, bool), ferry.lock_holders(),
+    ferry.doctor() TO ferry_hub, ferry_owner;
 
 RESET ROLE;
