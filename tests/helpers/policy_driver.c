@@ -87,9 +87,11 @@ static void history(const struct json *j)
 {
 	static struct edit edits[EDITS_MAX];
 	const struct json *list = json_get(j, "edits");
-	int kind = column_kind_from_name(json_text(json_get(j, "kind"))), policy = column_policy_from_name(json_text(json_get(j, "policy")));
+	const char *name = json_text(json_get(j, "policy"));
+	bool of_the_hub = name != NULL && strcmp(name, "hub") == 0; /* which the schema says as a column that nobody writes */
+	int kind = column_kind_from_name(json_text(json_get(j, "kind"))), policy = column_policy_from_name(of_the_hub ? "lww" : name);
 	struct schema_column column = {.num = 2, .name = "c", .kind = (enum column_kind)kind, .policy = (enum column_policy)policy,
-				       .policy_options = json_text(json_get(j, "options"))};
+				       .read_only = of_the_hub, .policy_options = json_text(json_get(j, "options"))};
 	struct schema_table table = {.table = 1, .name = "t", .writable = true, .columns = &column, .column_count = 1};
 	struct schema schema = {.hash = 1, .tables = &table, .table_count = 1};
 	struct value start = value_of(json_get(j, "start"));

@@ -122,6 +122,22 @@ def lines(state, e):
     return merged(state, e, "\n".join(t if m == o else m for o, m, t in zip(old, mine, theirs)))
 
 
+def words(state, e):
+    """Word by word: no edit here adds or takes away one, so that each has its place."""
+    overlap, mine_wins, out = [], state.seen(e) or state.later(e), []
+    for old, mine, theirs in zip(*(x.split(" ") for x in (e["old"], e["new"], state.value))):
+        if old not in (mine, theirs) and mine != theirs:
+            overlap.append(True)
+            out.append(mine if mine_wins else theirs)
+        else:
+            out.append(theirs if mine == old else mine)
+    return merged(state, e, " ".join(out), overlap)
+
+
+def of_the_hub(_state, _e):
+    return REJECTED, 0
+
+
 GUARD = {"a": ["b", "c"], "b": ["a"], "c": ["a", "b", 'q"\\'], 'q"\\': ["a"]}
 
 
@@ -173,6 +189,14 @@ def some_lines(rng, device=0, seen=None):
     return "\n".join(out)
 
 
+def some_words(rng, _device=0, seen=None):
+    """A page of words that are all different. Whoever edits it puts new ones in the place of some."""
+    if seen is None:
+        rows = [["w%d.%d" % (line, i) for i in range(rng.randint(1, 4))] for line in range(rng.randint(1, 4))]
+        return " \n ".join(" ".join(row) for row in rows)
+    return " ".join(w if w == "\n" or rng.random() < 0.7 else "n%d" % rng.randrange(10**12) for w in seen.split(" "))
+
+
 def some_state(rng, *_):
     return rng.choice(list(GUARD))
 
@@ -211,6 +235,13 @@ class Histories(unittest.TestCase):
             edits.append(e)
         return edits
 
+    def drive(self, histories):
+        done = subprocess.run([DRIVER], input="".join(json.dumps(h) + "\n" for h in histories), capture_output=True,
+                              text=True, timeout=120, check=True)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(len(answers), len(histories))
+        return answers
+
     def check(self, policy, kind, some, model, options=None, known="mostly"):
         rng = random.Random("%s %s %s" % (self.seed, policy, kind))
         histories = []
@@ -218,11 +249,7 @@ class Histories(unittest.TestCase):
             start = some(rng)
             histories.append({"policy": policy, "kind": kind, "options": options, "start": start,
                               "edits": self.edits(rng, start, some, known)})
-        done = subprocess.run([DRIVER], input="".join(json.dumps(h) + "\n" for h in histories), capture_output=True,
-                              text=True, timeout=120, check=True)
-        answers = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual(len(answers), len(histories))
-        for h, got in zip(histories, answers):
+        for h, got in zip(histories, self.drive(histories)):
             state = State(h["start"])
             wanted = [model(state, e) for e in h["edits"]]
             with self.subTest(seed=self.seed, history=json.dumps(h)):
@@ -257,6 +284,47 @@ class Histories(unittest.TestCase):
 
     def test_R2_text_lines_of_different_authors(self):
         self.check("text", "text", some_lines, lines, known=True)
+
+    def test_R2_text_words_that_several_changed(self):
+        self.check("text", "text", some_words, words, known=True)
+
+    @staticmethod
+    def some_lines_more_or_less(rng):
+        """A text, and what each of three devices made of it by putting lines in and taking lines out."""
+        start, edits = ["old %d" % i for i in range(rng.randint(1, 8))], []
+        for device in (1, 2, 3):
+            out = []
+            for line in start:
+                if rng.random() < 0.2:
+                    out.append("new %d.%d" % (device, rng.randrange(10**9)))
+                if rng.random() > 0.1:
+                    out.append(line)
+            if out and out != start:
+                edits.append({"device": device, "number": 1, "base": 1, "at": rng.randint(1, 6),
+                              "old": "\n".join(start), "new": "\n".join(out)})
+        return start, edits
+
+    def test_R2_text_lines_that_several_put_in_and_took_out(self):
+        """Each line that was put in is there once, and of the old ones those that nobody took out, in their order.
+        Where a line was taken out beside one that was put in, both changed one place: a conflict, which keeps both."""
+        rng = random.Random("%s lines" % self.seed)
+        texts = [self.some_lines_more_or_less(rng) for _ in range(ROUNDS)]
+        asked = [{"policy": "text", "kind": "text", "options": None, "start": "\n".join(start), "edits": edits} for start, edits in texts]
+        judged = 0
+        for (start, edits), h, got in zip(texts, asked, self.drive(asked)):
+            with self.subTest(seed=self.seed, history=json.dumps(h)):
+                self.assertNotIn(REJECTED, [e["verdict"] for e in got["edits"]])
+                if any(e["conflicts"] for e in got["edits"]):
+                    continue
+                judged += 1
+                each = [e["new"].split("\n") for e in edits]
+                came_out = got["value"].split("\n")
+                self.assertEqual([x for x in came_out if x in start], [x for x in start if all(x in text for text in each)])
+                self.assertEqual(sorted(x for x in came_out if x not in start), sorted(x for text in each for x in text if x not in start))
+        self.assertGreater(judged, ROUNDS / 4)
+
+    def test_hub(self):
+        self.check("hub", "int", some_int, of_the_hub)
 
     def test_review(self):
         self.check("review", "int", some_int, lambda state, e: lww(state, e, False))

@@ -72,10 +72,45 @@ static void R18_bookmarks_of_the_past_reach_back_over_the_leap_of_a_restore(void
 	}
 }
 
+static void settle_one(struct fixture *f, uint32_t n)
+{
+	struct message_push push;
+
+	app(f, "UPDATE units SET code = 'kept' WHERE id = '%s'", unit(n));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	hub_take_set(f, push.sets);
+	commit(f);
+}
+
+static void R18_what_is_older_than_the_history_may_be_falls_out_and_is_counted(void **state)
+{
+	static const int64_t day = INT64_C(86400) * 1000000;
+	struct fixture *f = *state;
+
+	settle_one(f, 1);
+	f->wall += 29 * day;
+	settle_one(f, 2);
+	for (int i = 0; i < FERRY_PAST_MAX; i++) {
+		hub_write(f, 3, "code", i % 2 ? "odd" : "even");
+		commit(f);
+	}
+	assert_says(f, "2 0", "SELECT kept_sets || ' ' || forgotten FROM ferry_status"); /* 30 days, if nothing else is said */
+	f->wall += 2 * day;
+	for (int i = 0; i < FERRY_PAST_MAX; i++) {
+		hub_write(f, 3, "code", i % 2 ? "odd" : "even");
+		commit(f);
+	}
+	assert_says(f, "1 1", "SELECT kept_sets || ' ' || forgotten FROM ferry_status");
+	assert_says(f, "2", "SELECT number FROM ferry_kept");
+	assert_says(f, "1", "SELECT kept_bytes = (SELECT sum(bytes) FROM ferry_kept) FROM ferry_status");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(R18_a_replay_names_where_it_was_settled_first_however_often_it_comes_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(R18_what_is_older_than_the_history_may_be_falls_out_and_is_counted, setup, teardown),
 		cmocka_unit_test(R18_bookmarks_of_the_past_reach_back_over_the_leap_of_a_restore),
 	};
 

@@ -236,6 +236,47 @@ static void R5_refused_joined_set_is_offered_again_by_row(void **state)
 	assert_proof(f);
 }
 
+static void exchange(struct fixture *f)
+{
+	f->cursor = (struct push_cursor){0};
+	push_all(f);
+	commit(f);
+}
+
+/* Six transactions of one program while no agent looked: two, a pause, two of which one is bad, a pause, two. */
+static void R5_refused_joined_set_is_split_at_pauses_first(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	char sql[2048] = "";
+
+	f->refuses = refuse_code_bad;
+	for (uint32_t n = 100; n < 106; n++)
+		(void)snprintf(sql + strlen(sql), sizeof(sql) - strlen(sql), "INSERT INTO units(id, code) VALUES ('%s', '%s');", unit(n),
+			       n == 103 ? "bad" : "ok");
+	app(f, "%s", sql);
+	app(f, "UPDATE ferry_log SET at = (SELECT min(at) FROM ferry_log) + CASE WHEN key < '%s' THEN 0 WHEN key < '%s' THEN 1500 "
+	       "ELSE 3000 END WHERE op = 1", unit(102), unit(104));
+	exchange(f);
+	assert_says(f, "5", "SELECT count(*) FROM units WHERE code IS NOT 'ok' AND code IS NOT 'bad'");
+	assert_says(f, "6", "SELECT count(*) FROM ferry_outbox"); /* refused as one, and offered again */
+	assert_says(f, "0", "SELECT count(*) FROM ferry_rejected");
+	f->cursor = (struct push_cursor){0};
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.set_count, 3);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_true(push.sets[i].joined);
+		assert_int_equal(push.sets[i].blocks[0].row_count, 2);
+	}
+	exchange(f);
+	assert_says(f, "2", "SELECT count(*) FROM ferry_outbox"); /* the pair with the bad one, row by row now */
+	sync_all(f);
+	assert_says(f, "5", "SELECT count(*) FROM units WHERE code = 'ok'");
+	assert_says(f, unit(103), "SELECT key FROM ferry_rejected");
+	assert_says(f, "1", "SELECT count(*) FROM ferry_rejected WHERE sentence LIKE '%%offered again in parts%%'");
+	assert_proof(f);
+}
+
 static void R5_dependants_of_a_split_set_follow_it(void **state)
 {
 	struct fixture *f = *state;
@@ -335,6 +376,7 @@ int main(void)
 		replica_test(R5_another_connection_ends_a_change_set),
 		replica_test(R5_look_ends_a_change_set),
 		replica_test(R5_refused_joined_set_is_offered_again_by_row),
+		replica_test(R5_refused_joined_set_is_split_at_pauses_first),
 		replica_test(R5_dependants_of_a_split_set_follow_it),
 		replica_test(R5_declared_set_is_never_split),
 		replica_test(R6_depends_names_parent),
