@@ -159,6 +159,16 @@ bool former_body(struct replica *r, int64_t number, uint32_t part, struct arena 
 	return r->g.error == FERRY_OK;
 }
 
+bool former_has(struct replica *r, int64_t number)
+{
+	sqlite3_stmt *s = q(r, Q_FORMER_GET);
+	bool has = gate_step(&r->g, s, "ii", number, (int64_t)0);
+
+	if (s != NULL)
+		sqlite3_reset(s);
+	return has;
+}
+
 void former_forget(struct replica *r, int64_t number)
 {
 	gate_run(&r->g, q(r, Q_FORMER_DELETE), "i", number);

@@ -107,7 +107,8 @@ enum query {
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_LOG_KEEP, Q_LOG_MASK, Q_LOG_MERGE, Q_LOG_MERGED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_AT, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
-	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPES_HELD, Q_SCOPES_FILLING, Q_REJECT_ADD, Q_REJECT_OTHER, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
+	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPES_HELD, Q_SCOPES_FILLING, Q_REJECT_ADD, Q_REJECT_OTHER, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_VERDICT,
+	Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
 	Q_BOOKMARKS, Q_BOOKMARK_ADD, Q_BOOKMARK_DELETE, Q_BOOKMARKS_CUT,
 	Q_KEPT_ADD, Q_KEPT_PART_ADD, Q_KEPT_PART_DELETE, Q_KEPT_DELETE, Q_KEPT_BACKED_UP, Q_KEPT_OLDEST, Q_KEPT_AGED,
@@ -468,6 +469,7 @@ bool kind_text_like(enum column_kind kind); /* SQLite keeps these alike, and the
 bool kind_converts(enum column_kind was, enum column_kind now); /* SQLite holds its values in another way */
 /* The part of a change-set that was kept, in the arena. False: none was. */
 bool former_body(struct replica *r, int64_t number, uint32_t part, struct arena *a, struct change_set *out);
+bool former_has(struct replica *r, int64_t number);    /* it was kept so: the hub gets it whole */
 void former_forget(struct replica *r, int64_t number); /* it is settled */
 
 /* replica_migrate.c */

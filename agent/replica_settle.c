@@ -482,6 +482,19 @@ static void park(struct replica *r, const struct settled *v)
 	tell(r, v, true);
 }
 
+/* What it said of tables that went with a schema stands among the refused rows since then. But
+ * the hub had it whole, and may have a place for it: its verdict is the one that counts. */
+static void settle_gone(struct replica *r, const struct settled *v)
+{
+	if (!former_has(r, v->number))
+		return;
+	if (v->verdict != VERDICT_REJECTED)
+		gate_run(&r->g, q(r, Q_REJECT_LIFTED), "i", v->number);
+	else
+		gate_run(&r->g, q(r, Q_REJECT_VERDICT), "iitt", v->number, (int64_t)v->code, ferry_error_name(v->code),
+			 v->sentence != NULL ? v->sentence : ferry_error_text(v->code));
+}
+
 static void settle_one(struct replica *r, const struct settled *v, struct store_commit_report *report)
 {
 	struct set set;
@@ -505,6 +518,7 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 		keep_conflict(r, v->number, &v->conflicts[i]);
 		report->conflicts++;
 	}
+	settle_gone(r, v);
 	if (v->verdict == VERDICT_REJECTED) {
 		report->rejected++;
 		refuse(r, v, &set);

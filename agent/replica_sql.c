@@ -295,6 +295,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_REJECT_OTHER] = "UPDATE ferry_rejected SET other = ?3 WHERE pushed = ?1 AND key = ?2 AND op = 'insert'",
 	[Q_REJECT_OF] = "SELECT number FROM ferry_rejected WHERE pushed = ?1 LIMIT 1",
 	[Q_REJECT_LIFTED] = "DELETE FROM ferry_rejected WHERE pushed = ?1",
+	[Q_REJECT_VERDICT] = "UPDATE ferry_rejected SET code = ?2, name = ?3, sentence = ?4 WHERE pushed = ?1",
 	[Q_REJECT_LOCAL] = "UPDATE ferry_rejected SET pushed = NULL WHERE pushed = ?1",
 	[Q_WATCH_MARK] = "SELECT (SELECT coalesce(max(seq), 0) FROM ferry_log), (SELECT coalesce(max(id), 0) FROM ferry_rejected)",
 	[Q_WATCH_LEFT] = "SELECT 1 FROM ferry_log l WHERE l.seq <= ?1 AND l.op & 7 IN (1, 2, 3) AND NOT EXISTS("

@@ -374,6 +374,12 @@ static enum ferry_error keep_cell(struct edit *e, uint16_t i)
 	return keep_conflict(e, e->block->nums[i], CONFLICT_UPDATE_DELETE, false, device, hub, &other.author);
 }
 
+/* Nothing is said of a column that is never empty: the hub has a value, or a default. */
+static bool left_to_hub(const struct edit *e, uint16_t i)
+{
+	return cell_of(e, i)->kind == VALUE_NULL && e->table->columns[e->columns[i]].not_null;
+}
+
 static enum ferry_error apply_update(struct edit *e)
 {
 	enum ferry_error error = can_revive(e) ? revive(e) : FERRY_OK;
@@ -381,6 +387,8 @@ static enum ferry_error apply_update(struct edit *e)
 	for (uint16_t i = 0; i < e->block->column_count && error == FERRY_OK; i++) {
 		bool row_seen = e->row->state.exists && life_seen(e, base_of(e, e->block->nums[i]));
 
+		if (e->block->part_of != 0 && left_to_hub(e, i))
+			continue;
 		if (row_seen || (e->row->state.exists && e->row->update_wins))
 			error = merge_cell(e, i, row_seen);
 		else
@@ -451,16 +459,46 @@ static enum ferry_error apply_insert(struct edit *e)
 	}
 	row_seen = life_seen(e, base_of(e, 0));
 	for (uint16_t i = 0; i < e->block->column_count; i++) {
-		const struct schema_column *column = &e->table->columns[e->columns[i]];
 		enum ferry_error error;
 
-		if (cell_of(e, i)->kind == VALUE_NULL && column->not_null)
-			continue; /* left to the hub, which has a value */
+		if (left_to_hub(e, i))
+			continue;
 		error = merge_cell(e, i, row_seen);
 		if (error != FERRY_OK)
 			return error;
 	}
 	return FERRY_OK;
+}
+
+/* Is the row there whose part this is, in the life that the edit saw? */
+static bool whole_is_there(const struct edit *e)
+{
+	int64_t index = merge_table_index(e->m->schema, e->block->part_of);
+	struct edit whole = *e;
+
+	if (index < 0)
+		return false;
+	whole.table = &e->m->schema->tables[index];
+	whole.row = merge_find(e->m, (uint32_t)index, &e->row->key);
+	return whole.row != NULL && whole.row->state.exists && life_seen(&whole, base_of(e, 0));
+}
+
+static bool says_something(const struct edit *e)
+{
+	for (uint16_t i = 0; i < e->block->column_count; i++) {
+		if (cell_of(e, i)->kind != VALUE_NULL)
+			return true;
+	}
+	return false;
+}
+
+/* An edit of columns that stood in another table's row when it was made. The row that they
+ * have now may never have been, for want of something to say, and begins with this. */
+static enum ferry_error apply_part(struct edit *e)
+{
+	if (e->row->state.known || !whole_is_there(e))
+		return apply_update(e);
+	return says_something(e) ? apply_insert(e) : FERRY_OK;
 }
 
 static bool all_seen(const struct edit *e, int64_t base)
@@ -585,7 +623,7 @@ static enum ferry_error apply_row(struct edit *e)
 	case ROW_INSERT:
 		return apply_insert(e);
 	case ROW_UPDATE:
-		return apply_update(e);
+		return e->block->part_of != 0 ? apply_part(e) : apply_update(e);
 	case ROW_DELETE:
 		return apply_delete(e);
 	default:

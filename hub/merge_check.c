@@ -15,12 +15,12 @@ static bool has_label(const struct schema_column *c, const struct value *v)
 	return c->label_count == 0;
 }
 
-static enum ferry_error check_cell(const struct schema_table *t, const struct schema_column *c, enum row_op op,
+static enum ferry_error check_cell(const struct schema_table *t, const struct schema_column *c, bool may_leave,
 				   const struct value *v, struct ferry_why *why)
 {
 	if (v->kind == VALUE_NULL) {
-		/* An insert may leave to the hub what has a default there. */
-		if (!c->not_null || (op == ROW_INSERT && c->has_default))
+		/* What makes a row may leave to the hub what has a default there. */
+		if (!c->not_null || (may_leave && c->has_default))
 			return FERRY_OK;
 		return ferry_fail(why, FERRY_NOT_NULL, "%s.%s must have a value", t->name, c->name);
 	}
@@ -80,7 +80,7 @@ static enum ferry_error check_cells(const struct schema_table *t, const struct b
 		const struct value *cells = b->cells + (size_t)i * b->row_count;
 
 		for (uint32_t r = 0; r < b->row_count; r++) {
-			enum ferry_error e = check_cell(t, c, b->op, &cells[r], why);
+			enum ferry_error e = check_cell(t, c, b->op == ROW_INSERT || b->part_of != 0, &cells[r], why);
 
 			if (e != FERRY_OK)
 				return e;

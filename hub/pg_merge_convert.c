@@ -39,11 +39,11 @@ static void ask(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
 	struct conversions *list = &m->conversions;
-	int64_t *numbers[4];
+	int64_t *numbers[5];
 	const char **texts = arena_array(&b->arena, list->count, sizeof(*texts));
 
 	b->full |= texts == NULL;
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		numbers[i] = arena_array(&b->arena, list->count, sizeof(**numbers));
 		b->full |= numbers[i] == NULL;
 	}
@@ -52,15 +52,16 @@ static void ask(struct merge_op *m)
 
 		numbers[0][i] = (int64_t)c->table;
 		numbers[1][i] = c->num;
-		numbers[2][i] = c->to;
-		numbers[3][i] = c->step;
+		numbers[2][i] = (int64_t)c->to_table;
+		numbers[3][i] = c->to;
+		numbers[4][i] = c->step;
 		texts[i] = plain_text(m, c);
 		b->full |= texts[i] == NULL;
 	}
 	if (b->full)
 		return;
-	m->convert_call = pg_call(b, "SELECT c.value, c.refusal FROM ferry.convert_late($1, $2, $3, $4, $5) c ORDER BY c.i");
-	for (int i = 0; i < 4; i++)
+	m->convert_call = pg_call(b, "SELECT c.value, c.refusal FROM ferry.convert_late($1, $2, $3, $4, $5, $6) c ORDER BY c.i");
+	for (int i = 0; i < 5; i++)
 		pg_arg_int8s(b, numbers[i], list->count);
 	pg_arg_texts(b, texts, list->count);
 }

@@ -96,7 +96,7 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 
 	if (!t)
 		return;
-	if (b->op == ROW_INSERT && t->table->scope_form <= PG_SCOPE_GLOBAL && !holds_scope(e->device, t->table->tenant_scope)) {
+	if ((b->op == ROW_INSERT || b->part_of) && t->table->scope_form <= PG_SCOPE_GLOBAL && !holds_scope(e->device, t->table->tenant_scope)) {
 		pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a new row would be outside this device's scopes");
 		return;
 	}

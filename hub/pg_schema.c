@@ -33,8 +33,8 @@ enum { C_TBL, C_NUM, C_NAME, C_TYPE, C_KIND, C_NOT_NULL, C_DEFAULT, C_POLICY, C_
        C_DEFAULT_SQL, C_GENERATED, C_OPTIONS, C_PLACEHOLDER, C_FILLED, C_LEASE, C_RETYPED };
 
 static const char past_sql[] =
-	"SELECT p.tbl, p.num, p.n, p.name, p.kind, p.to_num, p.discarded, p.converter IS NOT NULL FROM ferry.past_column p ORDER BY p.tbl, p.num, p.n";
-enum { P_TBL, P_NUM, P_STEP, P_NAME, P_KIND, P_TO, P_DISCARDED, P_CONVERTS };
+	"SELECT p.tbl, p.num, p.n, p.name, p.kind, p.to_num, p.to_tbl, p.discarded, p.converts FROM ferry.late_column p ORDER BY p.tbl, p.num, p.n";
+enum { P_TBL, P_NUM, P_STEP, P_NAME, P_KIND, P_TO, P_TO_TBL, P_DISCARDED, P_CONVERTS };
 
 struct reader {
 	const struct pg_batch *b;
@@ -370,6 +370,7 @@ static void read_past(struct reader *r, uint32_t call, struct past *out)
 						  .step = pg_int(r->b, call, i, P_STEP), .kind = kind,
 						  .name = keep(r, cell(r, call, i, P_NAME)),
 						  .to = (uint16_t)pg_int(r->b, call, i, P_TO),
+						  .to_table = (uint32_t)pg_int(r->b, call, i, P_TO_TBL),
 						  .discarded = pg_bool(r->b, call, i, P_DISCARDED),
 						  .converts = pg_bool(r->b, call, i, P_CONVERTS)};
 	}

@@ -6,22 +6,36 @@
 
 #define RENAMES_MAX 16 /* of one column in turn */
 
+struct blocks {
+	struct block *list; /* in the arena */
+	uint32_t count, capacity;
+};
+
 struct work {
 	const struct schema *now;
 	const struct past *past;
 	struct arena *arena;
 	struct translation *out;
 	struct conversions *conversions;
+	struct blocks blocks; /* of the translation */
 	int64_t step;
 	bool full;
+	bool changed; /* it is not as it was */
 };
 
 struct move { /* where a column of a block goes */
+	const struct schema_table *table;
 	uint16_t num;
-	uint16_t from; /* index in the block */
-	int was;       /* its kind then, if it was another; else PAST_NO_KIND */
-	uint16_t then; /* the number that had that kind */
+	uint16_t from;       /* index in the block */
+	int was;             /* its kind then, if it was another; else PAST_NO_KIND */
+	uint32_t then_table; /* what had that kind */
+	uint16_t then;
 	enum column_kind kind;
+};
+
+struct moves {
+	struct move list[FERRY_COLUMNS_MAX + 1];
+	uint16_t count;
 };
 
 /* ---- What is known ---- */
@@ -61,10 +75,24 @@ static struct past_column what_became(const struct past *past, uint32_t table, u
 		if (p->table != table || p->num != num)
 			continue;
 		all.name = p->name[0] != '\0' ? p->name : all.name;
-		all.to = p->to != 0 ? p->to : all.to;
+		/* Where it is now counts before what was once declared. */
+		if (p->to != 0 && (p->to_table != 0 || all.to_table == 0)) {
+			all.to = p->to;
+			all.to_table = p->to_table;
+		}
 		all.discarded |= p->discarded;
 	}
 	return all;
+}
+
+/* A table that is no more, whose columns are another's again. */
+static bool was_part(const struct past *past, uint32_t table)
+{
+	for (uint32_t i = 0; i < past->count; i++) {
+		if (past->columns[i].table == table && past->columns[i].to_table != 0)
+			return true;
+	}
+	return false;
 }
 
 /* The kind that a column had under the schema of a step, if it was another. */
@@ -154,7 +182,7 @@ static void refuse(struct work *w, int code, const struct schema_table *t, const
 	if (w->out->code != FERRY_OK)
 		return;
 	w->out->code = code;
-	(void)snprintf(w->out->why.text, sizeof(w->out->why.text), "%s.%s %s", t->name, name, what);
+	(void)snprintf(w->out->why.text, sizeof(w->out->why.text), "%s.%s %s", t != NULL ? t->name : "a former table", name, what);
 }
 
 /* ---- Blocks ---- */
@@ -173,58 +201,76 @@ static void note_kind(const struct work *w, uint32_t table, uint16_t num, struct
 	if (m->was != PAST_NO_KIND)
 		return;
 	m->was = kind_then(w, table, num);
+	m->then_table = table;
 	m->then = num;
 }
 
+static void refuse_gone(struct work *w, const struct schema_table *t, const char *name)
+{
+	refuse(w, FERRY_UNKNOWN_COLUMN, t, name != NULL ? name : "a column of a former schema",
+	       "is no more: what was written there has no place");
+}
+
 /* False: the column is left out, or the change-set refused. */
-static bool place_column(struct work *w, const struct schema_table *t, uint16_t num, bool nothing, struct move *m)
+static bool place_column(struct work *w, uint32_t table, uint16_t num, bool nothing, struct move *m)
 {
 	for (int i = 0; i < RENAMES_MAX; i++) {
-		const struct schema_column *c = find_column(t, num);
+		const struct schema_table *t = find_table(w->now, table);
+		const struct schema_column *c = t != NULL ? find_column(t, num) : NULL;
 		struct past_column p;
 
 		if (c != NULL) {
+			m->table = t;
 			m->num = num;
 			m->kind = c->kind;
-			note_kind(w, t->table, num, m);
+			note_kind(w, table, num, m);
 			return true;
 		}
-		p = what_became(w->past, t->table, num);
+		p = what_became(w->past, table, num);
 		if (p.to == 0) {
 			if (!p.discarded && !nothing)
-				refuse(w, FERRY_UNKNOWN_COLUMN, t, p.name != NULL ? p.name : "a column of a former schema",
-				       "is no more: what was written there has no place");
+				refuse_gone(w, t, p.name);
 			return false;
 		}
-		note_kind(w, t->table, num, m);
+		note_kind(w, table, num, m);
+		table = p.to_table != 0 ? p.to_table : table;
 		num = p.to;
 	}
 	return false;
 }
 
-/* In the order of numbers; of two for one column the one that had its number. */
-static uint16_t add_move(struct move *moves, uint16_t count, const struct move *m, const uint16_t *nums)
+/* In the order of tables, the block's own first, and numbers. */
+static bool comes_before(const struct move *a, const struct move *b, uint32_t own)
 {
-	uint16_t at = count;
-
-	while (at > 0 && moves[at - 1].num > m->num)
-		at--;
-	if (at > 0 && moves[at - 1].num == m->num) {
-		if (nums[m->from] == m->num)
-			moves[at - 1] = *m;
-		return count;
-	}
-	memmove(&moves[at + 1], &moves[at], (size_t)(count - at) * sizeof(*moves));
-	moves[at] = *m;
-	return (uint16_t)(count + 1);
+	if (a->table != b->table)
+		return a->table->table == own || (b->table->table != own && a->table->table < b->table->table);
+	return a->num < b->num;
 }
 
-static bool moves_nothing(const struct block *b, const struct move *moves, uint16_t count)
+/* Of two for one column the one that had its number. */
+static void add_move(struct moves *moves, const struct move *m, const struct block *b)
 {
-	bool same = count == b->column_count;
+	struct move *list = moves->list;
+	uint16_t at = moves->count;
 
-	for (uint16_t i = 0; same && i < count; i++)
-		same = moves[i].num == b->nums[i] && moves[i].was == PAST_NO_KIND;
+	while (at > 0 && comes_before(m, &list[at - 1], b->table))
+		at--;
+	if (at > 0 && list[at - 1].table == m->table && list[at - 1].num == m->num) {
+		if (b->nums[m->from] == m->num)
+			list[at - 1] = *m;
+		return;
+	}
+	memmove(&list[at + 1], &list[at], (size_t)(moves->count - at) * sizeof(*list));
+	list[at] = *m;
+	moves->count++;
+}
+
+static bool moves_nothing(const struct block *b, const struct moves *moves)
+{
+	bool same = moves->count == b->column_count;
+
+	for (uint16_t i = 0; same && i < moves->count; i++)
+		same = moves->list[i].table->table == b->table && moves->list[i].num == b->nums[i] && moves->list[i].was == PAST_NO_KIND;
 	return same;
 }
 
@@ -248,8 +294,7 @@ static void ask(struct work *w, const struct conversion *wanted)
 }
 
 /* NULL: there is a value in *out. Else why there is none. */
-static const char *convert_asked(struct work *w, const struct schema_table *t, const struct move *m, const struct value *in,
-				 struct value *out)
+static const char *convert_asked(struct work *w, const struct move *m, const struct value *in, struct value *out)
 {
 	struct conversions *c = w->conversions;
 
@@ -259,8 +304,8 @@ static const char *convert_asked(struct work *w, const struct schema_table *t, c
 	if (c == NULL)
 		return "has another type now: a change-set of several messages is not converted";
 	if (!c->answered) {
-		ask(w, &(struct conversion){.table = t->table, .num = m->then, .to = m->num, .step = w->step,
-					    .kind = (enum column_kind)m->was, .now = m->kind, .in = *in});
+		ask(w, &(struct conversion){.table = m->then_table, .num = m->then, .to_table = m->table->table, .to = m->num,
+					    .step = w->step, .kind = (enum column_kind)m->was, .now = m->kind, .in = *in});
 		return NULL;
 	}
 	*out = c->list[c->next].out;
@@ -268,10 +313,9 @@ static const char *convert_asked(struct work *w, const struct schema_table *t, c
 }
 
 /* Into out[0..rows). NULL: all found their place; else why one did not. */
-static const char *move_cells(struct work *w, const struct schema_table *t, const struct move *m, const struct value *in,
-			      uint32_t rows, struct value *out)
+static const char *move_cells(struct work *w, const struct move *m, const struct value *in, uint32_t rows, struct value *out)
 {
-	bool asks = m->was != PAST_NO_KIND && converts_by_function(w, t->table, m->then);
+	bool asks = m->was != PAST_NO_KIND && converts_by_function(w, m->then_table, m->then);
 	const char *first = NULL;
 
 	for (uint32_t r = 0; r < rows; r++) {
@@ -279,7 +323,7 @@ static const char *move_cells(struct work *w, const struct schema_table *t, cons
 
 		out[r] = in[r];
 		if (asks)
-			why = convert_asked(w, t, m, &in[r], &out[r]);
+			why = convert_asked(w, m, &in[r], &out[r]);
 		else if (m->was != PAST_NO_KIND && !convert(w->arena, m->was, m->kind, &in[r], &out[r]))
 			why = "has another type now, in which what was written has no place";
 		first = first != NULL ? first : why;
@@ -321,8 +365,7 @@ static void move_bases(struct work *w, const struct block *b, const struct move 
 }
 
 /* Old values follow their columns; where one cannot, its column merges without. */
-static void move_olds(struct work *w, const struct schema_table *t, const struct block *b, const struct move *moves,
-		      uint16_t count, struct block *out)
+static void move_olds(struct work *w, const struct block *b, const struct move *moves, uint16_t count, struct block *out)
 {
 	uint16_t *nums = arena_array(w->arena, b->old_count + 1u, sizeof(*nums));
 	struct value *olds = arena_array(w->arena, (size_t)b->old_count * b->row_count + 1, sizeof(*olds));
@@ -335,15 +378,14 @@ static void move_olds(struct work *w, const struct schema_table *t, const struct
 		for (uint16_t o = 0; o < b->old_count; o++) {
 			if (b->old_nums[o] != b->nums[moves[i].from])
 				continue;
-			if (move_cells(w, t, &moves[i], b->olds + (size_t)o * b->row_count, b->row_count,
+			if (move_cells(w, &moves[i], b->olds + (size_t)o * b->row_count, b->row_count,
 				       olds + (size_t)out->old_count * b->row_count) == NULL)
 				nums[out->old_count++] = moves[i].num;
 		}
 	}
 }
 
-static void rewrite_block(struct work *w, const struct schema_table *t, const struct block *b, const struct move *moves,
-			  uint16_t count, struct block *out)
+static void rewrite_block(struct work *w, const struct block *b, const struct move *moves, uint16_t count, struct block *out)
 {
 	uint16_t *nums = arena_array(w->arena, count + 1u, sizeof(*nums));
 	struct value *cells = arena_array(w->arena, (size_t)count * b->row_count + 1, sizeof(*cells));
@@ -354,40 +396,230 @@ static void rewrite_block(struct work *w, const struct schema_table *t, const st
 	out->column_count = count;
 	w->full |= nums == NULL || cells == NULL;
 	for (uint16_t i = 0; !w->full && i < count; i++) {
-		const char *why = move_cells(w, t, &moves[i], b->cells + (size_t)moves[i].from * b->row_count, b->row_count,
+		const struct move *m = &moves[i];
+		const char *why = move_cells(w, m, b->cells + (size_t)m->from * b->row_count, b->row_count,
 					     cells + (size_t)i * b->row_count);
 
-		nums[i] = moves[i].num;
+		nums[i] = m->num;
 		if (why != NULL)
-			refuse(w, FERRY_BAD_VALUE, t, find_column(t, moves[i].num)->name, why);
+			refuse(w, FERRY_BAD_VALUE, m->table, find_column(m->table, m->num)->name, why);
 	}
 	move_bases(w, b, moves, count, out);
-	move_olds(w, t, b, moves, count, out);
+	move_olds(w, b, moves, count, out);
 }
 
-/* False: nothing is left of it. *changed: it is not as it was. */
-static bool translate_block(struct work *w, const struct block *b, struct block *out, bool *changed)
+/* ---- Columns that went to another table, or came back from one ---- */
+
+static bool is_text_default(const char *literal, const struct value *v)
 {
-	const struct schema_table *t = find_table(w->now, b->table);
-	struct move moves[FERRY_COLUMNS_MAX + 1];
-	uint16_t count = 0;
+	size_t n = strlen(literal), at = 0;
+
+	if (n < 2 || literal[0] != '\'' || literal[n - 1] != '\'')
+		return false;
+	for (size_t i = 1; i < n - 1; i++, at++) {
+		if (at == v->n || v->p[at] != (uint8_t)literal[i])
+			return false;
+		i += literal[i] == '\'' && literal[i + 1] == '\''; /* doubled in SQL */
+	}
+	return at == v->n;
+}
+
+/* Would the database have this value without being told? A new row of a device holds the
+ * defaults, too: whoever wrote it said nothing by them. */
+static bool is_default(const struct schema_column *c, const struct value *v)
+{
+	const char *literal = c->default_sql;
+
+	if (v->kind == VALUE_NULL || literal == NULL)
+		return v->kind == VALUE_NULL;
+	switch (v->kind) {
+	case VALUE_BOOL:
+		return strcmp(literal, v->b ? "1" : "0") == 0;
+	case VALUE_INT:
+		return strtoll(literal, NULL, 10) == v->i && strpbrk(literal, ".eE") == NULL;
+	case VALUE_TEXT:
+		return is_text_default(literal, v);
+	default:
+		return false;
+	}
+}
+
+static bool row_says_nothing(const struct schema_table *t, const struct block *b, uint32_t r)
+{
+	for (uint16_t i = 0; i < b->column_count; i++) {
+		if (!is_default(find_column(t, b->nums[i]), &b->cells[(size_t)i * b->row_count + r]))
+			return false;
+	}
+	return true;
+}
+
+/* Of a new row's block: out gets the rows that are kept, `to` says where each of b's goes. */
+static void copy_rows(struct work *w, const struct block *b, const uint32_t *to, uint32_t kept, struct block *out)
+{
+	struct uuid *keys = arena_array(w->arena, kept + 1u, sizeof(*keys));
+	int64_t *at = arena_array(w->arena, kept + 1u, sizeof(*at));
+	struct value *cells = arena_array(w->arena, (size_t)b->column_count * kept + 1, sizeof(*cells));
+	struct row_base *bases = arena_array(w->arena, b->base_count + 1u, sizeof(*bases));
 
 	*out = *b;
-	if (t == NULL) /* the merge refuses it */
-		return true;
+	w->full |= keys == NULL || at == NULL || cells == NULL || bases == NULL;
+	if (w->full)
+		return;
+	for (uint32_t r = 0; r < b->row_count; r++) {
+		if (to[r] == UINT32_MAX)
+			continue;
+		keys[to[r]] = b->keys[r];
+		at[to[r]] = b->at != NULL ? b->at[r] : 0;
+		for (uint16_t i = 0; i < b->column_count; i++)
+			cells[(size_t)i * kept + to[r]] = b->cells[(size_t)i * b->row_count + r];
+	}
+	out->base_count = 0;
+	for (uint32_t i = 0; i < b->base_count; i++) {
+		if (to[b->bases[i].row] == UINT32_MAX)
+			continue;
+		bases[out->base_count] = b->bases[i];
+		bases[out->base_count++].row = to[b->bases[i].row];
+	}
+	out->keys = keys;
+	out->at = b->at != NULL ? at : NULL;
+	out->cells = cells;
+	out->bases = bases;
+	out->row_count = kept;
+	out->old_count = 0; /* a new row has none */
+}
+
+/* Rows of a restricted table need its permission: none is made that says nothing. */
+static void drop_silent_rows(struct work *w, const struct schema_table *t, struct block *b)
+{
+	uint32_t *to = arena_array(w->arena, b->row_count + 1u, sizeof(*to)), kept = 0;
+	struct block out;
+
+	w->full |= to == NULL;
+	if (w->full)
+		return;
+	for (uint32_t r = 0; r < b->row_count; r++)
+		to[r] = row_says_nothing(t, b, r) ? UINT32_MAX : kept++;
+	if (kept == b->row_count)
+		return;
+	copy_rows(w, b, to, kept, &out);
+	*b = out;
+}
+
+static void add_block(struct work *w, const struct block *b)
+{
+	struct blocks *all = &w->blocks;
+
+	if (all->count == all->capacity) {
+		uint32_t capacity = all->capacity * 2 + 8;
+		struct block *more = arena_array(w->arena, capacity, sizeof(*more));
+
+		w->full |= more == NULL;
+		if (more == NULL)
+			return;
+		if (all->count > 0)
+			memcpy(more, all->list, all->count * sizeof(*more));
+		all->list = more;
+		all->capacity = capacity;
+	}
+	all->list[all->count++] = *b;
+}
+
+/* The columns of one table, which is not the block's own: a part of each row. */
+static void add_part(struct work *w, const struct block *b, const struct move *moves, uint16_t count)
+{
+	struct block part;
+
+	rewrite_block(w, b, moves, count, &part);
+	part.table = moves[0].table->table;
+	if (b->op == ROW_INSERT && find_table(w->now, b->table) != NULL) {
+		if (!w->full)
+			drop_silent_rows(w, moves[0].table, &part);
+	} else {
+		part.op = ROW_UPDATE; /* whatever its device did: a restricted row's is not the table's */
+		part.part_of = b->table;
+	}
+	if (part.row_count > 0)
+		add_block(w, &part);
+}
+
+/* All from one on, table by table. */
+static void add_parts(struct work *w, const struct block *b, const struct moves *moves, uint16_t from)
+{
+	for (uint16_t i = from, n; i < moves->count && !w->full; i = (uint16_t)(i + n)) {
+		n = 1;
+		while (i + n < moves->count && moves->list[i + n].table == moves->list[i].table)
+			n++;
+		add_part(w, b, &moves->list[i], n);
+	}
+}
+
+/* A restricted row that a device deleted, of a table that is no more: nothing is known of its
+ * columns. One that is never NULL stays. */
+static void add_blank(struct work *w, const struct block *b)
+{
+	struct value *nothing = arena_array(w->arena, (size_t)(FERRY_COLUMNS_MAX + 1) * b->row_count + 1, sizeof(*nothing));
+	uint16_t *nums = arena_array(w->arena, FERRY_COLUMNS_MAX + 1u, sizeof(*nums));
+	struct moves moves = {.count = 0};
+	struct block from = *b;
+
+	w->full |= nothing == NULL || nums == NULL;
+	if (w->full)
+		return;
+	from.column_count = 0;
+	from.nums = nums;
+	from.cells = nothing;
+	from.op = ROW_UPDATE;
+	for (uint32_t i = 0; i < w->past->count && from.column_count < FERRY_COLUMNS_MAX; i++) {
+		struct move m = {.from = from.column_count, .was = PAST_NO_KIND};
+		const struct schema_column *c;
+
+		if (w->past->columns[i].table != b->table || w->past->columns[i].to_table == 0 ||
+		    !place_column(w, b->table, w->past->columns[i].num, true, &m))
+			continue;
+		c = find_column(m.table, m.num);
+		if (c->not_null || c->read_only)
+			continue;
+		nums[from.column_count++] = w->past->columns[i].num;
+		add_move(&moves, &m, &from);
+	}
+	add_parts(w, &from, &moves, 0);
+}
+
+/* ---- A change-set ---- */
+
+/* Adds what becomes of it. */
+static void translate_block(struct work *w, const struct block *b)
+{
+	const struct schema_table *own = find_table(w->now, b->table);
+	struct moves moves = {.count = 0};
+	uint16_t i = 0;
+
+	if (own == NULL && !was_part(w->past, b->table)) {
+		add_block(w, b); /* the merge refuses it */
+		return;
+	}
 	for (uint16_t c = 0; c < b->column_count; c++) {
 		struct move m = {.from = c, .was = PAST_NO_KIND};
 
-		if (place_column(w, t, b->nums[c], says_nothing(b, c), &m))
-			count = add_move(moves, count, &m, b->nums);
+		if (place_column(w, b->table, b->nums[c], says_nothing(b, c), &m))
+			add_move(&moves, &m, b);
 	}
-	if (moves_nothing(b, moves, count))
-		return true;
-	*changed = true;
-	if (b->op == ROW_UPDATE && count == 0)
-		return false;
-	rewrite_block(w, t, b, moves, count, out);
-	return true;
+	if (own != NULL && moves_nothing(b, &moves)) {
+		add_block(w, b);
+		return;
+	}
+	w->changed = true;
+	if (own == NULL && b->op == ROW_DELETE)
+		add_blank(w, b);
+	while (i < moves.count && moves.list[i].table == own)
+		i++;
+	if (own != NULL && (i > 0 || b->op != ROW_UPDATE)) {
+		struct block kept;
+
+		rewrite_block(w, b, moves.list, i, &kept);
+		add_block(w, &kept);
+	}
+	add_parts(w, b, &moves, i);
 }
 
 enum ferry_error translate_set(const struct schema *now, const struct past *past, const struct change_set *in, struct arena *a,
@@ -395,21 +627,18 @@ enum ferry_error translate_set(const struct schema *now, const struct past *past
 {
 	struct work w = {.now = now, .past = past, .arena = a, .conversions = conversions, .out = out, .step = in->step};
 	struct change_set *set;
-	struct block *blocks;
-	bool changed = false;
 
 	*out = (struct translation){.set = in};
 	if (in->step == 0 || in->step >= now->step || past->count == 0)
 		return FERRY_OK;
 	set = arena_copy(a, in, sizeof(*in));
-	blocks = arena_array(a, in->block_count + 1u, sizeof(*blocks));
-	if (set == NULL || blocks == NULL)
+	if (set == NULL)
 		return FERRY_NO_MEMORY;
-	set->blocks = blocks;
-	set->block_count = 0;
 	for (uint32_t i = 0; i < in->block_count && !w.full; i++)
-		set->block_count += translate_block(&w, &in->blocks[i], &blocks[set->block_count], &changed);
-	if (changed && out->code == FERRY_OK)
+		translate_block(&w, &in->blocks[i]);
+	set->blocks = w.blocks.list;
+	set->block_count = w.blocks.count;
+	if (w.changed && out->code == FERRY_OK)
 		out->set = set;
 	return w.full ? FERRY_NO_MEMORY : FERRY_OK;
 }

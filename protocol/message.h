@@ -114,6 +114,7 @@ struct block {
 	const uint16_t *old_nums; /* push, update: columns whose old values come along, ascending, all in nums [P 6.7] */
 	const struct value *olds; /* what the author saw before: of old column o, row r: olds[o * row_count + r] */
 	uint16_t old_count;
+	uint32_t part_of;         /* hub: an update of what is, or was, a part of this table's row [translate.h]; 0: it is no such */
 	bool goes_on;             /* [P 6.6] of one row: its last cell goes on in the next message's first block */
 };
 

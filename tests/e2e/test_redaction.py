@@ -212,7 +212,83 @@ class Redaction(ferry_run.SiteCase):
                                        "WHERE k.tenant_id = %s", self.tenant), [(self.beside, "update_update", "device")])
         self.assert_same()
 
-    def test_redaction_while_devices_are_away_takes_the_column_and_keeps_late_edits_of_it(self):
+    def conflicts(self):
+        return self.site.sql("SELECT t.replica_name, c.name, k.kind, k.winner, k.device_value #>> '{}', k.hub_value #>> '{}' FROM ferry.conflict k "
+                             "JOIN ferry.tracked t ON t.tbl = k.tbl JOIN ferry.tracked_column c ON c.tbl = k.tbl AND c.num = k.num "
+                             "WHERE k.tenant_id = %s ORDER BY 1, 2", self.tenant)
+
+    def rejected(self, device):
+        return [(r["name"]) for r in device.json("rejected")]
+
+    def test_late_edit_of_a_column_redacted_meanwhile_goes_to_the_restricted_row_by_the_rights_and_policies_there(self):
+        self.table(redact=False)
+        key, plain, gone, mixed = (self.flat(code=c, min_price=p) for c, p in (("a", 5), ("b", None), ("c", 6), ("d", 7)))
+        a, _ = self.person("amina", "seller", "broker")
+        b, _ = self.person("badr", "seller")
+        c, _ = self.person("celia", "seller", "broker")
+        self.settle()
+        for device in (a, b, c):
+            device.stop()
+        made = str(uuid.uuid4())
+        a.sql("UPDATE %s SET min_price = 8 WHERE id = ?" % self.name, key)
+        a.sql("UPDATE %s SET min_price = 1, owner_note = 'one' WHERE id = ?" % self.name, plain)
+        a.sql("UPDATE %s SET min_price = 9 WHERE id = ?" % self.name, gone)
+        a.sql("UPDATE %s SET code = 'late', owner_note = 'both' WHERE id = ?" % self.name, mixed)
+        with a.transaction() as db:
+            db.execute("INSERT INTO %s (tenant_id, id, project_id, code, min_price) VALUES (?, ?, ?, 'new', 4)" % self.name,
+                       (self.tenant, made, self.project))
+        b.sql("UPDATE %s SET min_price = 2 WHERE id = ?" % self.name, plain)
+        b.sql("UPDATE %s SET code = 'open' WHERE id = ?" % self.name, key)
+        b.sql("INSERT INTO %s (tenant_id, id, project_id, code) VALUES (?, ?, ?, 'silent')" % self.name, self.tenant, str(uuid.uuid4()), self.project)
+        c.sql("UPDATE %s SET min_price = 3 WHERE id = ?" % self.name, mixed)
+        self.redact()
+        self.site.sql("UPDATE public.%s SET min_price = 70 WHERE id = %%s" % self.name, mixed)
+        self.site.sql("DELETE FROM public.%s WHERE id = %%s" % self.name, gone)
+        for device in (a, b, c):
+            device.start()
+        self.settle()
+        self.assertEqual([self.rejected(d) for d in (a, b, c)], [[], ["OUT_OF_SCOPE"], []])
+        self.assertEqual(b.sql("SELECT key FROM ferry_rejected"), [(plain,)])
+        self.assertEqual([self.hub_row(k) for k in (key, plain, mixed, made)],
+                         [("open", 8, None), ("b", 1, "one"), ("late", 70, "both"), ("new", 4, None)])
+        self.assertEqual(self.conflicts(), [(self.beside, "min_price", "update_delete", "hub", "9", None),
+                                            (self.beside, "min_price", "update_update", "hub", "3", "70")])
+        self.wait_secrets(a, {key: (8, None), plain: (1, "one"), mixed: (70, "both"), made: (4, None)})
+        self.assertEqual(self.secrets(b), {})
+        self.assertEqual(self.site.value("SELECT count(*) FROM public.%s WHERE code = 'silent'" % self.name), 1)
+        self.assert_same()
+
+    def test_late_edit_of_a_restricted_row_goes_to_the_table_s_after_reveal(self):
+        self.table()
+        key, plain, blank, met = (self.flat(code=c, min_price=p) for c, p in (("a", 5), ("b", None), ("c", 6), ("d", 7)))
+        a, _ = self.person("amina", "seller", "broker")
+        b, _ = self.person("badr", "seller", "broker")
+        self.settle()
+        self.wait_secrets(a, {key: (5, None), blank: (6, None), met: (7, None)})
+        self.wait_secrets(b, {key: (5, None), blank: (6, None), met: (7, None)})
+        a.stop()
+        b.stop()
+        a.sql("UPDATE %s SET min_price = 8 WHERE id = ?" % self.beside, key)
+        a.sql("UPDATE %s SET code = 'late' WHERE id = ?" % self.name, key)
+        a.sql("INSERT INTO %s (tenant_id, id, min_price) VALUES (?, ?, 1)" % self.beside, self.tenant, plain)
+        a.sql("DELETE FROM %s WHERE id = ?" % self.beside, blank)
+        b.sql("UPDATE %s SET min_price = 3, owner_note = 'mine' WHERE id = ?" % self.beside, met)
+        made = str(uuid.uuid4())
+        with b.transaction() as db:
+            db.execute("INSERT INTO %s (tenant_id, id, project_id, code) VALUES (?, ?, ?, 'new')" % self.name, (self.tenant, made, self.project))
+            db.execute("INSERT INTO %s (tenant_id, id, min_price) VALUES (?, ?, 4)" % self.beside, (self.tenant, made))
+        self.site.sql("SELECT ferry.reveal('public.%s')" % self.beside)
+        self.site.sql("UPDATE public.%s SET min_price = 70 WHERE id = %%s" % self.name, met)
+        a.start()
+        b.start()
+        self.settle()
+        self.assertEqual([self.rejected(a), self.rejected(b)], [[], []])
+        self.assertEqual([self.hub_row(k) for k in (key, plain, blank, met, made)],
+                         [("late", 8, None), ("b", 1, None), ("c", None, None), ("d", 70, "mine"), ("new", 4, None)])
+        self.assertEqual(self.conflicts(), [(self.name, "min_price", "update_update", "hub", "3", "70")])
+        self.assert_same()
+
+    def test_redaction_while_devices_are_away_takes_the_column_and_gives_it_back_when_revealed(self):
         self.table(redact=False)
         key, other = self.flat(code="a", min_price=5), self.flat(code="b", min_price=6)
         a, _ = self.person("amina", "seller", "broker")
@@ -226,20 +302,20 @@ class Redaction(ferry_run.SiteCase):
         self.redact()
         a.start()
         b.start()
-        self.wait_secrets(a, {key: (5, None), other: (6, None)})
+        self.wait_secrets(a, {key: (8, None), other: (6, None)})
         self.settle()
         for device in (a, b):
             self.assertEqual(self.columns(device, self.name), ["id", "tenant_id", "project_id", "code"])
         self.assertEqual(self.secrets(b), {})
         self.assertEqual(self.hub_row(other), ("late", 6, None))
-        self.assertEqual([r["name"] for r in a.json("rejected")], ["UNKNOWN_COLUMN"])
-        self.assertEqual(self.hub_row(key), ("a", 5, None))
+        self.assertEqual(a.json("rejected"), [])
+        self.assertEqual(self.hub_row(key), ("a", 8, None))
         self.assert_same()
         self.site.sql("SELECT ferry.reveal('public.%s')" % self.beside)
         for device in (a, b):
             wait_until(lambda d=device: "min_price" in self.columns(d, self.name), 30, "the column is back")
         self.settle()
-        self.assertEqual(b.sql("SELECT min_price FROM %s ORDER BY code" % self.name), [(5,), (6,)])
+        self.assertEqual(b.sql("SELECT min_price FROM %s ORDER BY code" % self.name), [(8,), (6,)])
         self.assert_same()
 
 

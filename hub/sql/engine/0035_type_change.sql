@@ -173,7 +173,7 @@ END $$;
 
 -- For the hub: what late values of columns with declared conversions come to, in the form of
 -- ferry.conflict, or why a function refused one. As the hub's role: the functions are anybody's.
-CREATE FUNCTION ferry.convert_late(tbls bigint[], nums bigint[], targets bigint[], steps bigint[], vals text[])
+CREATE FUNCTION ferry.convert_late(tbls bigint[], nums bigint[], target_tbls bigint[], targets bigint[], steps bigint[], vals text[])
 RETURNS TABLE (i bigint, value text, refusal text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -185,7 +185,7 @@ BEGIN
         value := NULL;
         refusal := NULL;
         BEGIN
-            SELECT * INTO c FROM ferry.tracked_column o WHERE o.tbl = tbls[i] AND o.num = targets[i];
+            SELECT * INTO c FROM ferry.tracked_column o WHERE o.tbl = target_tbls[i] AND o.num = targets[i];
             value := ferry.wire_json(c, ferry.through_types(tbls[i]::int, nums[i]::int, steps[i], vals[i])) #>> '{}';
         EXCEPTION
             WHEN serialization_failure OR deadlock_detected OR lock_not_available OR insufficient_resources THEN
@@ -197,16 +197,16 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION ferry.convert_late(bigint[], bigint[], bigint[], bigint[], text[]) IS
+COMMENT ON FUNCTION ferry.convert_late(bigint[], bigint[], bigint[], bigint[], bigint[], text[]) IS
     'What values of earlier types come to by declared conversions, or why not';
 
 REVOKE EXECUTE ON FUNCTION ferry.take_retyped(int, ferry.tracked_column[]),
     ferry.declare_conversion(regclass, ferry.tracked_column, bigint, regproc), ferry.change_type(regclass, text, text, regproc),
     ferry.through_types(int, int, bigint, text),
-    ferry.convert_late(bigint[], bigint[], bigint[], bigint[], text[]) FROM PUBLIC;
+    ferry.convert_late(bigint[], bigint[], bigint[], bigint[], bigint[], text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.declare_conversion(regclass, ferry.tracked_column, bigint, regproc),
     ferry.change_type(regclass, text, text, regproc) TO ferry_owner;
 GRANT EXECUTE ON FUNCTION ferry.through_types(int, int, bigint, text),
-    ferry.convert_late(bigint[], bigint[], bigint[], bigint[], text[]) TO ferry_hub;
+    ferry.convert_late(bigint[], bigint[], bigint[], bigint[], bigint[], text[]) TO ferry_hub;
 
 RESET ROLE;

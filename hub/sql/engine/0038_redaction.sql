@@ -405,6 +405,7 @@ BEGIN
     WHERE c.tbl = of_tbl AND c.name = ANY (columns);
     INSERT INTO ferry.redaction (restricted, tbl) VALUES (made, of_tbl);
     INSERT INTO ferry.redacted_column (restricted, num, restricted_num) SELECT made, u.n, u.m FROM unnest(nums, made_nums) AS u(n, m);
+    PERFORM ferry.take_redacted(of_tbl, made, nums, made_nums);
     PERFORM ferry.carry_over(of_tbl, nums, made, made_nums);
     UPDATE ferry.tracked_column c SET policy = 'hub' WHERE c.tbl = made AND (c.name = 'deleted_at' AND NOT c.num = ANY (made_nums)
         OR c.num IN (SELECT x.restricted_num FROM ferry.redacted x WHERE x.restricted = made AND NOT x.writable));
@@ -456,6 +457,8 @@ DECLARE
     of_tbl int := (SELECT d.tbl FROM ferry.redaction d WHERE d.restricted = made);
     nums int[];
     made_nums int[];
+    written uuid[] := ARRAY(SELECT unnest(d.keys) FROM ferry.dirty d WHERE d.tx = nullif(current_setting('ferry.tx', true), '')::bigint
+                            AND d.tbl IN (of_tbl, made));
 BEGIN
     PERFORM ferry.need_owner(t.relid) FROM ferry.tracked t WHERE t.tbl IN (of_tbl, made);
     SELECT array_agg(x.num ORDER BY x.num), array_agg(x.restricted_num ORDER BY x.num) INTO nums, made_nums
@@ -464,9 +467,10 @@ BEGIN
         excluded = ARRAY(SELECT n FROM unnest(t.excluded) n WHERE n NOT IN (SELECT v.name FROM ferry.redacted v WHERE v.restricted = made))
     WHERE t.tbl = of_tbl;
     PERFORM ferry.refresh(of_tbl);
+    PERFORM ferry.take_revealed(of_tbl, made, nums, made_nums, written);
     PERFORM ferry.carry_over(made, made_nums, of_tbl, nums);
+    PERFORM ferry.note_revealed(of_tbl, made);
     DELETE FROM ferry.redaction d WHERE d.restricted = made;
-    PERFORM ferry.note_all(of_tbl);
 END $$;
 
 CREATE FUNCTION ferry.drop_redaction_functions(made int) RETURNS void
