@@ -49,7 +49,8 @@
  *   update         there, born after B            column by column, concurrent
  *   delete         there, changed by others       no change, conflict
  *
- * A life is seen when it was born at or below B or by D itself (number <= n).
+ * A life is seen when it was born at or below B or by D itself (number <= n),
+ * also by another copy of D's replica: keys are made once.
  * A conflict names one column each, so that every value is kept; a deletion
  * that met unseen changes keeps all values of the row; num 0 stands for the
  * row where no value is in dispute. A value equal to the hub's is neither a

@@ -62,11 +62,15 @@ static bool seen_there(const struct edit *e, const struct version *v, int64_t ba
 	return v->position < lost || (v->old_position > 0 && v->old_position <= base);
 }
 
+static bool by_device(const struct edit *e, const struct version *v)
+{
+	return v->number <= e->set->number && !uuid_is_zero(&v->author) && uuid_equal(&v->author, e->author);
+}
+
 /* R2. What another copy of the device's replica may have written is not its own. */
 static bool is_own(const struct edit *e, const struct version *v)
 {
-	return v->number <= e->set->number && v->number > e->m->apart && !uuid_is_zero(&v->author) &&
-	       uuid_equal(&v->author, e->author);
+	return by_device(e, v) && v->number > e->m->apart;
 }
 
 static bool seen(const struct edit *e, const struct version *v, int64_t base)
@@ -106,6 +110,13 @@ static struct version birth_version(const struct merge *m, const struct row *row
 				.old_position = row->born_old_position};
 }
 
+/* A life that a copy of this replica began is this one's, too: a key is made once, so whoever edits
+ * such a row had it from the file that both came from. What the copy wrote to its cells stays unseen. */
+static bool begun(const struct edit *e, const struct version *v, int64_t base)
+{
+	return seen_there(e, v, base) || by_device(e, v);
+}
+
 /* R4. Where the store could not name who began a life, the version that is
  * left from its beginning does. */
 static bool life_seen(const struct edit *e, int64_t base)
@@ -113,14 +124,14 @@ static bool life_seen(const struct edit *e, int64_t base)
 	const struct row *row = e->row;
 	struct version birth = birth_version(e->m, row);
 
-	if (seen(e, &birth, base))
+	if (begun(e, &birth, base))
 		return true;
 	if (row->state.born_stamp != NO_STAMP || !uuid_is_zero(&row->born_author))
 		return false;
-	if (row->version.position == row->born && seen(e, &row->version, base))
+	if (row->version.position == row->born && begun(e, &row->version, base))
 		return true;
 	for (int c = 0; row->column_versions != NULL && c < e->table->column_count; c++) {
-		if (row->column_versions[c].position == row->born && seen(e, &row->column_versions[c], base))
+		if (row->column_versions[c].position == row->born && begun(e, &row->column_versions[c], base))
 			return true;
 	}
 	return false;

@@ -6,6 +6,7 @@
 
 struct pending { /* this device's edits of a row that position does not include */
 	bool any, inserted, deleted;
+	bool unsent; /* inserted so, and not cut yet: with its deletion that comes to nothing */
 	bool split; /* a joined change-set was refused: shown until its parts are decided */
 	bool has[CELLS_MAX];
 	bool moved[CELLS_MAX]; /* the column is another one since, or gone: the value need not be shown */
@@ -15,6 +16,7 @@ struct pending { /* this device's edits of a row that position does not include 
 static void add_pending(struct pending *p, const struct edit *e, unsigned changes)
 {
 	p->any = true;
+	p->unsent = ((p->unsent && !p->deleted) || e->inserts) && e->number == 0;
 	p->inserted = (p->inserted || e->inserts) && !e->deletes;
 	p->deleted = e->deletes;
 	for (int i = 0; i < CELLS_MAX; i++) {
@@ -25,10 +27,17 @@ static void add_pending(struct pending *p, const struct edit *e, unsigned change
 	}
 }
 
+/* What was made and deleted within one cut was never told to anybody. Where a copy of the replica
+ * had it from before, and pushed it, it comes like anybody's row. */
+static bool came_from_a_copy(const struct pending *p, const struct sim_row *base, const struct sim_row *shown)
+{
+	return p->unsent && base->exists && shown->exists && memcmp(base->cells, shown->cells, sizeof base->cells) == 0;
+}
+
 static bool row_right(const struct pending *p, const struct sim_row *base, const struct sim_row *shown)
 {
 	if (p->deleted)
-		return !shown->exists;
+		return !shown->exists || came_from_a_copy(p, base, shown);
 	if (!p->inserted && base->exists != shown->exists)
 		return p->any && !base->exists; /* an edit of a row that is gone at the hub: shown or not */
 	if (p->inserted && !shown->exists)

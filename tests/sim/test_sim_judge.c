@@ -108,6 +108,60 @@ static void a_scope_that_was_taken_away_for_a_while_may_be_missing(void **state)
 	assert_false(s->sim.failed);
 }
 
+static void device_writes_unit(struct story *s, int line, struct sim_state *visible, int key, int64_t token)
+{
+	struct sim_row before = visible->rows[key];
+	if (token)
+		visible->rows[key] = (struct sim_row){.exists = true, .table = UNIT, .cells = {PROJECT_CELL(1, token), token + 1, token + 2, CELL_NULL}};
+	else
+		visible->rows[key] = (struct sim_row){.table = UNIT};
+	checker_edit(s->checker, line, key, &before, &visible->rows[key]);
+}
+
+/* A unit that is made, and copied before it was cut; the original pushes it as change-set 1. The copy's line. */
+static int a_unit_is_copied_and_pushed_by_the_original(struct story *s, struct sim_state *visible)
+{
+	struct sim_row *row = &visible->rows[0];
+	checker_scopes(s->checker, 0, one);
+	device_writes_unit(s, 0, visible, 0, FIRST_TOKEN);
+	int copy = checker_copied(s->checker, 0), line = 0;
+	checker_open(s->checker, copy);
+	uint16_t nums[] = {2, 3};
+	struct value cells[] = {sim_value(KIND_INT, UNIT, 0, row->cells[0]), sim_value(KIND_TEXT, UNIT, 1, row->cells[1])};
+	struct block block = {.table = UNIT, .op = ROW_INSERT, .row_count = 1, .column_count = 2, .nums = nums, .keys = sim_key(0), .cells = cells};
+	struct change_set set = {.number = 1, .blocks = &block, .block_count = 1};
+	struct settled settled = {.number = 1, .verdict = VERDICT_ACCEPTED, .position = ++s->position};
+	row->cells[2] = row->cells[4] = CELL_NULL;
+	s->hub.rows[0] = *row;
+	checker_offered(s->checker, 0, &set);
+	checker_commit(s->checker, s->position, &s->hub, &line, &settled, 1);
+	assert_false(s->sim.failed);
+	return copy;
+}
+
+/* Within one cut it comes to nothing; then the row comes like anybody's. */
+static void what_a_copy_deleted_before_anybody_heard_of_it_may_come_from_the_original(void **state)
+{
+	struct story *s = *state;
+	struct sim_state visible = {0};
+	int copy = a_unit_is_copied_and_pushed_by_the_original(s, &visible);
+	device_writes_unit(s, copy, &visible, 0, 0);
+	checker_replica(s->checker, copy, s->position, &visible);
+	checker_replica(s->checker, copy, s->position, &s->hub);
+	assert_false(s->sim.failed);
+}
+
+static void P3_what_a_device_deleted_and_is_still_shown_is_found(void **state)
+{
+	struct story *s = *state;
+	checker_scopes(s->checker, 0, one);
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	struct sim_state visible = s->hub;
+	device_writes_unit(s, 0, &visible, 0, 0);
+	checker_replica(s->checker, 0, s->position, &s->hub);
+	assert_true(s->sim.failed);
+}
+
 #define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -117,6 +171,8 @@ int main(void)
 		STORY(P3_a_scope_that_was_there_and_vanishes_is_found),
 		STORY(P3_a_held_scope_that_is_left_out_while_another_comes_is_found),
 		STORY(a_scope_that_was_taken_away_for_a_while_may_be_missing),
+		STORY(what_a_copy_deleted_before_anybody_heard_of_it_may_come_from_the_original),
+		STORY(P3_what_a_device_deleted_and_is_still_shown_is_found),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,10 @@ static const struct known known[] = {
 	{&profile_busy, 100098, "a row moves into a scope that was empty and is being filled"},
 	/* the simulator called it quiet before a hub had looked who has other scopes */
 	{&profile_clocks, 1592, "a device gets other scopes in the last moment"},
+	/* test_merge_copies: R4_P10_of_two_copies_edits_of_a_row_that_one_of_them_pushed_the_later_stands */
+	{&profile_copies, 2138, "a copy edits a row that it made and another copy pushed"},
+	/* test_sim_judge: what_a_copy_deleted_before_anybody_heard_of_it_may_come_from_the_original */
+	{&profile_copies, 3107, "a row is copied, pushed by the original, and deleted in the copy, all before the copy's first cut"},
 };
 
 int main(int argc, char **argv)

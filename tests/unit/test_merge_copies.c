@@ -99,7 +99,25 @@ static void R2_what_a_copy_wrote_since_it_is_alone_is_its_own(void **state)
 	merge_free(m);
 }
 
-static void R4_a_row_that_another_copy_began_is_a_life_that_was_not_seen(void **state)
+/* Both copies have the row from the same file: it is no new life to either. */
+static void R4_P10_of_two_copies_edits_of_a_row_that_one_of_them_pushed_the_later_stands(void **state)
+{
+	(void)state;
+	for (int late = 0; late < 2; late++) {
+		struct merge *m = merge_new(&schema, 1 << 20);
+		struct merge_outcome o;
+
+		load(m, 5, LATER);
+		merge_apart(m, 6);
+		o = apply(m, 7, ROW_UPDATE, late ? 900 : 400);
+		assert_int_equal(o.conflict_count, 1);
+		assert_int_equal(o.conflicts[0].kind, CONFLICT_UPDATE_UPDATE);
+		assert_int_equal(o.conflicts[0].device_won, late);
+		merge_free(m);
+	}
+}
+
+static void R4_a_deletion_of_a_row_that_another_copy_pushed_keeps_what_that_wrote_P5(void **state)
 {
 	struct merge *m = merge_new(&schema, 1 << 20);
 	struct merge_outcome o;
@@ -108,8 +126,20 @@ static void R4_a_row_that_another_copy_began_is_a_life_that_was_not_seen(void **
 	load(m, 5, LATER);
 	merge_apart(m, 6);
 	o = apply(m, 7, ROW_DELETE, 900);
-	assert_int_equal(o.verdict, VERDICT_SUPERSEDED);
-	assert_int_equal(o.rows_changed, 0);
+	assert_int_equal(o.rows_changed, 1);
+	assert_int_equal(o.conflict_count, 1);
+	assert_memory_equal(o.conflicts[0].hub_value.p, "the other copy's", 16);
+	merge_free(m);
+}
+
+static void R4_a_life_that_another_copy_began_under_a_later_number_was_not_seen(void **state)
+{
+	struct merge *m = merge_new(&schema, 1 << 20);
+
+	(void)state;
+	load(m, 8, LATER);
+	merge_apart(m, 8);
+	assert_int_equal(apply(m, 7, ROW_UPDATE, 900).rows_changed, 0);
 	merge_free(m);
 }
 
@@ -129,7 +159,9 @@ int main(void)
 		cmocka_unit_test(R2_what_another_copy_wrote_is_kept_as_a_conflict),
 		cmocka_unit_test(R2_the_later_of_two_copies_edits_stands),
 		cmocka_unit_test(R2_what_a_copy_wrote_since_it_is_alone_is_its_own),
-		cmocka_unit_test(R4_a_row_that_another_copy_began_is_a_life_that_was_not_seen),
+		cmocka_unit_test(R4_P10_of_two_copies_edits_of_a_row_that_one_of_them_pushed_the_later_stands),
+		cmocka_unit_test(R4_a_deletion_of_a_row_that_another_copy_pushed_keeps_what_that_wrote_P5),
+		cmocka_unit_test(R4_a_life_that_another_copy_began_under_a_later_number_was_not_seen),
 		cmocka_unit_test(R2_without_copies_a_device_has_seen_its_own_edits),
 	};
 
