@@ -276,6 +276,29 @@ void checker_offered(struct checker *c, int line, const struct change_set *set)
 			keep_row(c, line, set->number, &set->blocks[i], r);
 }
 
+static void number_rows(struct checker *c, int line, const struct change_set *set)
+{
+	for (uint32_t i = 0; i < set->block_count; i++)
+		for (uint32_t r = 0; r < set->blocks[i].row_count; r++) {
+			int key = sim_key_number(&set->blocks[i].keys[r]);
+			int edit = key < 0 ? -1 : edit_of_row(c, line, key, &set->blocks[i], r);
+			if (edit >= 0)
+				number_edits(c, line, key, edit, set->number);
+		}
+}
+
+void checker_held(struct checker *c, int line, const struct change_set *set)
+{
+	if (set->number >= NUMBERS_MAX || set->part >= 4)
+		abort();
+	uint64_t *known = &c->lines[line].numbers[set->number].content[set->part];
+	if (*known)
+		return;
+	*known = content_of(set);
+	number_rows(c, line, set);
+	checker_settled_before(c, line, set->number);
+}
+
 /* Commits. */
 
 struct commit {

@@ -8,6 +8,7 @@
  *   P4  when all is quiet every replica equals the hub's rows in its scopes
  *   P5  no value goes without its author's knowledge unless a conflict or a
  *       refusal keeps it
+ *       and a replica keeps all values of what was refused
  *   P6  what touches no locked row is settled though others wait
  *   P10 of concurrent edits the truly later stands, whatever the clocks say, once
  *       their authors have measured how wrong they are
@@ -29,10 +30,11 @@ struct checker;
  * a copy of its replica is a line of its own, which shares what was before. */
 #define LINES_MAX (DEVICES_MAX + 200)
 
-/* What a replica keeps as refused since another copy of its device used the number. */
+/* What a replica keeps as refused: all of it, or what was since another copy of its device used the number. */
 struct sim_kept {
 	bool cells[TOKENS_MAX];
 	int deletions[KEYS_MAX]; /* how many */
+	bool pending[TOKENS_MAX]; /* what its outbox holds still (for checker_kept) */
 };
 
 struct checker *checker_new(struct sim *sim, int devices);
@@ -55,6 +57,9 @@ int checker_line(const struct checker *c, int device, int64_t life);
 /* How many of its change-sets the hub parked: some for good, since what they build on is lost. */
 uint64_t checker_parked(const struct checker *c, int line);
 void checker_kept(struct checker *c, int line, const struct sim_kept *kept);
+/* All is quiet, and this is all that it keeps as refused: the values of every change-set that was,
+ * for whatever reason, also where the schema has no place for them any more. */
+void checker_refused(struct checker *c, int line, const struct sim_kept *refused);
 /* A replica that was turned away: it is as it was then, with what was written to it since. */
 void checker_untouched(struct checker *c, int line, const struct sim_state *visible);
 
@@ -76,6 +81,8 @@ void checker_no_jam(struct checker *c, const bool locked[KEYS_MAX]);
 void checker_edit(struct checker *c, int line, int key, const struct sim_row *before, const struct sim_row *after);
 /* The hub's store got a change-set (or a part) to merge. */
 void checker_offered(struct checker *c, int line, const struct change_set *set);
+/* The outbox of a replica of which there is a copy holds it, offered or not: that may settle it, too. */
+void checker_held(struct checker *c, int line, const struct change_set *set);
 /* The hub's database committed. settled[i] belongs to lines[i]. */
 void checker_commit(struct checker *c, int64_t position, const struct sim_state *after, const int *lines,
 		    const struct settled *settled, uint32_t settled_count);

@@ -103,6 +103,7 @@ int checker_last_edit(const struct checker *c, int line, int key, bool only_dele
 /* What was settled for this line was for other copies of its device with the same content, too;
  * for those with another one it never will be. */
 void checker_settled_together(struct checker *c, int line, int64_t number);
+void checker_settled_before(struct checker *c, int line, int64_t number); /* the other way round */
 void checker_lines_free(struct checker *c);
 
 #endif

@@ -153,6 +153,27 @@ static bool kept_whole(const struct edit *e, const struct sim_kept *kept)
 	return any;
 }
 
+void checker_settled_before(struct checker *c, int line, int64_t number)
+{
+	struct verdict_seen *v = &c->lines[line].numbers[number];
+	for (int other = 0; other < c->line_count; other++) {
+		const struct verdict_seen *o = &c->lines[other].numbers[number];
+		if (other == line || c->lines[other].device != c->lines[line].device || !o->position || !same_content(v, o))
+			continue;
+		v->position = o->position;
+		v->verdict = o->verdict;
+		v->elsewhere = 0;
+	}
+}
+
+static bool stands_in_outbox(const struct edit *e, const struct sim_kept *kept)
+{
+	for (int i = 0; i < CELLS_MAX; i++)
+		if (is_token(e->after.cells[i]) && (e->inserts || e->before.cells[i] != e->after.cells[i]) && kept->pending[e->after.cells[i]])
+			return true;
+	return false;
+}
+
 static bool may_be_kept(const struct checker *c, const struct edit *e)
 {
 	return !e->kept && (e->number == 0 || c->lines[e->line].numbers[e->number].elsewhere);
@@ -167,17 +188,46 @@ static void note_deletions(struct line *l, const struct sim_kept *kept, bool out
 	}
 }
 
-/* With an edit those before it of the same row, which stood in the same change-set or an earlier
- * one: only the last value of each column is kept. */
+/* Of an edit nothing may stand anywhere, since only the last value of each column in a change-set is
+ * kept, or waits: then it stood in the same one as the next edit of its row. */
 void checker_kept(struct checker *c, int line, const struct sim_kept *kept)
 {
 	bool rows[KEYS_MAX] = {false}, deletions[KEYS_MAX];
 	note_deletions(&c->lines[line], kept, deletions);
 	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous) {
 		struct edit *e = &c->edits[i];
-		if (may_be_kept(c, e) && (rows[e->key] || (e->deletes ? deletions[e->key] : kept_whole(e, kept))))
+		bool whole = e->deletes ? deletions[e->key] : kept_whole(e, kept);
+		if (stands_in_outbox(e, kept))
+			rows[e->key] = false;
+		else if (may_be_kept(c, e) && (rows[e->key] || whole))
 			e->kept = rows[e->key] = true;
 		deletions[e->key] = deletions[e->key] && !e->deletes;
+	}
+}
+
+/* Offered again under a higher number: the last one counts. */
+static bool offered_later(const struct checker *c, const struct offered_cell *cell)
+{
+	for (int i = 0; i < c->cell_count; i++) {
+		const struct offered_cell *other = &c->cells[i];
+		if (other->line == cell->line && other->key == cell->key && other->column == cell->column &&
+		    other->value == cell->value && other->number > cell->number)
+			return true;
+	}
+	return false;
+}
+
+void checker_refused(struct checker *c, int line, const struct sim_kept *refused)
+{
+	for (int i = 0; i < c->cell_count; i++) {
+		const struct offered_cell *cell = &c->cells[i];
+		const struct verdict_seen *v = &c->lines[line].numbers[cell->number];
+		bool deletes = cell->column < 0;
+		if (cell->line != line || !v->position || v->verdict != VERDICT_REJECTED || !(deletes || is_token(cell->value)) ||
+		    (deletes ? refused->deletions[cell->key] > 0 : refused->cells[cell->value]) || offered_later(c, cell))
+			continue;
+		sim_fail(c->sim, "P5: change-set %lld of replica %d was refused, and %lld (row %d column %d) is not kept there",
+			 (long long)cell->number, line, (long long)cell->value, cell->key, cell->column);
 	}
 }
 

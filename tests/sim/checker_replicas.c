@@ -123,7 +123,7 @@ static int follow_scopes(struct watched *w, const struct sim_state *hub, const s
 			known[now] = true;
 			may[k][now] = wrong[now] < 0;
 			any = any || may[k][now];
-			first = first < 0 ? wrong[now] : first;
+			first = first < 0 || now == w->scopes[w->count - 1] ? wrong[now] : first;
 		}
 	if (!any)
 		return first;

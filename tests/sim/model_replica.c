@@ -36,6 +36,7 @@ struct pending_set {
 	uint32_t row_count;
 	struct pending_row *rows;
 	bool settled, kept; /* kept: refused, since another copy used the number */
+	bool refused;       /* by the hub */
 };
 
 struct frame_row {
@@ -355,11 +356,14 @@ static enum ferry_error model_next_push(void *store, struct push_cursor *cursor,
 	return FERRY_OK;
 }
 
-static void settle(struct model_replica *m, int64_t number)
+static void settle(struct model_replica *m, const struct settled *s)
 {
+	bool forgets = m->faults.forget_refused && (s->code == FERRY_UNKNOWN_COLUMN || s->code == FERRY_BAD_VALUE);
 	for (int i = 0; i < m->set_count; i++)
-		if (m->sets[i].number == number)
+		if (m->sets[i].number == s->number) {
 			m->sets[i].settled = true;
+			m->sets[i].refused = s->verdict == VERDICT_REJECTED && !forgets;
+		}
 }
 
 static enum ferry_error model_ack(void *store, const struct message_ack *ack, struct ferry_why *why)
@@ -367,7 +371,7 @@ static enum ferry_error model_ack(void *store, const struct message_ack *ack, st
 	struct model_replica *m = store;
 	(void)why;
 	for (uint32_t i = 0; m->faults.forget_on_ack && i < ack->settled_count; i++)
-		settle(m, ack->settled[i].number);
+		settle(m, &ack->settled[i]);
 	return FERRY_OK;
 }
 
@@ -546,7 +550,7 @@ static enum ferry_error model_commit(void *store, const struct message_commit *c
 	else
 		take_schema(m);
 	for (uint32_t i = 0; i < c->settled_count; i++)
-		settle(m, c->settled[i].number);
+		settle(m, &c->settled[i]);
 	m->position = c->position;
 	m->mark = c->mark;
 	m->commit_clock = c->clock;
@@ -745,6 +749,14 @@ static void model_kept(void *store, struct sim_kept *out)
 			keep_row(&m->sets[i].rows[r], out);
 }
 
+static void model_refused(void *store, struct sim_kept *out)
+{
+	const struct model_replica *m = store;
+	for (int i = 0; i < m->set_count; i++)
+		for (uint32_t r = 0; (m->sets[i].kept || m->sets[i].refused) && r < m->sets[i].row_count; r++)
+			keep_row(&m->sets[i].rows[r], out);
+}
+
 static void model_free(void *store)
 {
 	struct model_replica *m = store;
@@ -767,7 +779,7 @@ static struct sim_replica model_copy(void *store, const int64_t *skew);
 static struct sim_replica as_replica(struct model_replica *m)
 {
 	return (struct sim_replica){.ops = &model_ops, .handle = &m->self, .store = m, .edit = model_edit, .visible = model_visible,
-				    .changes = model_changes, .crash = model_crash, .copy = model_copy, .kept = model_kept, .free = model_free};
+				    .changes = model_changes, .crash = model_crash, .copy = model_copy, .kept = model_kept, .refused = model_refused, .free = model_free};
 }
 
 static struct sim_replica model_copy(void *store, const int64_t *skew)

@@ -239,7 +239,7 @@ static bool real_edit(void *store, int key, const struct sim_row *after)
 	return e == FERRY_OK;
 }
 
-/* A value in JSON: a number, or a text as sim_value makes it. */
+/* A value in JSON: a number, or a text as sim_value makes it, or as what a number has become. */
 static bool read_kept(void *ctx, const struct replica_field *fields, int count)
 {
 	struct sim_kept *out = ctx;
@@ -249,22 +249,32 @@ static bool read_kept(void *ctx, const struct replica_field *fields, int count)
 		abort();
 	if (strcmp(op, "delete") == 0)
 		out->deletions[sim_key_number(&id)]++;
-	else if (value && (fields[2].number || value[0] == 't')) {
-		int64_t cell = strtoll(value + !fields[2].number, NULL, 10);
-		if (is_token(cell))
+	else if (value) {
+		char *end;
+		int64_t cell = strtoll(value + (value[0] == 't'), &end, 10);
+		if (*end == '\0' && is_token(cell))
 			out->cells[cell] = true;
 	}
 	return true;
 }
 
-static void real_kept(void *store, struct sim_kept *out)
+#define REFUSED "SELECT r.key, r.op, v.value FROM ferry_rejected r LEFT JOIN json_each(r.\"values\") v"
+
+static void read_refused(struct real_replica *r, const char *query, struct sim_kept *out)
 {
-	static const char query[] = "SELECT r.key, r.op, v.value FROM ferry_rejected r LEFT JOIN json_each(r.\"values\") v "
-				    "WHERE r.name = 'CLONE'";
-	struct real_replica *r = store;
 	struct ferry_why why = {0};
 	if (replica_query(r->path, query, true, read_kept, out, &why))
 		die("what a replica keeps cannot be read", &why);
+}
+
+static void real_kept(void *store, struct sim_kept *out)
+{
+	read_refused(store, REFUSED " WHERE r.name = 'CLONE'", out);
+}
+
+static void real_refused(void *store, struct sim_kept *out)
+{
+	read_refused(store, REFUSED, out);
 }
 
 static struct sim_replica real_copy(void *store, const int64_t *skew);
@@ -272,7 +282,7 @@ static struct sim_replica real_copy(void *store, const int64_t *skew);
 static struct sim_replica as_replica(struct real_replica *r)
 {
 	return (struct sim_replica){.ops = &replica_store_ops, .handle = &r->handle, .store = r, .edit = real_edit, .visible = real_visible,
-				    .changes = real_changes, .crash = real_crash, .copy = real_copy, .kept = real_kept, .free = real_free};
+				    .changes = real_changes, .crash = real_crash, .copy = real_copy, .kept = real_kept, .refused = real_refused, .free = real_free};
 }
 
 static struct sim_replica real_copy(void *store, const int64_t *skew)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PUSH_BYTES (8u << 20)
+
 static void agent_connect(void *shell)
 {
 	net_connect(shell);
@@ -110,11 +112,52 @@ static enum ferry_error store_cut(void *store, bool *out_more, struct ferry_why 
 	return e;
 }
 
+static void note_pending(struct agent *a, const struct change_set *set, struct sim_kept *out)
+{
+	(void)a;
+	for (uint32_t i = 0; i < set->block_count; i++) {
+		const struct block *b = &set->blocks[i];
+		for (uint32_t cell = 0; cell < b->column_count * b->row_count; cell++) {
+			int64_t value;
+			if (sim_cell(b->table, b->nums[cell / b->row_count], &b->cells[cell], &value) && is_token(value))
+				out->pending[value] = true;
+		}
+	}
+}
+
+static void tell_held(struct agent *a, const struct change_set *set, struct sim_kept *out)
+{
+	(void)out;
+	checker_held(a->world->checker, a->line, set);
+}
+
+static void each_held(struct agent *a, struct sim_replica *replica, struct sim_kept *kept,
+		      void (*fn)(struct agent *a, const struct change_set *set, struct sim_kept *out))
+{
+	struct push_cursor cursor = {0};
+	struct message_push push;
+	struct arena arena;
+	struct ferry_why why;
+	arena_init(&arena, PUSH_BYTES);
+	do {
+		if (replica->ops->next_push(*replica->handle, &cursor, PUSH_BYTES / 8, &arena, &push, &why))
+			abort();
+		for (uint32_t i = 0; i < push.set_count; i++)
+			fn(a, &push.sets[i], kept);
+	} while (push.set_count > 0);
+	arena_deinit(&arena);
+}
+
+/* What it holds in its outbox is read from a copy: pushing leaves a trace in the replica. */
 static void look_at_kept(struct agent *a)
 {
 	struct sim_kept *kept = sim_alloc(sizeof *kept);
+	struct sim_replica copy = a->replica.copy(a->replica.store, &a->skew);
 	a->replica.kept(a->replica.store, kept);
+	each_held(a, &copy, kept, note_pending);
 	checker_kept(a->world->checker, a->line, kept);
+	each_held(a, &copy, kept, tell_held);
+	copy.free(copy.store);
 	free(kept);
 }
 
@@ -153,6 +196,15 @@ static void look_at_schema(struct agent *a, int64_t position)
 			 model_db_changes(w->db, position));
 }
 
+static void look_at_end(struct agent *a, int64_t position, const struct sim_state *visible)
+{
+	struct sim_kept *refused = sim_alloc(sizeof *refused);
+	a->replica.refused(a->replica.store, refused);
+	checker_quiet(a->world->checker, a->line, position, visible);
+	checker_refused(a->world->checker, a->line, refused);
+	free(refused);
+}
+
 void agent_look(struct agent *a, int64_t position, bool quiet)
 {
 	struct sim_state *visible = sim_alloc(sizeof *visible);
@@ -161,7 +213,7 @@ void agent_look(struct agent *a, int64_t position, bool quiet)
 	if (quiet && a->shut)
 		checker_untouched(a->world->checker, a->line, visible);
 	else if (quiet)
-		checker_quiet(a->world->checker, a->line, position, visible);
+		look_at_end(a, position, visible);
 	else
 		checker_replica(a->world->checker, a->line, position, visible);
 	free(visible);

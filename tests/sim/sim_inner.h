@@ -77,6 +77,7 @@ struct world {
 	struct sim sim;
 	struct sim_options options;
 	const struct sim_profile *profile;
+	int weights[TROUBLES]; /* of this run */
 	struct checker *checker;
 	struct model_db *db;
 	struct packer *packer; /* of the tap that reads what passes */

@@ -3,6 +3,8 @@
 #include "tests/sim/sim_data.h"
 #include "tests/sim/sim.h"
 
+#include <string.h>
+
 const struct sim_profile profile_busy = {
 	.name = "busy", .agents_min = 1, .agents_max = 4, .hubs_max = 2, .busy_us = 40 * (int64_t)SIM_S,
 	.pause_us = 300 * SIM_MS, .keys = KEYS_MAX, .insert_percent = 20, .delete_percent = 10, .trouble_per_mille = 60,
@@ -19,6 +21,8 @@ const struct sim_profile profile_hour = {
 	.weights = {[TROUBLE_CUT] = 20, [TROUBLE_LINGER] = 8, [TROUBLE_AGENT_CRASH] = 20, [TROUBLE_HUB_CRASH] = 12,
 		    [TROUBLE_CLOCK] = 15, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 15, [TROUBLE_PRUNE] = 3, [TROUBLE_LOCK] = 8,
 		    [TROUBLE_RESCOPE] = 5},
+	.drawn_per_mille = 400,
+	.drawn = {[TROUBLE_COPY] = 12, [TROUBLE_PUT_BACK] = 6, [TROUBLE_CLONE] = 3, [TROUBLE_SCHEMA] = 8},
 };
 
 const struct sim_profile profile_fleet = {
@@ -63,3 +67,16 @@ const struct sim_profile profile_schemas = {
 		    [TROUBLE_CLOCK] = 3, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 25, [TROUBLE_PRUNE] = 1, [TROUBLE_LOCK] = 5,
 		    [TROUBLE_RESCOPE] = 4, [TROUBLE_SCHEMA] = 25},
 };
+
+static const int groups[TROUBLES] = {[TROUBLE_COPY] = 1, [TROUBLE_PUT_BACK] = 1, [TROUBLE_CLONE] = 1, [TROUBLE_SCHEMA] = 2,
+				     [TROUBLE_BACKUP] = 3, [TROUBLE_RESTORE] = 3};
+
+void profile_draw(const struct sim_profile *p, struct sim *sim, int out_weights[TROUBLES])
+{
+	bool comes[4] = {false};
+	memcpy(out_weights, p->weights, sizeof p->weights);
+	for (int group = 1; p->drawn_per_mille > 0 && group < 4; group++)
+		comes[group] = sim_chance(sim, p->drawn_per_mille);
+	for (int i = 0; i < TROUBLES; i++)
+		out_weights[i] += comes[groups[i]] ? p->drawn[i] : 0;
+}

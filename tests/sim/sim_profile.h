@@ -37,10 +37,18 @@ struct sim_profile {
 	int trouble_per_mille; /* after an edit */
 	int twin_per_mille;   /* a connection is doubled: another hub gets the same bytes */
 	int weights[TROUBLES];
+	/* Kinds that change much of what others do come beside them in some of the seeds only: copies of
+	 * replicas, changes of the schema, restores, each drawn by itself. */
+	int drawn_per_mille;
+	int drawn[TROUBLES];
 };
 
+struct sim;
+/* How often which trouble comes in this run. */
+void profile_draw(const struct sim_profile *p, struct sim *sim, int out_weights[TROUBLES]);
+
 extern const struct sim_profile profile_busy;  /* 40 s in which much happens at once */
-extern const struct sim_profile profile_hour;  /* an hour with long absences */
+extern const struct sim_profile profile_hour;  /* an hour with long absences, and all kinds of trouble over the seeds */
 extern const struct sim_profile profile_restores; /* the hub goes back in time */
 extern const struct sim_profile profile_clocks; /* clocks of hubs and devices jump all the time */
 extern const struct sim_profile profile_copies; /* replicas are put back from copies, and doubled */

@@ -19,6 +19,7 @@ struct replica_faults { /* planted bugs of the model */
 	bool numbers_again;        /* a copy goes on with numbers that another copy has used */
 	bool keep_old_schema;      /* a changed schema is taken only with a fill */
 	bool strange_vanish;       /* what stands under such a number is dropped instead of kept */
+	bool forget_refused;       /* what is refused since the schema has no place for it is dropped */
 	bool base_is_now;          /* R1: an edit over a pending edit claims to have seen the hub's value */
 };
 
@@ -36,6 +37,7 @@ struct sim_replica {
 	 * durable. skew: of the machine that it is for. */
 	struct sim_replica (*copy)(void *store, const int64_t *skew);
 	void (*kept)(void *store, struct sim_kept *out); /* as refused since another copy used the number; adds to *out */
+	void (*refused)(void *store, struct sim_kept *out); /* for whatever reason; adds to *out */
 	void (*free)(void *store);
 };
 

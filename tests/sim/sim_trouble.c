@@ -86,9 +86,9 @@ static enum trouble choose(struct world *w)
 {
 	int sum = 0, what = 0;
 	for (int i = 0; i < TROUBLES; i++)
-		sum += w->profile->weights[i];
-	for (int64_t dice = sim_range(&w->sim, 0, sum - 1); dice >= w->profile->weights[what]; what++)
-		dice -= w->profile->weights[what];
+		sum += w->weights[i];
+	for (int64_t dice = sim_range(&w->sim, 0, sum - 1); dice >= w->weights[what]; what++)
+		dice -= w->weights[what];
 	return (enum trouble)what;
 }
 

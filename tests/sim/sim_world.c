@@ -66,6 +66,7 @@ static void choose_limits(struct world *w)
 static void set_up(struct world *w)
 {
 	w->profile = w->options.profile ? w->options.profile : &profile_busy;
+	profile_draw(w->profile, &w->sim, w->weights);
 	choose_limits(w);
 	w->agent_count = (int)sim_range(&w->sim, w->profile->agents_min, w->profile->agents_max);
 	w->hub_count = (int)sim_range(&w->sim, 1, w->profile->hubs_max);
@@ -74,7 +75,7 @@ static void set_up(struct world *w)
 	w->checker = checker_new(&w->sim, w->agent_count);
 	w->db = model_db_new(&w->sim, w->checker, w->agent_count);
 	model_db_faults(w->db, &w->options.hub_faults);
-	if (w->profile->weights[TROUBLE_SCHEMA] > 0)
+	if (w->weights[TROUBLE_SCHEMA] > 0)
 		(void)model_db_migrate(w->db, 1u << sim_range(&w->sim, 0, CHANGES - 1));
 	for (int i = 0; i < 20; i++)
 		people_edit_at_hub(w);

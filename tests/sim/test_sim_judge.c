@@ -112,31 +112,97 @@ static void device_writes_unit(struct story *s, int line, struct sim_state *visi
 {
 	struct sim_row before = visible->rows[key];
 	if (token)
-		visible->rows[key] = (struct sim_row){.exists = true, .table = UNIT, .cells = {PROJECT_CELL(1, token), token + 1, token + 2, CELL_NULL}};
+		visible->rows[key] = (struct sim_row){.exists = true, .table = UNIT, .cells = {PROJECT_CELL(1, token), token + 1, token + 2, CELL_NULL, CELL_NULL}};
 	else
 		visible->rows[key] = (struct sim_row){.table = UNIT};
 	checker_edit(s->checker, line, key, &before, &visible->rows[key]);
 }
 
-/* A unit that is made, and copied before it was cut; the original pushes it as change-set 1. The copy's line. */
-static int a_unit_is_copied_and_pushed_by_the_original(struct story *s, struct sim_state *visible)
+/* Change-set 1 of a unit; static. */
+static const struct change_set *set_of(int key, const struct sim_row *row)
 {
-	struct sim_row *row = &visible->rows[0];
+	static uint16_t nums[] = {2, 3, 4};
+	static struct value cells[3];
+	static struct block block;
+	static struct change_set set;
+	cells[0] = sim_value(KIND_INT, UNIT, 0, row->cells[0]);
+	cells[1] = sim_value(KIND_TEXT, UNIT, 1, row->cells[1]);
+	cells[2] = sim_value(KIND_INT, UNIT, 2, row->cells[2]);
+	block = (struct block){.table = UNIT, .op = ROW_INSERT, .row_count = 1, .column_count = 3, .nums = nums, .keys = sim_key(key), .cells = cells};
+	set = (struct change_set){.number = 1, .blocks = &block, .block_count = 1};
+	return &set;
+}
+
+/* A unit that is made, and copied before it was cut; the original pushes it as change-set 1. The copy's line. */
+static int a_unit_is_copied_and_pushed_by_the_original(struct story *s, struct sim_state *visible, enum verdict verdict)
+{
 	checker_scopes(s->checker, 0, one);
 	device_writes_unit(s, 0, visible, 0, FIRST_TOKEN);
 	int copy = checker_copied(s->checker, 0), line = 0;
 	checker_open(s->checker, copy);
-	uint16_t nums[] = {2, 3};
-	struct value cells[] = {sim_value(KIND_INT, UNIT, 0, row->cells[0]), sim_value(KIND_TEXT, UNIT, 1, row->cells[1])};
-	struct block block = {.table = UNIT, .op = ROW_INSERT, .row_count = 1, .column_count = 2, .nums = nums, .keys = sim_key(0), .cells = cells};
-	struct change_set set = {.number = 1, .blocks = &block, .block_count = 1};
-	struct settled settled = {.number = 1, .verdict = VERDICT_ACCEPTED, .position = ++s->position};
-	row->cells[2] = row->cells[4] = CELL_NULL;
-	s->hub.rows[0] = *row;
-	checker_offered(s->checker, 0, &set);
+	struct settled settled = {.number = 1, .verdict = verdict, .position = ++s->position};
+	if (verdict == VERDICT_ACCEPTED)
+		s->hub.rows[0] = visible->rows[0];
+	checker_offered(s->checker, 0, set_of(0, &visible->rows[0]));
 	checker_commit(s->checker, s->position, &s->hub, &line, &settled, 1);
 	assert_false(s->sim.failed);
 	return copy;
+}
+
+/* It is the same change-set, though the copy has not offered it yet. */
+static void what_a_copy_holds_is_refused_with_the_same_of_the_original(void **state)
+{
+	struct story *s = *state;
+	struct sim_state visible = {0};
+	int copy = a_unit_is_copied_and_pushed_by_the_original(s, &visible, VERDICT_REJECTED);
+	checker_held(s->checker, copy, set_of(0, &visible.rows[0]));
+	checker_replica(s->checker, copy, s->position, &s->hub);
+	assert_false(s->sim.failed);
+}
+
+static void P3_a_refused_edit_of_which_the_copy_knows_nothing_and_which_it_hides_is_found(void **state)
+{
+	struct story *s = *state;
+	struct sim_state visible = {0};
+	int copy = a_unit_is_copied_and_pushed_by_the_original(s, &visible, VERDICT_REJECTED);
+	checker_replica(s->checker, copy, s->position, &s->hub);
+	assert_true(s->sim.failed);
+}
+
+static void P5_a_refused_value_that_its_replica_does_not_keep_is_found(void **state)
+{
+	struct story *s = *state;
+	struct sim_state visible = {0};
+	struct sim_kept *refused = sim_alloc(sizeof *refused);
+	(void)a_unit_is_copied_and_pushed_by_the_original(s, &visible, VERDICT_REJECTED);
+	refused->cells[FIRST_TOKEN + 1] = refused->cells[FIRST_TOKEN + 2] = true;
+	checker_refused(s->checker, 0, refused);
+	assert_false(s->sim.failed);
+	refused->cells[FIRST_TOKEN + 2] = false;
+	checker_refused(s->checker, 0, refused);
+	free(refused);
+	assert_true(s->sim.failed);
+}
+
+/* Numbers that another copy has used need not be the oldest. */
+static void what_waits_before_a_kept_change_set_is_shown(void **state)
+{
+	struct story *s = *state;
+	struct sim_state visible = {0}, first;
+	struct sim_kept *kept = sim_alloc(sizeof *kept);
+	checker_scopes(s->checker, 0, one);
+	device_writes_unit(s, 0, &visible, 0, FIRST_TOKEN);
+	first = visible;
+	struct sim_row before = visible.rows[0];
+	visible.rows[0].cells[1] = FIRST_TOKEN + 10;
+	checker_edit(s->checker, 0, 0, &before, &visible.rows[0]);
+	kept->cells[FIRST_TOKEN + 10] = kept->pending[FIRST_TOKEN + 1] = kept->pending[FIRST_TOKEN + 2] = true;
+	checker_kept(s->checker, 0, kept);
+	checker_replica(s->checker, 0, s->position, &first);
+	assert_false(s->sim.failed);
+	checker_replica(s->checker, 0, s->position, &s->hub);
+	free(kept);
+	assert_true(s->sim.failed);
 }
 
 /* Within one cut it comes to nothing; then the row comes like anybody's. */
@@ -144,7 +210,7 @@ static void what_a_copy_deleted_before_anybody_heard_of_it_may_come_from_the_ori
 {
 	struct story *s = *state;
 	struct sim_state visible = {0};
-	int copy = a_unit_is_copied_and_pushed_by_the_original(s, &visible);
+	int copy = a_unit_is_copied_and_pushed_by_the_original(s, &visible, VERDICT_ACCEPTED);
 	device_writes_unit(s, copy, &visible, 0, 0);
 	checker_replica(s->checker, copy, s->position, &visible);
 	checker_replica(s->checker, copy, s->position, &s->hub);
@@ -173,6 +239,10 @@ int main(void)
 		STORY(a_scope_that_was_taken_away_for_a_while_may_be_missing),
 		STORY(what_a_copy_deleted_before_anybody_heard_of_it_may_come_from_the_original),
 		STORY(P3_what_a_device_deleted_and_is_still_shown_is_found),
+		STORY(what_a_copy_holds_is_refused_with_the_same_of_the_original),
+		STORY(P3_a_refused_edit_of_which_the_copy_knows_nothing_and_which_it_hides_is_found),
+		STORY(P5_a_refused_value_that_its_replica_does_not_keep_is_found),
+		STORY(what_waits_before_a_kept_change_set_is_shown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

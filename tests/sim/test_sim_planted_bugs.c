@@ -41,6 +41,7 @@ static const struct planted planted[] = {
 	{.name = "drop_a_value_whose_column_is_no_more_P5", .hub.drop_untranslated = true, .schemas = true},
 	{.name = "drop_what_was_written_before_another_column_took_the_place_P5", .hub.forget_renames = true, .schemas = true},
 	{.name = "show_a_former_schema_with_the_state_of_the_next_P3", .replica.keep_old_schema = true, .schemas = true},
+	{.name = "drop_what_is_refused_since_the_schema_has_no_place_for_it_P5", .replica.forget_refused = true, .schemas = true},
 	{.name = "wait_for_a_hub_s_clock_that_was_set_back", .replica.trust_hub_clock = true, .clocks = true},
 };
 

@@ -21,6 +21,11 @@ static const struct known known[] = {
 	{&profile_copies, 2138, "a copy edits a row that it made and another copy pushed"},
 	/* test_sim_judge: what_a_copy_deleted_before_anybody_heard_of_it_may_come_from_the_original */
 	{&profile_copies, 3107, "a row is copied, pushed by the original, and deleted in the copy, all before the copy's first cut"},
+	/* test_sim_judge: what_waits_before_a_kept_change_set_is_shown */
+	{&profile_copies, 10668, "what waits in a copy was written before what is kept aside"},
+	{&profile_copies, 10683, "a deletion is kept aside, and the insertion before it waits"},
+	/* test_sim_judge: what_a_copy_holds_is_refused_with_the_same_of_the_original */
+	{&profile_copies, 12612, "what two copies hold is refused for one of them"},
 };
 
 int main(int argc, char **argv)
