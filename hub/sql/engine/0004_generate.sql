@@ -211,9 +211,10 @@ $$;
 -- LEFT JOINs from alias r of the table to the parents on its scope's path, and the scope's
 -- expression. A row whose scope column is NULL belongs to the scope "tenant". Of a table whose
 -- rows may have several scopes they come as a set in own.s, without NULL: the first in order is
--- the row's scope, and "also" the expression of the others; else that is NULL. "own" comes
--- with 0037: how many of the others the row has by itself.
-CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text, OUT own text)
+-- the row's scope, and "also" the expression of the others; else that is NULL. Two more layers
+-- make the row's whole scopes: own_sql (0010) adds permission and archive, scope_sql (0037),
+-- which all else asks, those that are brought along.
+CREATE FUNCTION ferry.root_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -427,10 +428,11 @@ END $outer$;
 -- ferry.finish_few_<tbl>. Starting a query costs by the size of its expressions, so it
 -- hashes the cells and no more; comparing is cheaper outside.
 CREATE FUNCTION ferry.row_query(of_tbl int) RETURNS text
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $outer$
-    SELECT format($q$SELECT v.ctid, v.scope, v.base_tx, v.born, v.moved, v.over, v.hashes, r.scope, r.h
+BEGIN
+    RETURN (SELECT format($q$SELECT v.ctid, v.scope, v.base_tx, v.born, v.moved, v.over, v.hashes, r.scope, r.h
         INTO vid, old_scope, v_base, v_born, v_moved, v_over, o, now_scope, h
         FROM (SELECT) one
         LEFT JOIN ferry.version v ON v.tenant_id = $2 AND v.tbl = %1$s AND v.key = a_key
@@ -443,8 +445,8 @@ AS $outer$
          (SELECT string_agg(format('coalesce(%s, 0)', ferry.fill(c.hash_expr, format('r.%I', c.name), 'seed # ' || c.num)),
                             E',\n            ' ORDER BY c.num) AS cells
           FROM ferry.tracked_column c WHERE c.tbl = of_tbl) c
-    WHERE t.tbl = of_tbl
-$outer$;
+    WHERE t.tbl = of_tbl);
+END $outer$;
 
 -- Where in the lists of declared columns each column of the table is; NULL if the lists are
 -- not all alike.

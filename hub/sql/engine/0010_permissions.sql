@@ -112,8 +112,7 @@ CREATE VIEW ferry.known_permission AS
 GRANT SELECT ON ferry.known_permission TO PUBLIC;
 
 -- The scope of 0004 with permission and archive. The path to it is the same.
-ALTER FUNCTION ferry.scope_sql(int) RENAME TO root_sql;
-CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text, OUT own text)
+CREATE FUNCTION ferry.own_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$

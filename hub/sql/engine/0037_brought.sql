@@ -9,7 +9,6 @@ GRANT SELECT ON ferry.brought TO ferry_hub;
 
 -- The scopes of a row by itself; of those that are brought along also where rows refer to
 -- them. Its own come first, and "own" says how many of "also" they are.
-ALTER FUNCTION ferry.scope_sql(int) RENAME TO own_sql;
 CREATE FUNCTION ferry.scope_sql(of_tbl int, OUT joins text, OUT expr text, OUT also text, OUT own text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
