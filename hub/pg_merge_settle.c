@@ -219,25 +219,45 @@ static const char *above_text(struct merge_op *m, const struct merge_device *d)
 	return text;
 }
 
+/* As it will be, beside what was loaded: what was taken for settled in an attempt that failed may
+ * not be so in the next. */
+static bool copy_devices(struct merge_op *m, struct merge_device *now)
+{
+	struct arena *a = &m->op.batch.arena;
+
+	for (uint32_t i = 0; i < m->device_count; i++) {
+		const struct merge_device *d = &m->devices[i];
+
+		now[i] = *d;
+		now[i].above = arena_array(a, d->above_count + m->entry_count, sizeof(*d->above));
+		if (!now[i].above)
+			return false;
+		if (d->above_count)
+			memcpy(now[i].above, d->above, d->above_count * sizeof(*d->above));
+	}
+	return true;
+}
+
 static bool settle_devices(struct merge_op *m)
 {
 	struct pg_batch *b = &m->op.batch;
+	struct merge_device *now = arena_array(&b->arena, m->device_count, sizeof(*now));
 	struct uuid *ids = arena_array(&b->arena, m->device_count, sizeof(*ids));
 	int64_t *settled = arena_array(&b->arena, m->device_count, sizeof(*settled));
 	const char **above = arena_array(&b->arena, m->device_count, sizeof(*above));
 	struct value *failed = arena_array(&b->arena, m->device_count, sizeof(*failed));
 	uint32_t n = 0;
 
-	if (!ids || !settled || !above || !failed)
+	if (!now || !ids || !settled || !above || !failed || !copy_devices(m, now))
 		return false;
 	for (uint32_t i = 0; i < m->entry_count; i++) {
-		struct merge_device *d = m->entries[i].device;
+		struct merge_device *d = &now[m->entries[i].device - m->devices];
 
 		if (settles(&m->entries[i]) && !m->entries[i].item->again)
 			d->above[d->above_count++] = m->entries[i].item->number;
 	}
 	for (uint32_t i = 0; i < m->device_count; i++) {
-		struct merge_device *d = &m->devices[i];
+		struct merge_device *d = &now[i];
 
 		if (!d->known)
 			continue;

@@ -5,7 +5,8 @@
  * the same number and with other content; and one that a session has begun
  * and not finished is in nobody's way. What earlier sessions have left behind goes
  * with the first part of the next, unless it is being merged or is kept as
- * refused or parked (ferry.rejected).
+ * refused or parked (ferry.rejected). That may be a part without the first one: the
+ * database may store what a hub had sent after that hub died, and after all of it was settled.
  *
  * A device has room for PG_STAGE_DEVICE_BYTES_MAX, a tenant for
  * PG_STAGE_TENANT_BYTES_MAX, with what is kept. A part beyond that is stored
@@ -24,10 +25,13 @@ struct stage_op {
 };
 
 static const char tidy_sql[] =
-	"DELETE FROM ferry.stage s USING (SELECT f.number, f.staging FROM ferry.stage f WHERE f.tenant_id = $1 AND f.device_id = $2 "
-	"AND f.part = 0 AND f.staging <> $3 AND NOT EXISTS (SELECT FROM ferry.rejected r WHERE r.tenant_id = $1 AND r.device_id = $2 "
-	"AND r.number = f.number AND r.staging = f.staging) FOR UPDATE OF f SKIP LOCKED) o "
-	"WHERE s.tenant_id = $1 AND s.device_id = $2 AND s.number = o.number AND s.staging = o.staging";
+	"WITH begun AS (SELECT f.number, f.staging FROM ferry.stage f WHERE f.tenant_id = $1 AND f.device_id = $2 AND f.part = 0 "
+	"AND f.staging <> $3 FOR UPDATE OF f SKIP LOCKED) "
+	"DELETE FROM ferry.stage s WHERE s.tenant_id = $1 AND s.device_id = $2 AND s.staging <> $3 "
+	"AND NOT EXISTS (SELECT FROM ferry.rejected r WHERE r.tenant_id = $1 AND r.device_id = $2 AND r.number = s.number "
+	"AND r.staging = s.staging) AND (EXISTS (SELECT FROM begun o WHERE o.number = s.number AND o.staging = s.staging) "
+	"OR NOT EXISTS (SELECT FROM ferry.stage f WHERE f.tenant_id = $1 AND f.device_id = $2 AND f.number = s.number "
+	"AND f.staging = s.staging AND f.part = 0))";
 
 /* Bodies are stored as they are, so that their length costs no look at them. */
 static const char stage_sql[] =

@@ -33,6 +33,24 @@ void R12_rows_held_by_somebody_wait_alone(void)
 	pg_store_close(s);
 }
 
+/* Tried at first with all others, to the end; in vain. */
+void R18_one_that_waits_on_its_device_is_not_counted_as_settled_with_the_others(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid d = device_new(1, &tenant_a, "tenant"), nowhere = id_of(99);
+	struct small_set *orphan = set_new(1, 0, "note", ROW_INSERT, id_of(5));
+	struct merge_item items[2];
+
+	set_cell(orphan, "note", "unit_id", value_bytes(nowhere.b, 16));
+	items[0] = item(d, orphan);
+	items[0].park = true;
+	items[1] = item(d, new_unit(2, id_of(1), "A1", "x"));
+	merge(s, &tenant_a, items, 2);
+	CHECK(merged.results[0].parked && accepted(1));
+	CHECK(is(ask("SELECT settled || ' ' || settled_above::text FROM ferry.device"), "0 {2}"));
+	pg_store_close(s);
+}
+
 void R11_deferred_violation_is_refused_alone(void)
 {
 	struct pg_store *s = store_open();

@@ -24,6 +24,7 @@ static const struct {
 	CASE(R6_R7_staged_one_that_builds_on_a_refused_one_is_refused),
 	CASE(P3_R7_parts_of_two_copies_of_a_device_are_never_joined),
 	CASE(P6_what_the_hub_has_no_room_for_is_refused_and_others_flow_on),
+	CASE(R18_one_that_waits_on_its_device_is_not_counted_as_settled_with_the_others),
 	CASE(R8_cells_changed_by_a_trigger_belong_to_the_hub),
 	CASE(R10_lock_timeout_is_retried),
 	CASE(R10_deadlock_is_retried),

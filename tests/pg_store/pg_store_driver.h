@@ -138,6 +138,7 @@ void R7_staged_parts_merge_as_one(void);
 void R6_R7_staged_one_that_builds_on_a_refused_one_is_refused(void);
 void P3_R7_parts_of_two_copies_of_a_device_are_never_joined(void);
 void P6_what_the_hub_has_no_room_for_is_refused_and_others_flow_on(void);
+void R18_one_that_waits_on_its_device_is_not_counted_as_settled_with_the_others(void);
 void R6_two_hubs_cannot_settle_the_same_number(void);
 void key_of_another_tenant_is_refused(void);
 void applied_verdicts_are_forgotten(void);
