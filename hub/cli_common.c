@@ -141,6 +141,12 @@ static const struct cli_option rejected_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct cli_option shown_options[] = {
+	{"limit", "N", "so many rows of it (default 1000)"},
+	{"skip", "N", "without the first so many"},
+	{NULL, NULL, NULL},
+};
+
 const struct cli_command hub_commands[] = {
 	{"serve", "", 0, 0, "run the hub",
 	 "Makes the CA and the server's certificate at the first start. Refuses to start on a\n"
@@ -218,7 +224,7 @@ const struct cli_command hub_commands[] = {
 	{"rejected list", "", 0, 0, "change-sets that were refused", NULL, "ferry-hub rejected list --tenant acme", rejected_options,
 	 cli_rejected_list},
 	{"rejected show", "<id>", 1, 1, "a refused change-set in words, and the hub's rows", NULL,
-	 "ferry-hub rejected show 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001/17", NULL, cli_rejected_show},
+	 "ferry-hub rejected show 0190a1b2-7d30-7cc1-8b1f-2f0f3ad0a001/17", shown_options, cli_rejected_show},
 	{"rejected requeue", "<id>", 1, 1, "merge a refused change-set again, as it came",
 	 "Once what it was refused for is put right. It takes effect at most once, also when this\n"
 	 "is cut short and tried again. Ends with 1 when it is refused again, and says why.",

@@ -3,22 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hub/cli_kept.h"
 #include "hub/cli_place.h"
 #include "hub/cli_repair.h"
 #include "hub/pg_conninfo.h"
 #include "hub/pg_json.h"
 #include "hub/requeue.h"
-#include "protocol/cbor.h"
 #include "shared/time_text.h"
 
 #define LIST_PARAMS	 4
-#define BODY_BYTES_MAX	 ((size_t)512 << 20)
-#define SHOWN_ROWS_MAX	 1000 /* of a change-set that is shown */
+#define SHOWN_ROWS	 1000 /* of a change-set, unless --limit says else */
+#define SHOWN_ROWS_MAX	 100000
 #define SHOWN_TEXT_MAX	 4096 /* bytes of a value that is shown */
 
 #define UTC(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 
-/* $4: one of "<device>/<number>". %s: further columns. */
+/* $4: one of "<device>/<number>". */
 static const char list_sql[] =
 	"SELECT r.device_id || '/' || r.number AS id, " UTC("r.at") " AS at, coalesce(p.slug, r.tenant_id::text) AS tenant, "
 	"r.tenant_id, coalesce(d.name, r.device_id::text) AS device, r.device_id, r.number AS \"number::int\", "
@@ -28,7 +28,7 @@ static const char list_sql[] =
 	UTC("r.parked_until") " AS parked_until, "
 	"CASE WHEN r.parked_until IS NOT NULL THEN greatest(extract(epoch FROM now() - r.at), 0)::bigint END AS \"parked_seconds::int\", "
 	"s.detail ->> 'constraint' AS \"constraint\", k.parts AS \"parts::int\", length(r.body) + k.bytes AS \"bytes::int\", "
-	"r.staging AS \"staging::int\" %s"
+	"r.staging AS \"staging::int\" "
 	"FROM ferry.rejected r LEFT JOIN ferry.placement p ON p.tenant_id = r.tenant_id "
 	"LEFT JOIN ferry.device d ON d.tenant_id = r.tenant_id AND d.id = r.device_id "
 	"LEFT JOIN ferry.settled s ON s.tenant_id = r.tenant_id AND s.device_id = r.device_id AND s.number = r.number "
@@ -36,12 +36,6 @@ static const char list_sql[] =
 	"WHERE g.tenant_id = r.tenant_id AND g.device_id = r.device_id AND g.number = r.number AND g.staging = r.staging) k "
 	"WHERE ($1::uuid IS NULL OR r.tenant_id = $1::uuid) AND ($2::text IS NULL OR d.name = $2 OR r.device_id::text = lower($2)) "
 	"AND ($4::text IS NULL OR r.device_id || '/' || r.number = lower($4)) ORDER BY r.at DESC, r.number LIMIT $3::int";
-
-/* Of one that is kept in parts as many as can be shown. */
-static const char body_sql[] =
-	", encode(CASE WHEN r.staging IS NULL THEN r.body ELSE (SELECT string_agg(g.body, ''::bytea ORDER BY g.part) FROM ferry.stage g "
-	"WHERE g.tenant_id = r.tenant_id AND g.device_id = r.device_id AND g.number = r.number AND g.staging = r.staging "
-	"AND g.part < 32) END, 'hex') AS body ";
 
 static const char columns_sql[] =
 	"SELECT t.tbl, t.nsp || '.' || t.name, t.key_col, c.num, c.name, c.kind FROM ferry.tracked t "
@@ -52,7 +46,7 @@ enum { C_TBL, C_TABLE, C_KEY, C_NUM, C_NAME, C_KIND };
 
 static void name_codes(const struct json *rows, struct json *into)
 {
-	static const char *const texts[] = {"id", "at", "tenant", "tenant_id", "device", "device_id", "sentence", "constraint", "state", "parked_until", "body"};
+	static const char *const texts[] = {"id", "at", "tenant", "tenant_id", "device", "device_id", "sentence", "constraint", "state", "parked_until"};
 	static const char *const ints[] = {"number", "code", "parts", "bytes", "staging"};
 	for (size_t i = 0; i < json_count(rows); i++) {
 		const struct json *from = json_at(rows, i);
@@ -69,12 +63,10 @@ static void name_codes(const struct json *rows, struct json *into)
 	}
 }
 
-static struct json *find(struct cli_repair *r, const char *id, const char *further, int *out_exit)
+static struct json *find(struct cli_repair *r, const char *id, int *out_exit)
 {
-	char sql[4096];
 	const char *params[LIST_PARAMS] = {NULL, id ? NULL : cli_value(r->c, "device"), id ? "1" : cli_repair_limit(r->c), id};
-	snprintf(sql, sizeof(sql), list_sql, further);
-	struct json *rows = cli_repair_query(r, sql, params, LIST_PARAMS, out_exit), *named;
+	struct json *rows = cli_repair_query(r, list_sql, params, LIST_PARAMS, out_exit), *named;
 	if (!rows)
 		return NULL;
 	named = json_new_array();
@@ -94,87 +86,66 @@ static int list(struct cli_repair *r)
 						    {"number", "change-set"}, {"name", "code"}, {"constraint", NULL},
 						    {"sentence", NULL}, {"state", NULL}, {"bytes", NULL}, {NULL, NULL}};
 	int exit_code = CLI_OK;
-	struct json *rows = find(r, NULL, "", &exit_code);
+	struct json *rows = find(r, NULL, &exit_code);
 	return rows ? cli_print_rows(r->c, rows, columns, "Nothing was refused.") : exit_code;
 }
 
-/* ---- the body ---- */
+/* ---- what is kept of it ---- */
 
-struct body { /* a refused change-set, decoded */
-	struct arena arena;
-	uint8_t *bytes;
-	size_t n;
-	struct change_set *parts;
-	uint32_t count;
+struct found { /* the one that the command names */
+	const struct json *set;
+	struct cli_place place;
+	struct kept kept;
 };
 
-static int hex_of_digit(char c)
+static int kept_fail(const struct cli_repair *r, struct found *f, enum ferry_error e, const struct ferry_why *why)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	return e == FERRY_DATABASE ? cli_repair_fail(r->c, f->place.db, e, why)
+				   : cli_fail(r->c, e, *why->text ? why->text : "the kept change-set cannot be read", NULL);
 }
 
-static bool body_unhex(struct body *b, const char *hex)
-{
-	size_t n = hex ? strlen(hex) / 2 : 0;
-	b->bytes = arena_alloc(&b->arena, n + 1);
-	if (!b->bytes)
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		int high = hex_of_digit(hex[2 * i]), low = hex_of_digit(hex[2 * i + 1]);
-		if (high < 0 || low < 0)
-			return false;
-		b->bytes[i] = (uint8_t)(high << 4 | low);
-	}
-	b->n = n;
-	return n > 0;
-}
-
-/* One that came in parts is a CBOR sequence of them. */
-static enum ferry_error body_decode(struct body *b, struct ferry_why *why)
-{
-	size_t at = 0;
-	enum ferry_error e = FERRY_OK;
-	b->parts = arena_array(&b->arena, FERRY_PARTS_MAX, sizeof(*b->parts));
-	if (!b->parts)
-		return FERRY_NO_MEMORY;
-	while (e == FERRY_OK && at < b->n && b->count < FERRY_PARTS_MAX) {
-		struct reader item;
-		reader_init(&item, b->bytes + at, b->n - at);
-		reader_skip(&item);
-		if (item.error != FERRY_OK)
-			return item.error;
-		e = change_set_decode(&b->arena, b->bytes + at, reader_offset(&item), &b->parts[b->count++], why);
-		at += reader_offset(&item);
-	}
-	return e;
-}
-
-static bool body_open(const struct cli *c, struct body *b, const struct json *o, int *out_exit)
+static int with_found(struct cli_repair *r, struct found *f, int (*run)(struct cli_repair *r, struct found *f))
 {
 	struct ferry_why why = {0};
-	enum ferry_error e;
-	const char *hex = json_text(json_get(o, "body"));
-	*b = (struct body){0};
-	arena_init(&b->arena, BODY_BYTES_MAX);
-	if (!hex || !*hex) {
-		*out_exit = cli_fail(c, FERRY_NOT_FOUND, "nothing of it is kept at the hub, which had no room for it",
+	int exit_code;
+	f->kept = (struct kept){.db = f->place.db, .tenant = json_text(json_get(f->set, "tenant_id")),
+				.device = json_text(json_get(f->set, "device_id")), .number = json_int(json_get(f->set, "number"), 0),
+				.parts = (uint32_t)json_int(json_get(f->set, "parts"), 1)};
+	enum ferry_error e = kept_open(&f->kept, &why);
+	if (e != FERRY_OK)
+		exit_code = kept_fail(r, f, e, &why);
+	else if (!f->kept.stored)
+		exit_code = cli_fail(r->c, FERRY_NOT_FOUND, "nothing of it is kept at the hub, which had no room for it",
 				     "Its device has its values: ferry-agent rejected");
-		return false;
-	}
-	e = body_unhex(b, hex) ? body_decode(b, &why) : FERRY_CORRUPT;
-	if (e == FERRY_OK)
-		return true;
-	*out_exit = cli_fail(c, e, *why.text ? why.text : "the kept change-set cannot be read", NULL);
-	return false;
+	else
+		exit_code = run(r, f);
+	kept_deinit(&f->kept);
+	return exit_code;
 }
 
-static uint32_t body_rows(const struct body *b)
+static int of_argument(struct cli_repair *r, int (*run)(struct cli_repair *r, struct found *f))
 {
-	uint32_t rows = 0;
-	for (uint32_t p = 0; p < b->count; p++)
-		for (uint32_t k = 0; k < b->parts[p].block_count; k++)
-			rows += b->parts[p].blocks[k].row_count;
-	return rows;
+	int exit_code = CLI_OK;
+	struct json *found = find(r, cli_argument(r->c, 0), &exit_code);
+	struct found f;
+	if (!found)
+		return exit_code;
+	f.set = json_at(found, 0);
+	if (cli_place_open(r->c, r->s, r->home, json_text(json_get(f.set, "tenant_id")), &f.place, &exit_code)) {
+		exit_code = with_found(r, &f, run);
+		cli_place_close(&f.place, r->home);
+	}
+	json_release(found);
+	return exit_code;
+}
+
+static bool count_row(void *ctx, const struct block *b, uint32_t row)
+{
+	int64_t *rows = ctx;
+	(void)b;
+	(void)row;
+	++*rows;
+	return true;
 }
 
 /* ---- show ---- */
@@ -240,24 +211,28 @@ static struct json *describe_row(const struct pg_rows *columns, const struct jso
 	return o;
 }
 
-/* Each row of the change-set beside the hub's. */
-static struct json *describe(struct cli_repair *r, const struct pg_rows *columns, const struct json *set, const struct body *b,
-			     int *out_exit)
+struct shown { /* a window over the rows, each beside the hub's */
+	struct cli_repair *r;
+	const struct pg_rows *columns;
+	const struct json *set;
+	int64_t skip, limit, rows; /* rows: all that it has */
+	struct json *list;
+	int exit_code;
+};
+
+static bool describe(void *ctx, const struct block *b, uint32_t row)
 {
-	struct json *rows = json_new_array();
-	for (uint32_t p = 0; p < b->count; p++)
-		for (uint32_t k = 0; k < b->parts[p].block_count; k++)
-			for (uint32_t i = 0; i < b->parts[p].blocks[k].row_count && json_count(rows) < SHOWN_ROWS_MAX; i++) {
-				struct json *row = describe_row(columns, set, &b->parts[p].blocks[k], i);
-				struct json *both = cli_repair_with_row(r, row, out_exit);
-				json_release(row);
-				if (!both) {
-					json_release(rows);
-					return NULL;
-				}
-				json_add(rows, both);
-			}
-	return rows;
+	struct shown *s = ctx;
+	int64_t at = s->rows++;
+	if (at < s->skip || at - s->skip >= s->limit)
+		return true;
+	struct json *one = describe_row(s->columns, s->set, b, row);
+	struct json *both = cli_repair_with_row(s->r, one, &s->exit_code);
+	json_release(one);
+	if (!both)
+		return false;
+	json_add(s->list, both);
+	return true;
 }
 
 struct lines { /* a changed row: what it wanted beside what the hub has */
@@ -304,55 +279,76 @@ static void print_change(const struct cli *c, const struct json *change)
 	json_release(hub);
 }
 
-static int print_described(struct cli_repair *r, const struct json *set, const struct body *b, struct json *rows)
+static int print_described(struct shown *s, const struct kept *k)
 {
 	static const struct cli_column head[] = {{"id", NULL}, {"at", NULL}, {"tenant", NULL}, {"device", NULL}, {"name", "code"},
 						 {"sentence", NULL}, {"constraint", NULL}, {"joined", "joined"}, {"rows", NULL},
 						 {NULL, NULL}};
 	static const char *const texts[] = {"id", "at", "tenant", "tenant_id", "device", "device_id", "name", "sentence", "constraint"};
 	struct json *o = json_new_object();
-	for (size_t k = 0; k < sizeof(texts) / sizeof(*texts); k++)
-		json_put_text(o, texts[k], json_text(json_get(set, texts[k])));
-	json_put_int(o, "number", json_int(json_get(set, "number"), 0));
-	json_put_int(o, "code", json_int(json_get(set, "code"), 0));
-	json_put_int(o, "base", b->parts[0].base_position);
-	json_put_bool(o, "joined", b->parts[0].joined);
-	json_put_int(o, "rows", body_rows(b));
-	if (cli_json(r->c)) {
-		json_put(o, "changes", rows);
-		return cli_print_object(r->c, o, head);
+	int64_t shown = (int64_t)json_count(s->list), more = s->rows - s->skip - shown;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
+		json_put_text(o, texts[i], json_text(json_get(s->set, texts[i])));
+	json_put_int(o, "number", k->number);
+	json_put_int(o, "code", json_int(json_get(s->set, "code"), 0));
+	json_put_int(o, "base", k->base);
+	json_put_bool(o, "joined", k->joined);
+	json_put_int(o, "rows", s->rows);
+	json_put_int(o, "skipped", s->skip);
+	json_put_int(o, "more", more > 0 ? more : 0);
+	if (cli_json(s->r->c)) {
+		json_put(o, "changes", s->list);
+		s->list = NULL;
+		return cli_print_object(s->r->c, o, head);
 	}
-	int exit_code = cli_print_object(r->c, o, head);
-	for (size_t i = 0; i < json_count(rows); i++)
-		print_change(r->c, json_at(rows, i));
-	json_release(rows);
+	int exit_code = cli_print_object(s->r->c, o, head);
+	for (int64_t i = 0; i < shown; i++)
+		print_change(s->r->c, json_at(s->list, (size_t)i));
+	if (more > 0)
+		printf("\n%lld more rows: --skip %lld\n", (long long)more, (long long)(s->skip + shown));
 	return exit_code;
+}
+
+/* False: the option is no number, and it is printed. */
+static bool number_option(const struct cli *c, const char *name, int64_t most, int64_t otherwise, int64_t *out, int *out_exit)
+{
+	const char *text = cli_value(c, name);
+	char *end = NULL, what[80];
+	long long n = text ? strtoll(text, &end, 10) : otherwise;
+	*out = n;
+	if (!text || (*text && !*end && n >= 0 && n <= most))
+		return true;
+	snprintf(what, sizeof(what), "--%s is not a number from 0 to %lld", name, (long long)most);
+	*out_exit = cli_fail(c, FERRY_USAGE, what, NULL);
+	return false;
+}
+
+static int show_found(struct cli_repair *r, struct found *f)
+{
+	struct shown s = {.r = r, .set = f->set, .exit_code = CLI_OK};
+	struct pg_rows *columns = NULL;
+	struct ferry_why why = {0};
+	if (!number_option(r->c, "limit", SHOWN_ROWS_MAX, SHOWN_ROWS, &s.limit, &s.exit_code) ||
+	    !number_option(r->c, "skip", INT64_MAX / 2, 0, &s.skip, &s.exit_code))
+		return s.exit_code;
+	enum ferry_error e = pg_admin_query(f->place.db, columns_sql, NULL, 0, &columns, &why);
+	if (e != FERRY_OK)
+		return cli_repair_fail(r->c, f->place.db, e, &why);
+	s.columns = columns;
+	s.list = json_new_array();
+	e = kept_each(&f->kept, describe, &s, &why);
+	if (e != FERRY_OK)
+		s.exit_code = kept_fail(r, f, e, &why);
+	else if (s.exit_code == CLI_OK)
+		s.exit_code = print_described(&s, &f->kept);
+	json_release(s.list);
+	pg_rows_free(columns);
+	return s.exit_code;
 }
 
 static int show(struct cli_repair *r)
 {
-	int exit_code = CLI_OK;
-	struct json *found = find(r, cli_argument(r->c, 0), body_sql, &exit_code), *rows = NULL;
-	struct pg_rows *columns = NULL;
-	struct ferry_why why = {0};
-	struct cli_place place;
-	struct body b;
-	if (!found)
-		return exit_code;
-	const struct json *set = json_at(found, 0);
-	if (body_open(r->c, &b, set, &exit_code) &&
-	    cli_place_open(r->c, r->s, r->home, json_text(json_get(set, "tenant_id")), &place, &exit_code)) {
-		enum ferry_error e = pg_admin_query(place.db, columns_sql, NULL, 0, &columns, &why);
-		if (e != FERRY_OK)
-			exit_code = cli_repair_fail(r->c, place.db, e, &why);
-		else if ((rows = describe(r, columns, set, &b, &exit_code)) != NULL)
-			exit_code = print_described(r, set, &b, rows);
-		pg_rows_free(columns);
-		cli_place_close(&place, r->home);
-	}
-	arena_deinit(&b.arena);
-	json_release(found);
-	return exit_code;
+	return of_argument(r, show_found);
 }
 
 /* ---- requeue ---- */
@@ -376,74 +372,78 @@ static int print_outcome(const struct cli *c, const char *id, const struct reque
 	return cli_print_done(c, o, "It is %s at position %lld", names[out->verdict], (long long)out->position);
 }
 
-static int requeue_at(struct cli_repair *r, const struct json *set, const struct body *b, const struct cli_place *place,
-		      const char *conninfo)
+static int requeue_at(struct cli_repair *r, const struct found *f, const char *conninfo)
 {
 	char merged[CLI_CONNINFO_MAX];
-	struct requeue what = {.conninfo = merged, .number = json_int(json_get(set, "number"), 0), .whole = b->parts,
-			       .staging = json_int(json_get(set, "staging"), 0)};
+	struct requeue what = {.conninfo = merged, .number = f->kept.number, .whole = &f->kept.set,
+			       .staging = json_int(json_get(f->set, "staging"), 0)};
 	struct requeue_outcome out;
 	struct ferry_why why = {0};
-	const char *device = json_text(json_get(set, "device_id"));
-	if (!uuid_parse(place->tenant, strlen(place->tenant), &what.tenant) || !uuid_parse(device, strlen(device), &what.device))
+	const char *device = f->kept.device, *tenant = f->place.tenant;
+	if (!uuid_parse(tenant, strlen(tenant), &what.tenant) || !uuid_parse(device, strlen(device), &what.device))
 		return cli_fail(r->c, FERRY_INTERNAL, "a key is not a uuid", NULL);
-	if (*place->prefix)
+	if (*f->place.prefix)
 		what.set = what.tenant;
 	enum ferry_error e = pg_conninfo_merge(r->s->settings.database, conninfo, merged, sizeof(merged), &why);
 	if (e == FERRY_OK)
 		e = requeue(&what, &out, &why);
 	if (e != FERRY_OK)
 		return cli_fail(r->c, e, why.text, "Nothing was lost: try again");
-	return print_outcome(r->c, json_text(json_get(set, "id")), &out);
+	return print_outcome(r->c, json_text(json_get(f->set, "id")), &out);
 }
 
-static int requeue_in(struct cli_repair *r, const struct json *set, const struct body *b)
+static int requeue_in(struct cli_repair *r, const struct found *f)
 {
-	struct cli_place place;
 	struct pg_rows *rows;
 	struct ferry_why why = {0};
-	int exit_code = CLI_OK;
-	const char *params[] = {json_text(json_get(set, "tenant_id"))};
+	const char *params[] = {f->kept.tenant};
 	enum ferry_error e = pg_admin_query(r->home, "SELECT coalesce(conninfo, '') FROM ferry.placement WHERE tenant_id = $1::uuid",
 					    params, 1, &rows, &why);
 	if (e != FERRY_OK)
 		return cli_repair_fail(r->c, r->home, e, &why);
-	if (cli_place_open(r->c, r->s, r->home, params[0], &place, &exit_code)) {
-		exit_code = requeue_at(r, set, b, &place, pg_rows_count(rows) == 1 ? pg_rows_text(rows, 0, 0) : "");
-		cli_place_close(&place, r->home);
-	}
+	int exit_code = requeue_at(r, f, pg_rows_count(rows) == 1 ? pg_rows_text(rows, 0, 0) : "");
 	pg_rows_free(rows);
 	return exit_code;
 }
 
-static int requeue_found(struct cli_repair *r, const struct json *set, const struct body *b)
+static int say_requeue(struct cli_repair *r, struct found *f)
 {
-	if (b->parts[0].joined && body_rows(b) > 1)
+	struct ferry_why why = {0};
+	int64_t rows = 0;
+	enum ferry_error e = kept_each(&f->kept, count_row, &rows, &why);
+	if (e != FERRY_OK)
+		return kept_fail(r, f, e, &why);
+	struct json *o = json_new_object();
+	json_put_text(o, "id", json_text(json_get(f->set, "id")));
+	json_put_int(o, "rows", rows);
+	json_put_bool(o, "done", false);
+	return cli_print_done(r->c, o, "%lld rows would be merged again; they were refused with %s", (long long)rows,
+			      json_text(json_get(f->set, "name")));
+}
+
+static bool has_two(void *ctx, const struct block *b, uint32_t row)
+{
+	int64_t *rows = ctx;
+	(void)count_row(ctx, b, row);
+	return *rows < 2;
+}
+
+static int requeue_found(struct cli_repair *r, struct found *f)
+{
+	struct ferry_why why = {0};
+	int64_t rows = 0;
+	enum ferry_error e = f->kept.joined ? kept_each(&f->kept, has_two, &rows, &why) : FERRY_OK;
+	if (e != FERRY_OK)
+		return kept_fail(r, f, e, &why);
+	if (rows > 1)
 		return cli_fail(r->c, FERRY_EXISTS, "its device offers it again in parts, of which some may have been taken",
 				"Requeue the part that was refused: it stands in ferry-hub rejected list under a later number");
-	if (cli_flag(r->c, "dry-run")) {
-		struct json *o = json_new_object();
-		json_put_text(o, "id", json_text(json_get(set, "id")));
-		json_put_int(o, "rows", body_rows(b));
-		json_put_bool(o, "done", false);
-		return cli_print_done(r->c, o, "%u rows would be merged again; they were refused with %s", body_rows(b),
-				      json_text(json_get(set, "name")));
-	}
-	return requeue_in(r, set, b);
+	return cli_flag(r->c, "dry-run") ? say_requeue(r, f) : requeue_in(r, f);
 }
 
 static int requeue_one(struct cli_repair *r)
 {
-	int exit_code = CLI_OK;
-	struct json *found = find(r, cli_argument(r->c, 0), body_sql, &exit_code);
-	struct body b;
-	if (!found)
-		return exit_code;
-	if (body_open(r->c, &b, json_at(found, 0), &exit_code))
-		exit_code = requeue_found(r, json_at(found, 0), &b);
-	arena_deinit(&b.arena);
-	json_release(found);
-	return exit_code;
+	return of_argument(r, requeue_found);
 }
 
 int cli_rejected_list(struct cli *c)

@@ -98,7 +98,11 @@ class LargePark(SiteCase):
         self.parent_comes()
         (refused,) = [r for r in self.hub.json("rejected", "list", "--tenant", self.tenant) if r["parts"] > 1]
         shown = self.hub.json("rejected", "show", refused["id"])
-        self.assertEqual(shown["rows"], ROWS + 1)
+        self.assertEqual((shown["rows"], len(shown["changes"]), shown["more"]), (ROWS + 1, 1000, ROWS - 999))
+        shown = self.hub.json("rejected", "show", refused["id"], "--skip", ROWS - 1, "--limit", 5)
+        self.assertEqual((shown["rows"], shown["skipped"], len(shown["changes"]), shown["more"]), (ROWS + 1, ROWS - 1, 2, 0))
+        said = self.hub.run("rejected", "show", refused["id"], "--limit", "2").stdout
+        self.assertIn("%d more rows: --skip 2" % (ROWS - 1), said)
         self.assertEqual(self.hub.json("rejected", "requeue", refused["id"])["verdict"], "accepted")
         self.assertEqual((self.sessions(), self.kept_parts()), (ROWS + 1, 0))
         self.settle()
