@@ -643,18 +643,20 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	return e == FERRY_OK ? begin_filling(r, w, why) : e;
 }
 
-/* The hub has them durably. Nothing changes here: only the commit that brings
- * their effect takes them out of the outbox (R3). */
+/* The hub has them durably. Only the commit that brings their effect takes them out of
+ * the outbox (R3). What it had no room to keep it has not, and that is shown. */
 static enum ferry_error replica_ack(void *store, const struct message_ack *ack, struct ferry_why *why)
 {
 	struct replica *r = store;
+	bool waits = false;
 
 	for (uint32_t i = 0; i < ack->settled_count; i++) {
 		if (ack->settled[i].number > r->st.last_number)
 			return ferry_fail(why, FERRY_BAD_MESSAGE, "The hub settled change-set %lld, which was never given out.",
 					  (long long)ack->settled[i].number);
+		waits |= settle_waits_here(&ack->settled[i]);
 	}
-	return FERRY_OK;
+	return waits ? settle_note_waiting(r, ack->settled, ack->settled_count, why) : FERRY_OK;
 }
 
 static enum ferry_error replica_status(void *store, struct store_status *out, struct ferry_why *why)

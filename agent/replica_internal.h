@@ -106,7 +106,7 @@ enum query {
 	Q_STATE_LOAD, Q_STATE_SAVE, Q_LEASES_DUE, Q_LEASE_ADD, Q_LEASE_FORGET, Q_CUT_ANY, Q_LOG_RAW, Q_LOG_GET, Q_LOG_DELETE, Q_LOG_NONE, Q_LOG_DROP_NONE, Q_LOG_MAX,
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_LOG_KEEP, Q_LOG_MASK, Q_LOG_MERGE, Q_LOG_MERGED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
-	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_AT, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
+	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_AT, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_NOTE, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
 	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPES_HELD, Q_SCOPES_FILLING, Q_REJECT_ADD, Q_REJECT_OTHER, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_VERDICT,
 	Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
@@ -416,6 +416,9 @@ void lost_found(struct replica *r, const struct table *t, const char *key, const
 void time_now(struct replica *r, char out[TIME_TEXT_MAX]);
 /* The columns of mask as a JSON object; sqlite3_free, NULL: no memory. */
 char *row_json(const struct table *t, const struct cell *cells, uint64_t mask);
+/* Of an ack: the hub had no room to keep it, so it waits in the outbox. */
+bool settle_waits_here(const struct settled *v);
+FERRY_CHECK enum ferry_error settle_note_waiting(struct replica *r, const struct settled *settled, uint32_t count, struct ferry_why *why);
 void settle_take(struct replica *r, const struct settled *settled, uint32_t count, struct store_commit_report *report);
 void settle_sweep(struct replica *r);
 /* What stands in the outbox under numbers that the hub has settled, and that this file has not

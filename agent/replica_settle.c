@@ -468,8 +468,9 @@ static int compare_verdicts(const void *pa, const void *pb)
 	return a->v->number < b->v->number ? -1 : a->v->number > b->v->number;
 }
 
-/* The hub keeps it until what it lacks has come, and says then what came of it. */
-static void park(struct replica *r, const struct settled *v)
+/* The hub keeps it until what it lacks has come, and says then what came of it; or it
+ * stays here until the hub has room for it, and is offered again. how: Q_PARK_... */
+static void park(struct replica *r, const struct settled *v, enum query how)
 {
 	char now[TIME_TEXT_MAX];
 	struct set set;
@@ -477,9 +478,10 @@ static void park(struct replica *r, const struct settled *v)
 	if (!set_find(r, v->number, &set) || set.state != SET_READY)
 		return;
 	time_now(r, now);
-	gate_run(&r->g, q(r, Q_PARK_ADD), "iittt", v->number, (int64_t)v->code, ferry_error_name(v->code),
+	gate_run(&r->g, q(r, how), "iittt", v->number, (int64_t)v->code, ferry_error_name(v->code),
 		 v->sentence != NULL ? v->sentence : ferry_error_text(v->code), now);
-	tell(r, v, true);
+	if (how == Q_PARK_ADD || sqlite3_changes(r->g.db) > 0)
+		tell(r, v, true);
 }
 
 /* What it said of tables that went with a schema stands among the refused rows since then. But
@@ -501,7 +503,7 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 
 	arena_reset(&r->work);
 	if (v->verdict == VERDICT_PARKED) {
-		park(r, v);
+		park(r, v, Q_PARK_ADD);
 		return;
 	}
 	gate_run(&r->g, q(r, Q_PARK_DELETE), "i", v->number);
@@ -527,6 +529,24 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 	tell(r, v, false);
 	if (!number_list_add(&r->removed, v->number))
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
+}
+
+bool settle_waits_here(const struct settled *v)
+{
+	return v->verdict == VERDICT_PARKED && v->code == FERRY_KEPT_FULL;
+}
+
+enum ferry_error settle_note_waiting(struct replica *r, const struct settled *settled, uint32_t count, struct ferry_why *why)
+{
+	enum ferry_error e = replica_begin(r, why);
+
+	if (e != FERRY_OK)
+		return e;
+	for (uint32_t i = 0; i < count; i++) {
+		if (settle_waits_here(&settled[i]))
+			park(r, &settled[i], Q_PARK_NOTE);
+	}
+	return replica_end(r, why);
 }
 
 /* Fills r->removed: the entries of those go as their rows are rebased. */

@@ -278,6 +278,8 @@ const char *const replica_sql[Q_COUNT] = {
 			 "SELECT 1 FROM ferry_change_set c WHERE c.state < 3 AND c.number < ferry_change_set.last)",
 	[Q_SET_INSERTS] = "SELECT inserts, number FROM ferry_change_set WHERE state < 3 AND number <> ?1",
 	[Q_PARK_ADD] = "REPLACE INTO ferry_parked(number, code, name, sentence, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[Q_PARK_NOTE] = "INSERT INTO ferry_parked(number, code, name, sentence, at) VALUES (?1, ?2, ?3, ?4, ?5) "
+			"ON CONFLICT(number) DO NOTHING",
 	[Q_PARK_DELETE] = "DELETE FROM ferry_parked WHERE number = ?1",
 	[Q_DEPEND_ADD] = "INSERT OR IGNORE INTO ferry_depends(number, on_number) VALUES (?1, ?2)",
 	[Q_DEPEND_DELETE] = "DELETE FROM ferry_depends WHERE number = ?1",

@@ -38,6 +38,7 @@ static void put_store(struct json *o, const struct pg_store *store)
 	json_put_int(d, "merge_retries", (int64_t)s.merge_retries);
 	json_put_int(d, "narrowings", (int64_t)s.narrowings);
 	json_put_int(d, "held_back", (int64_t)s.held_back);
+	json_put_int(d, "kept_full", (int64_t)s.kept_full);
 	json_put_int(d, "feeds", (int64_t)s.feeds);
 	json_put_int(d, "fills", (int64_t)s.fills);
 	json_put_int(d, "oversized_rows", (int64_t)s.oversized);

@@ -384,7 +384,8 @@ static enum ferry_error open_store(struct exchange *x)
 {
 	static const struct registry_effects registry_effects = {on_device, on_loaded, on_tenant, on_text, on_looked};
 	const struct hub_settings *s = x->what->settings;
-	struct pg_store_config store = {.conninfo = s->database, .connections = 2, .lock_timeout_ms = 2000};
+	struct pg_store_config store = {.conninfo = s->database, .connections = 2, .lock_timeout_ms = 2000,
+					.kept_device_bytes_max = s->kept_device, .kept_tenant_bytes_max = s->kept_tenant};
 	struct places_config places;
 
 	pg_loop_init(&x->io, x->loop);

@@ -15,17 +15,19 @@ static const char databases_sql[] = "SELECT DISTINCT p.conninfo FROM ferry.place
 				    "AND p.tenant_id = coalesce($1::uuid, p.tenant_id) ORDER BY 1";
 static const char standing_sql[] =
 	"SELECT coalesce(jsonb_agg(jsonb_build_object('id', d.id, 'bookmark', d.bookmark, 'settled', d.settled, "
-	"'last_seen', d.last_seen, 'quarantined_at', d.quarantined_at)), '[]') FROM ferry.device d";
+	"'last_seen', d.last_seen, 'quarantined_at', d.quarantined_at, 'kept', k.bytes)), '[]') FROM ferry.device d "
+	"LEFT JOIN ferry.kept k ON k.tenant_id = d.tenant_id AND k.device_id = d.id";
 /* $2: what the other databases answered, an array of arrays. */
 static const char list_sql[] =
 	"SELECT d.name, t.slug AS tenant, d.status, d.class, greatest(d.last_seen, e.last_seen) AS last_seen, "
 	"CASE WHEN t.conninfo IS NULL THEN d.bookmark ELSE e.bookmark END AS \"bookmark::int\", "
 	"CASE WHEN t.conninfo IS NULL THEN d.settled ELSE e.settled END AS \"settled::int\", d.not_after, "
 	"CASE WHEN t.conninfo IS NULL THEN d.quarantined_at ELSE e.quarantined_at END AS quarantined_at, "
+	"coalesce(CASE WHEN t.conninfo IS NULL THEN k.bytes ELSE e.kept END, 0) AS \"kept_bytes::int\", "
 	"(SELECT string_agg(s.scope, ' ' ORDER BY s.scope) FROM ferry.device_scope s WHERE s.device_id = d.id) AS scopes, "
-	"d.id FROM ferry.device d LEFT JOIN ferry.placement t ON t.tenant_id = d.tenant_id "
+	"d.id FROM ferry.device d LEFT JOIN ferry.kept k ON k.tenant_id = d.tenant_id AND k.device_id = d.id LEFT JOIN ferry.placement t ON t.tenant_id = d.tenant_id "
 	"LEFT JOIN (SELECT r.* FROM jsonb_array_elements($2::jsonb) a, jsonb_to_recordset(a) "
-	"AS r(id uuid, bookmark bigint, settled bigint, last_seen timestamptz, quarantined_at timestamptz)) e ON e.id = d.id "
+	"AS r(id uuid, bookmark bigint, settled bigint, last_seen timestamptz, quarantined_at timestamptz, kept bigint)) e ON e.id = d.id "
 	"AND t.conninfo IS NOT NULL WHERE d.tenant_id = coalesce($1::uuid, d.tenant_id) ORDER BY t.slug, d.name, d.id";
 
 static void add(struct buffer *all, const char *text)
@@ -74,7 +76,7 @@ static int device_list(struct cli *c, const struct cli_setting *s, struct pg_adm
 {
 	static const struct cli_column columns[] = {{"name", NULL},	{"tenant", NULL},    {"status", NULL},
 						    {"class", NULL},	{"last_seen", "last seen"}, {"bookmark", NULL},
-						    {"settled", NULL},	{"quarantined_at", "copy turned away"}, {"scopes", NULL},    {"id", NULL},
+						    {"settled", NULL},	{"quarantined_at", "copy turned away"}, {"kept_bytes", "kept bytes"}, {"scopes", NULL},    {"id", NULL},
 						    {NULL, NULL}};
 	struct ferry_why why = {0};
 	struct pg_rows *rows = NULL;

@@ -211,6 +211,7 @@ struct hub_session {
 	struct item **items; /* queued or under way, by number */
 	uint32_t item_count, item_capacity;
 	bool items_settled; /* some of them are */
+	bool told_kept_full; /* the log says that its device holds what the hub had no room to keep */
 	int64_t *parked; /* numbers, ascending: offered again on another link */
 	uint32_t parked_count, parked_capacity;
 	bool rewound;       /* its bookmark is of a history that the database has lost */

@@ -173,7 +173,17 @@ static void forget_settled(struct hub_session *s)
 	s->items_settled = false;
 }
 
-/* R18: the device keeps it and offers it again. */
+/* Once a session: its device may bring many. */
+static void tell_kept_full(struct hub_session *s, const struct settled *parked)
+{
+	if (parked->code != FERRY_KEPT_FULL || s->told_kept_full)
+		return;
+	s->told_kept_full = true;
+	core_log(s->core, HUB_LOG_WARNING, &s->tenant->id, &s->device, "event=kept-full number=%lld sentence=\"%s\"",
+		 (long long)parked->number, parked->sentence);
+}
+
+/* R18, and what the hub has no room to keep: the device keeps it and offers it again. */
 static void park_item(struct item *item, int code, const char *sentence)
 {
 	struct hub_session *s = item->session;
@@ -184,6 +194,7 @@ static void park_item(struct item *item, int code, const char *sentence)
 	if (s == NULL)
 		return;
 	s->items_settled = true;
+	tell_kept_full(s, &parked);
 	heal_park(s, item->number);
 	gather_ack(s, &parked);
 }

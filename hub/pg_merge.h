@@ -174,7 +174,7 @@ struct merge_op {
 	enum merge_phase phase;
 	uint32_t release_call; /* phase WRITE: statements behind it are C's */
 	uint32_t postponed_call; /* of the statement that writes postponed values; UINT32_MAX: not in this batch */
-	uint32_t finish_call, tell_call, clash_call;
+	uint32_t finish_call, tell_call, clash_call, room_call;
 	uint32_t group_stamps;
 	struct merge_writes writes; /* of the group, or of a staged one's portion */
 	bool savepoint; /* it is still open */
@@ -228,6 +228,10 @@ void pg_park_settle(struct merge_op *m); /* adds what the parked wait for to the
  * portion on, with m->parts: it ends as refused or parked, or still waits. */
 bool pg_park_scans(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
 void pg_park_scan(struct merge_op *m);
+
+/* pg_merge_room.c: the small ones that would be kept, and for which there is no room, stay with their devices. */
+bool pg_room_ask(struct merge_op *m); /* true: the batch holds the question */
+void pg_room_read(struct merge_op *m);
 
 /* pg_merge_group.c */
 void pg_groups_start(struct merge_op *m);

@@ -45,7 +45,7 @@ static bool take_part(struct merge_op *m, const struct pg_batch *from, uint32_t 
 
 	body = pg_bytes(from, m->stage_call, row, 1, &n);
 	if (n == 0) {
-		pg_run_reject(m, &m->entries[0], FERRY_CHANGE_SET_TOO_LARGE,
+		pg_run_reject(m, &m->entries[0], FERRY_KEPT_FULL,
 			      "the hub has no room for it beside what it keeps of this device or tenant: its values are kept on the device alone");
 		m->entries[0].unstored = true;
 		return false;

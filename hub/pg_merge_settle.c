@@ -317,6 +317,7 @@ static void told(struct pg_op *op)
 	struct merge_op *m = (struct merge_op *)op;
 
 	pg_tell_read(m);
+	pg_room_read(m);
 	pg_batch_reset(&op->batch);
 	m->phase = MERGE_SETTLES;
 	settle(m);
@@ -324,7 +325,9 @@ static void told(struct pg_op *op)
 
 void pg_run_settle(struct merge_op *m)
 {
-	if (pg_tell_ask(m))
+	bool asks = pg_tell_ask(m);
+
+	if (pg_room_ask(m) || asks)
 		pg_op_run(&m->op, told);
 	else
 		settle(m);

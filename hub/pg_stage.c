@@ -63,8 +63,8 @@ static void stage_write(struct pg_op *op)
 	pg_arg_int8(b, s->staging);
 	pg_arg_int4(b, s->part);
 	pg_arg_bytes(b, s->body.p, s->body.n);
-	pg_arg_int8(b, op->store->config.stage_device_bytes_max);
-	pg_arg_int8(b, op->store->config.stage_tenant_bytes_max);
+	pg_arg_int8(b, op->store->config.kept_device_bytes_max);
+	pg_arg_int8(b, op->store->config.kept_tenant_bytes_max);
 	pg_call(b, "COMMIT");
 	pg_op_run(op, stage_done);
 }

@@ -28,10 +28,10 @@ struct pg_store *pg_store_open(const struct pg_store_config *config, const struc
 	use_default(&s->config.lock_timeout_ms, 300);
 	use_default(&s->config.message_bytes_max, FERRY_MESSAGE_BYTES_MAX);
 	use_default(&s->config.feed_rows_max, 200000);
-	if (s->config.stage_device_bytes_max == 0)
-		s->config.stage_device_bytes_max = INT64_C(2) << 30;
-	if (s->config.stage_tenant_bytes_max == 0)
-		s->config.stage_tenant_bytes_max = INT64_C(32) << 30;
+	if (s->config.kept_device_bytes_max == 0)
+		s->config.kept_device_bytes_max = INT64_C(2) << 30;
+	if (s->config.kept_tenant_bytes_max == 0)
+		s->config.kept_tenant_bytes_max = INT64_C(32) << 30;
 	if (s->config.merge_bytes_max == 0)
 		s->config.merge_bytes_max = (size_t)256 << 20;
 	if (s->config.feed_bytes_max == 0)

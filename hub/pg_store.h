@@ -23,8 +23,8 @@ struct pg_store_config {
 	size_t merge_bytes_max;    /* working memory of a merge; 0: 256 MiB */
 	size_t feed_bytes_max;     /* frames of one feed; more is answered PRUNED (fill anew); 0: 64 MiB */
 	uint32_t feed_rows_max;    /* the same in rows; 0: 200000 */
-	int64_t stage_device_bytes_max; /* parts of large change-sets, also kept ones, of a device; 0: 2 GiB */
-	int64_t stage_tenant_bytes_max; /* of a tenant; 0: 32 GiB */
+	int64_t kept_device_bytes_max; /* refused and parked change-sets and parts of large ones, of a device; 0: 2 GiB */
+	int64_t kept_tenant_bytes_max; /* of a tenant; 0: 32 GiB */
 	void (*log)(void *ctx, const char *text); /* NULL: none; one sentence, no row data */
 	void *log_ctx;
 };
@@ -50,6 +50,7 @@ struct pg_store_stats {
 	uint64_t merge_retries; /* 40P01, 40001, 55P03 and other passing failures (R10) */
 	uint64_t narrowings;    /* failed savepoints: a batch was split (P6) */
 	uint64_t held_back;     /* change-sets told to come again: rows locked by others (R12) */
+	uint64_t kept_full;     /* change-sets left on their devices, as there was no room to keep them */
 	uint64_t oversized;     /* rows left out of a feed or fill: larger than a row may be [P 6.6] */
 	uint64_t feeds, fills;
 };

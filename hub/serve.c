@@ -394,6 +394,8 @@ static enum ferry_error make_core(struct serve *s)
 	struct pg_store_config store = {.conninfo = t->database,
 					.connections = (uint32_t)t->connections,
 					.lock_timeout_ms = (uint32_t)(t->lock_timeout_us / 1000),
+					.kept_device_bytes_max = t->kept_device,
+					.kept_tenant_bytes_max = t->kept_tenant,
 					.log = on_store_log,
 					.log_ctx = s};
 	s->store = pg_store_open(&store, &s->io);

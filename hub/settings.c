@@ -58,6 +58,10 @@ static const struct config_key keys[] = {
 	 .text = "Frames kept in memory for each tenant."},
 	{KEY("limits.fill_chunk", BYTES, fill_bytes, "256KiB"), .min = 4096, .max = 900 << 10,
 	 .text = "About how large a message of a fill becomes."},
+	{KEY("limits.kept_device", BYTES, kept_device, "2GiB"), .min = 64 << 10, .max = INT64_C(1) << 40,
+	 .text = "What the hub keeps of a device's refused and parked change-sets and of large ones on their way, about."},
+	{KEY("limits.kept_tenant", BYTES, kept_tenant, "32GiB"), .min = 64 << 10, .max = INT64_C(1) << 46,
+	 .text = "The same of all devices of a tenant; at least limits.kept_device."},
 	{KEY("protocol.lowest", INT, version_min, "1"), .min = FERRY_PROTOCOL_LOWEST, .max = FERRY_PROTOCOL_HIGHEST,
 	 .text = "Lowest version of the protocol that devices may speak; raise it when none speaks the lower ones any more."},
 	{KEY("protocol.highest", INT, version_max, "2"), .min = FERRY_PROTOCOL_LOWEST, .max = FERRY_PROTOCOL_HIGHEST,
@@ -100,6 +104,8 @@ enum ferry_error hub_settings_load(const char *config, const char *state_dir, co
 		out->database = out->admin_database = database;
 	if (e == FERRY_OK && out->version_max < out->version_min)
 		e = ferry_fail(why, FERRY_CONFIG, "protocol.highest is below protocol.lowest");
+	if (e == FERRY_OK && out->kept_tenant < out->kept_device)
+		e = ferry_fail(why, FERRY_CONFIG, "limits.kept_tenant is below limits.kept_device");
 	return e == FERRY_OK ? config_check(&hub_config_table, out, why) : e;
 }
 

@@ -26,6 +26,7 @@ struct hub_settings {
 	bool allow_unsafe_database;
 	int64_t connections, lock_timeout_us;
 	int64_t links_max;
+	int64_t kept_device, kept_tenant; /* bytes */
 	int64_t session_credit, batch_rows, batch_bytes, ring_bytes, fill_bytes;
 	int64_t database_wait_us; /* at the start */
 	int64_t hello_timeout_us, poll_interval_us, registry_interval_us, drain_timeout_us;

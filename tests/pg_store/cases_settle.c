@@ -401,7 +401,7 @@ void P6_what_the_hub_has_no_room_for_is_refused_and_others_flow_on(void)
 	}
 	CHECK(is(ask("SELECT sum(length(body)) FROM ferry.stage WHERE number = 1"), "0"));
 	merge(s, &tenant_a, items, 2);
-	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_CHANGE_SET_TOO_LARGE));
+	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_KEPT_FULL));
 	CHECK(accepted(1));
 	CHECK(is(ask("SELECT count(*) FROM ferry.stage WHERE number = 1"), "0"));
 	CHECK(is(ask("SELECT code FROM t.unit"), "C"));

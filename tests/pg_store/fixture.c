@@ -232,7 +232,7 @@ int64_t stage_bytes_max;
 struct pg_store *store_open(void)
 {
 	struct pg_store_config config = {.conninfo = hub_conninfo, .lock_timeout_ms = lock_timeout_ms,
-					 .stage_device_bytes_max = stage_bytes_max};
+					 .kept_device_bytes_max = stage_bytes_max};
 	struct pg_store *s = pg_store_open(&config, &io);
 	bool done = false;
 

@@ -103,8 +103,68 @@ COMMENT ON FUNCTION ferry.ask_authority(uuid, int, text, uuid[], uuid[]) IS 'The
 
 -- ---------------------------------------------------------------- parents that are missing
 
+-- What the hub keeps of devices' change-sets: the refused, the parked, and parts on their way. Counted
+-- beside each write, since what it takes is asked before anything more is kept.
+CREATE TABLE ferry.kept (
+    tenant_id uuid NOT NULL,
+    device_id uuid NOT NULL,
+    bytes     bigint NOT NULL,
+    PRIMARY KEY (tenant_id, device_id)
+);
+SELECT ferry.isolate('ferry.kept');
+GRANT SELECT ON ferry.kept TO ferry_hub;
+COMMENT ON TABLE ferry.kept IS 'How much of each device''s change-sets stands in ferry.rejected and ferry.stage';
+COMMENT ON COLUMN ferry.kept.bytes IS 'Bytes of the bodies, and 200 for each row';
+
+CREATE FUNCTION ferry.add_kept(tenants uuid[], devices uuid[], bytes bigint[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+    INSERT INTO ferry.kept AS k (tenant_id, device_id, bytes)
+    SELECT u.tenant, u.device, sum(u.n) FROM unnest(tenants, devices, bytes) AS u(tenant, device, n) GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (tenant_id, device_id) DO UPDATE SET bytes = k.bytes + excluded.bytes
+$$;
+
+CREATE FUNCTION ferry.count_kept() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET row_security = off
+AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM ferry.add_kept(array_agg(g.tenant_id), array_agg(g.device_id), array_agg(- octet_length(g.body)::bigint - 200)) FROM gone g;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM ferry.add_kept(array_agg(c.tenant_id), array_agg(c.device_id), array_agg(octet_length(c.body)::bigint + 200)) FROM came c;
+    END IF;
+    RETURN NULL;
+END $$;
+REVOKE EXECUTE ON FUNCTION ferry.add_kept(uuid[], uuid[], bigint[]), ferry.count_kept() FROM PUBLIC;
+CREATE TRIGGER ferry_kept_came AFTER INSERT ON ferry.rejected REFERENCING NEW TABLE AS came
+    FOR EACH STATEMENT EXECUTE FUNCTION ferry.count_kept();
+CREATE TRIGGER ferry_kept_gone AFTER DELETE ON ferry.rejected REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION ferry.count_kept();
+CREATE TRIGGER ferry_kept_came AFTER INSERT ON ferry.stage REFERENCING NEW TABLE AS came
+    FOR EACH STATEMENT EXECUTE FUNCTION ferry.count_kept();
+CREATE TRIGGER ferry_kept_changed AFTER UPDATE ON ferry.stage REFERENCING OLD TABLE AS gone NEW TABLE AS came
+    FOR EACH STATEMENT EXECUTE FUNCTION ferry.count_kept();
+CREATE TRIGGER ferry_kept_gone AFTER DELETE ON ferry.stage REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION ferry.count_kept();
+
+CREATE FUNCTION ferry.kept_room(tenant uuid, devices uuid[], device_most bigint, tenant_most bigint)
+RETURNS TABLE (device_id uuid, room bigint)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT u.id, least(device_most - coalesce(k.bytes, 0), tenant_most - a.bytes) FROM unnest(devices) AS u(id)
+    CROSS JOIN (SELECT coalesce(sum(o.bytes), 0)::bigint AS bytes FROM ferry.kept o WHERE o.tenant_id = tenant) a
+    LEFT JOIN ferry.kept k ON k.tenant_id = tenant AND k.device_id = u.id
+$$;
+COMMENT ON FUNCTION ferry.kept_room(uuid, uuid[], bigint, bigint) IS 'How many bytes more may be kept of each of these devices; none, when it is not above 0';
+
 -- Is there room for a part of a large change-set? Asked for every sixteenth, whose answer
--- holds for those behind it. A part counts for a little more than its bytes.
+-- holds for those behind it.
 CREATE FUNCTION ferry.stage_has_room(tenant uuid, device uuid, of_number bigint, of_staging bigint, of_part int, device_most bigint, tenant_most bigint)
 RETURNS bool
     LANGUAGE sql STABLE
@@ -113,14 +173,12 @@ AS $$
     SELECT CASE WHEN of_part % 16 <> 0 THEN
         NOT EXISTS (SELECT FROM ferry.stage s WHERE s.tenant_id = tenant AND s.device_id = device AND s.number = of_number
                     AND s.staging = of_staging AND s.part = of_part / 16 * 16 AND octet_length(s.body) = 0)
-    ELSE (SELECT coalesce(sum(octet_length(s.body) + 100), 0) < device_most FROM ferry.stage s
-          WHERE s.tenant_id = tenant AND s.device_id = device)
-        AND (SELECT coalesce(sum(octet_length(s.body) + 100), 0) < tenant_most FROM ferry.stage s WHERE s.tenant_id = tenant) END
+    ELSE (SELECT r.room > 0 FROM ferry.kept_room(tenant, ARRAY[device], device_most, tenant_most) r) END
 $$;
 COMMENT ON FUNCTION ferry.stage_has_room(uuid, uuid, bigint, bigint, int, bigint, bigint) IS
     'May a part of a large change-set be stored, beside what is kept of this device and tenant?';
-REVOKE EXECUTE ON FUNCTION ferry.stage_has_room(uuid, uuid, bigint, bigint, int, bigint, bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ferry.stage_has_room(uuid, uuid, bigint, bigint, int, bigint, bigint) TO ferry_hub;
+REVOKE EXECUTE ON FUNCTION ferry.stage_has_room(uuid, uuid, bigint, bigint, int, bigint, bigint), ferry.kept_room(uuid, uuid[], bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.stage_has_room(uuid, uuid, bigint, bigint, int, bigint, bigint), ferry.kept_room(uuid, uuid[], bigint, bigint) TO ferry_hub;
 
 ALTER TABLE ferry.tracked
     ADD COLUMN on_missing_parent text NOT NULL DEFAULT 'reject' CHECK (on_missing_parent IN ('reject', 'park')),

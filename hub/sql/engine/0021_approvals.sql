@@ -363,7 +363,8 @@ AS $$
     DELETE FROM ferry.last_row l WHERE l.tenant_id = tenant;
     DELETE FROM ferry.rejected r WHERE r.tenant_id = tenant;
     DELETE FROM ferry.parked_wait w WHERE w.tenant_id = tenant;
-    DELETE FROM ferry.stage s WHERE s.tenant_id = tenant
+    DELETE FROM ferry.stage s WHERE s.tenant_id = tenant;
+    DELETE FROM ferry.kept k WHERE k.tenant_id = tenant
 $$;
 COMMENT ON FUNCTION ferry.forget_kept(uuid) IS 'Forgets the requests, kept rows and refused, parked and staged change-sets of a tenant';
 
