@@ -393,6 +393,8 @@ void P6_what_the_hub_has_no_room_for_is_refused_and_others_flow_on(void)
 
 	ask("INSERT INTO ferry.stage (tenant_id, device_id, number, staging, part, body, at) SELECT tenant_id, id, 50, 3, n, "
 	    "decode(repeat('00', 1 << 20), 'hex'), now() FROM ferry.device, generate_series(1, 33) n");
+	ask("INSERT INTO ferry.rejected (tenant_id, device_id, number, code, sentence, body, staging) "
+	    "SELECT tenant_id, id, 50, 305, 'kept', '', 3 FROM ferry.device");
 	for (uint32_t part = 0; part < 20; part++) {
 		char code[16];
 
