@@ -149,6 +149,8 @@ static void tenants_answer(struct pg_op *op, enum ferry_error e)
 
 		parked_start(op->store, &tenant, parked_ask, parked_answer, nobody_waits, NULL);
 	}
+	if (op->store->config.parked_found)
+		op->store->config.parked_found(op->store->config.parked_ctx, e, e == FERRY_OK && pg_rows(&op->batch, p->call) > 0);
 	p->cb(p->ctx, e);
 }
 

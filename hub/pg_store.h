@@ -25,6 +25,9 @@ struct pg_store_config {
 	uint32_t feed_rows_max;    /* the same in rows; 0: 200000 */
 	int64_t kept_device_bytes_max; /* refused and parked change-sets and parts of large ones, of a device; 0: 2 GiB */
 	int64_t kept_tenant_bytes_max; /* of a tenant; 0: 32 GiB */
+	/* After each look for parked change-sets of all tenants: are there any? NULL: nobody wants to know. */
+	void (*parked_found)(void *ctx, enum ferry_error e, bool some);
+	void *parked_ctx;
 	void (*log)(void *ctx, const char *text); /* NULL: none; one sentence, no row data */
 	void *log_ctx;
 };
@@ -42,6 +45,12 @@ extern const struct hub_store_ops pg_store_ops;
 void pg_store_card(struct pg_store *s, const uint8_t fingerprint[32],
 		   void (*came)(void *ctx, enum ferry_error e, const char *card), void *ctx);
 void pg_store_adopt(struct pg_store *s, const char *card, void (*adopted)(void *ctx, enum ferry_error e), void *ctx);
+
+/* At home: notes whether the place of these tenants has parked change-sets; no answer. And tenants of places
+ * that were noted and not looked at for long, a few; they count as looked at. (hub/pg_parked_places.c) */
+#define PARKED_PLACES_MAX 4
+void pg_store_note_parked(struct pg_store *s, const char *conninfo, const struct uuid *set, bool some);
+void pg_store_parked_places(struct pg_store *s, void (*came)(void *ctx, const struct uuid *tenants, uint32_t count), void *ctx);
 
 struct pg_store_stats {
 	uint32_t links_ready, links, waiting, operations;

@@ -16,6 +16,8 @@ struct place {
 	struct pg_store *store;
 	int64_t used_at;
 	bool polling;
+	bool swept;         /* looked for parked change-sets since it was used last: their place is noted */
+	bool noted;         /* as having some */
 	int64_t position;   /* as polled last; -1: not yet */
 };
 
@@ -39,7 +41,19 @@ static void place_free(struct place *place)
 	free(place);
 }
 
-static struct pg_store *open_store(const struct places *p, const char *conninfo, const struct uuid *set)
+/* A place that does not answer may be closed as well: its note stays. */
+static void parked_found(void *arg, enum ferry_error e, bool some)
+{
+	struct place *place = arg;
+
+	place->swept = true;
+	if (e != FERRY_OK || (!some && !place->noted))
+		return;
+	place->noted = some;
+	pg_store_note_parked(place->places->config.home, place->conninfo, &place->set, some);
+}
+
+static struct pg_store *open_store(const struct places *p, struct place *place, const char *conninfo, const struct uuid *set)
 {
 	struct pg_store_config config = p->config.store;
 	char merged[CONNINFO_BYTES_MAX];
@@ -48,6 +62,8 @@ static struct pg_store *open_store(const struct places *p, const char *conninfo,
 		return NULL;
 	config.conninfo = merged; /* the store keeps a copy */
 	config.set = *set;
+	config.parked_found = parked_found;
+	config.parked_ctx = place;
 	return pg_store_open(&config, p->io);
 }
 
@@ -57,8 +73,8 @@ static struct place *place_new(struct places *p, const char *conninfo, const str
 
 	if (!place)
 		return NULL;
-	*place = (struct place){.places = p, .conninfo = strdup(conninfo), .set = *set, .position = -1};
-	place->store = place->conninfo ? open_store(p, conninfo, set) : NULL;
+	*place = (struct place){.places = p, .conninfo = strdup(conninfo), .set = *set, .noted = true, .position = -1};
+	place->store = place->conninfo ? open_store(p, place, conninfo, set) : NULL;
 	if (!place->store) {
 		free(place->conninfo);
 		free(place);
@@ -81,7 +97,7 @@ static void close_idle(void *arg)
 		struct pg_store_stats stats;
 
 		pg_store_stats(place->store, &stats);
-		if (place->polling || stats.operations > 0 || now - place->used_at < p->config.idle_us) {
+		if (place->polling || !place->swept || stats.operations > 0 || now - place->used_at < p->config.idle_us) {
 			at = &place->next;
 			continue;
 		}
@@ -117,8 +133,10 @@ static struct place *place_of(struct places *p, const struct uuid *tenant)
 		place = place_new(p, t->conninfo, &set);
 		p->io->timer_set(p->io->ctx, p->timer, p->config.idle_us / 4 + 1);
 	}
-	if (place)
+	if (place) {
 		place->used_at = p->io->wall(p->io->ctx);
+		place->swept = false;
+	}
 	return place;
 }
 
@@ -381,9 +399,22 @@ static void nobody_asked(void *ctx, enum ferry_error e)
 	(void)e;
 }
 
-/* Of all tenants: at home, and where a place is open anyway. */
+/* Closed ones that have some, as it was noted. */
+static void noted_came(void *arg, const struct uuid *tenants, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		struct place *place = place_of(arg, &tenants[i]);
+
+		if (place && place->conninfo)
+			pg_store_ops.parked(place->store, NULL, nobody_asked, NULL);
+	}
+}
+
+/* Of all tenants: at home, where a place is open anyway, and in a few of those where some are parked. */
 static void all_parked(struct places *p, hub_stage_cb cb, void *ctx)
 {
+	if (registry_is_loaded(p->config.registry)) /* else nobody knows yet where they are */
+		pg_store_parked_places(p->config.home, noted_came, p);
 	for (struct place *place = p->first; place; place = place->next)
 		pg_store_ops.parked(place->store, NULL, nobody_asked, NULL);
 	pg_store_ops.parked(p->home.store, NULL, cb, ctx);

@@ -404,6 +404,11 @@ void registry_add(struct registry *r, const struct uuid *tenant, const struct uu
 	qsort(entries, r->entry_count, sizeof(*entries), compare);
 }
 
+bool registry_is_loaded(const struct registry *r)
+{
+	return r->loaded;
+}
+
 uint32_t registry_count(const struct registry *r)
 {
 	return r->entry_count;

@@ -53,5 +53,6 @@ bool registry_tenant_of(const struct registry *r, const uint8_t fingerprint[32],
 /* One more call of a tenant; written with the next look. */
 void registry_count_call(struct registry *r, const struct uuid *tenant);
 uint32_t registry_count(const struct registry *r);
+bool registry_is_loaded(const struct registry *r); /* all tenants and devices are known */
 
 #endif

@@ -290,6 +290,47 @@ COMMENT ON FUNCTION ferry.parked_tenants(uuid) IS 'Tenants of a set of schemas (
 REVOKE EXECUTE ON FUNCTION ferry.parked_tenants(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.parked_tenants(uuid) TO ferry_hub;
 
+-- In the home database: a place that is not open is looked at now and then, if something is parked there.
+CREATE TABLE ferry.parked_place (
+    tenant_id uuid PRIMARY KEY REFERENCES ferry.placement ON DELETE CASCADE,
+    looked_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE ferry.parked_place IS 'Tenants with a place of their own of which some have parked change-sets there';
+COMMENT ON COLUMN ferry.parked_place.looked_at IS 'When a hub was told to look there last';
+
+CREATE FUNCTION ferry.note_parked_place(place_conninfo text, of_set uuid, is_there bool) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    here uuid[] := ARRAY(SELECT t.tenant_id FROM ferry.tenancy t WHERE t.conninfo = place_conninfo
+                         AND CASE WHEN of_set = ferry.nobody() THEN NOT t.own_schema ELSE t.tenant_id = of_set END
+                         ORDER BY t.tenant_id);
+BEGIN
+    IF NOT is_there THEN
+        DELETE FROM ferry.parked_place p WHERE p.tenant_id = ANY (here);
+    ELSIF NOT EXISTS (SELECT FROM ferry.parked_place p WHERE p.tenant_id = ANY (here)) THEN
+        INSERT INTO ferry.parked_place (tenant_id) VALUES (here[1]) ON CONFLICT DO NOTHING;
+    END IF;
+END $$;
+COMMENT ON FUNCTION ferry.note_parked_place(text, uuid, bool) IS 'Notes whether something is parked in a place, under the first of its tenants';
+
+-- A tenant whose devices are not let in keeps its turn until they are.
+CREATE FUNCTION ferry.parked_places(most int) RETURNS SETOF uuid
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ferry.parked_place p SET looked_at = now()
+    FROM (SELECT o.tenant_id FROM ferry.parked_place o JOIN ferry.tenancy t ON t.tenant_id = o.tenant_id
+          WHERE o.looked_at < now() - interval '10 minutes' AND t.shut IS NULL
+          ORDER BY o.looked_at LIMIT most FOR UPDATE OF o SKIP LOCKED) d
+    WHERE p.tenant_id = d.tenant_id
+    RETURNING p.tenant_id
+$$;
+COMMENT ON FUNCTION ferry.parked_places(int) IS 'Tenants in whose places something is parked, and which nobody looked at for ten minutes';
+REVOKE EXECUTE ON FUNCTION ferry.note_parked_place(text, uuid, bool), ferry.parked_places(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.note_parked_place(text, uuid, bool), ferry.parked_places(int) TO ferry_hub;
+
 -- ---------------------------------------------------------------- deletions and updates
 
 ALTER TABLE ferry.tracked ADD COLUMN on_delete text NOT NULL DEFAULT 'delete_wins' CHECK (on_delete IN ('delete_wins', 'update_wins'));
