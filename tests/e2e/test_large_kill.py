@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# ferry-test: long
 """P2, P3, R7: the hub is killed inside the work on a change-set larger than a message.
 
 A trigger of this test's own halts the hub's transaction at a place (an advisory lock that the test
@@ -152,22 +153,22 @@ class LargeKilled(Halting, SiteCase):
                 self.kill_halted(self.write, meets)
                 self.check()
 
-    def test_in_the_first_part_that_is_staged(self):
+    def test_killed_in_the_first_part_that_is_staged_it_takes_effect_once(self):
         self.killed_at("ferry.stage", "new.part = 0")
 
-    def test_in_a_later_part_that_is_staged(self):
+    def test_killed_in_a_later_part_that_is_staged_it_takes_effect_once(self):
         self.killed_at("ferry.stage", "new.part = 2")
 
-    def test_P3_in_the_first_portion_that_is_merged(self):
+    def test_P3_killed_in_the_first_portion_that_is_merged_it_takes_effect_once_and_whole(self):
         self.killed_at("crm.leads", "new.id::text LIKE '00000000%'")
 
-    def test_P3_in_the_last_portion_that_is_merged(self):
+    def test_P3_killed_in_the_last_portion_that_is_merged_it_takes_effect_once_and_whole(self):
         self.killed_at("crm.leads", "new.id::text LIKE '%08x%%'" % (ROWS - 1))
 
-    def test_P2_in_its_verdict(self):
+    def test_P2_killed_in_the_verdict_on_a_large_one_it_takes_effect_once(self):
         self.killed_at("ferry.settled", "new.number > 1")
 
-    def test_P2_in_its_commit(self):
+    def test_P2_killed_in_the_commit_of_a_large_one_it_takes_effect_once(self):
         self.killed_at("ferry.commit", "new.tenant_id = '%s'" % self.tenant)
 
     def test_part_that_is_stored_after_all_goes_with_the_next_large_change_set(self):
@@ -181,7 +182,7 @@ class LargeKilled(Halting, SiteCase):
         self.write()
         self.check()
 
-    def test_at_random_steps_of_the_hub(self):
+    def test_killed_at_random_steps_of_the_hub_it_takes_effect_once(self):
         rng = random.Random(SEED)
         armed = os.path.join(self.hub.folder, "armed")
         killed = 0
@@ -256,13 +257,13 @@ class LargeParkKilled(Halting, SiteCase):
             self.parent_comes()
             self.check_merged()
 
-    def test_while_its_missing_parents_are_looked_for(self):
+    def test_killed_while_its_missing_parents_are_looked_for_it_is_parked_once(self):
         self.killed_while_parking("ferry.parked_wait", "true", False)
 
-    def test_while_it_is_parked(self):
+    def test_killed_while_it_is_parked_it_is_parked_once(self):
         self.killed_while_parking("ferry.rejected", "true", False)
 
-    def test_while_it_is_parked_and_the_next_hub_meets_that(self):
+    def test_killed_while_it_is_parked_and_the_next_hub_meets_that_it_is_parked_once(self):
         self.killed_while_parking("ferry.rejected", "true", True)
 
     def killed_while_merging(self, table, when):
@@ -275,17 +276,17 @@ class LargeParkKilled(Halting, SiteCase):
             self.a.start()
             self.check_merged()
 
-    def test_in_a_portion_of_the_parked_one_when_its_parent_has_come(self):
+    def test_killed_in_a_portion_of_the_parked_one_it_is_merged_once(self):
         self.killed_while_merging("roomscan.room_scans", "new.unit_id = '%s'" % self.unit)
 
-    def test_P2_in_the_verdict_of_the_parked_one_when_its_parent_has_come(self):
+    def test_P2_killed_in_the_verdict_on_the_parked_one_it_is_merged_once(self):
         self.killed_while_merging("ferry.settled", "new.verdict = 'accepted'")
 
 
 class LargeConversionKilled(Halting, SchemaCase):
     """Late values that go through a function, portion by portion."""
 
-    def test_in_the_conversion_of_a_later_portion(self):
+    def test_killed_in_the_conversion_of_a_later_portion_it_takes_effect_once(self):
         self.hub_sql("CREATE FUNCTION crm.{t}_floor(v text) RETURNS int LANGUAGE plpgsql STABLE SET lock_timeout = 0 AS $$ BEGIN "
                      "IF v = 'n%d' THEN PERFORM pg_advisory_xact_lock_shared(%d); END IF; RETURN substr(v, 2)::int; END $$"
                      % (99 + ROWS, LOCK))

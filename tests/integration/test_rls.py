@@ -17,7 +17,7 @@ class RowLevelSecurity(HubCase):
             self.sql("INSERT INTO identity.users (tenant_id, email, password_hash) VALUES (%s, 'u@x.y', 'secret')", tenant)
             self.sql("INSERT INTO ferry.rejected VALUES (%s, gen_random_uuid(), 1, 1, 's', 'b')", tenant)
         self.tables = [row[0] for row in self.sql("SELECT relid::text FROM ferry.tracked")]
-        self.private = ["ferry.version", "ferry.left", "ferry.change", "ferry.settled", "ferry.conflict", "ferry.rejected", "ferry.stage"]
+        self.private = ["ferry.version", "ferry.left", "ferry.change", "ferry.settled", "ferry.conflict", "ferry.rejected", "ferry.stage", "ferry.kept"]
 
     def tenants_seen(self, conn, table):
         column = "id" if table == "identity.tenants" else "tenant_id"
