@@ -200,6 +200,72 @@ class Approvals(SiteCase):
         self.assertEqual(self.requests(b), [])
         self.assert_same()
 
+    def deals(self, **places):
+        """A table whose rows are in two projects, of which each person's device holds one."""
+        if not self.site.value("SELECT to_regclass('public.joint_deals')"):
+            self.site.sql("CREATE TABLE public.joint_deals (tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), project_id uuid, "
+                          "partner_id uuid, price int, PRIMARY KEY (tenant_id, id))")
+            self.site.sql("SELECT ferry.isolate('public.joint_deals')")
+            self.site.sql("SELECT ferry.track('public.joint_deals', 'project:project_id|project:partner_id')")
+            self.site.sql("""SELECT ferry.policy('public.joint_deals', 'price', 'approval', '{"permission": "inventory.approve"}')""")
+        self.second = self.new_project(name="Lake")
+        self.asker, self.boss = self.user("asker@x.y"), self.user("boss@x.y", "inventory.approve")
+        deal = str(self.site.value("INSERT INTO public.joint_deals (tenant_id, project_id, partner_id, price) VALUES (%s, %s, %s, 100) RETURNING id",
+                                   self.tenant, self.project, places.get("partner")))
+        a = self.device("a", user=self.asker)
+        b = self.device("b", user=self.boss, scopes=["project:" + self.second])
+        self.settle()
+        return deal, a, b
+
+    def ask_deal(self, device, deal, price):
+        device.sql("UPDATE joint_deals SET price = ? WHERE id = ?", price, deal)
+        self.settle()
+        return device.value("SELECT id FROM approval_requests WHERE status = 'pending' AND subject_id = ?", deal)
+
+    def assert_approved(self, deal, device, asker, request):
+        """By this device, and written as who asked for it."""
+        self.decide(device, request, "approved")
+        self.assertEqual(self.refusals(device), [])
+        self.assertEqual(self.site.value("SELECT price FROM public.joint_deals WHERE id = %s", deal), 120)
+        self.assertEqual(self.site.sql("SELECT status, requested_by::text, requested_device::text, decided_device::text FROM ferry.approval WHERE id = %s",
+                                       request), [("approved", self.asker, asker.id, device.id)])
+        self.assertEqual(self.site.sql(
+            "SELECT s.device_id::text FROM ferry.version v JOIN ferry.tracked_column c ON c.tbl = v.tbl AND c.name = 'price' "
+            "JOIN ferry.tracked t ON t.tbl = v.tbl AND t.name = 'joint_deals' CROSS JOIN unnest(v.over) x "
+            "JOIN ferry.stamp s ON s.id = x & 281474976710655 WHERE v.key = %s AND x >> 48 = c.num", deal), [(asker.id,)])
+        self.assert_same()
+
+    def test_request_is_in_all_scopes_of_its_row_and_a_device_of_the_second_one_approves_it(self):
+        deal, a, b = self.deals()
+        self.site.sql("UPDATE public.joint_deals SET partner_id = %s WHERE id = %s", self.second, deal)
+        self.settle()
+        request = self.ask_deal(a, deal, 120)
+        self.assertEqual(self.requests(b), [("pending", "100", "120")])
+        self.assert_same()
+        self.assert_approved(deal, b, a, request)
+
+    def test_request_that_waits_follows_its_row_into_another_scope(self):
+        deal, a, b = self.deals()
+        request = self.ask_deal(a, deal, 120)
+        self.assertEqual((self.requests(a), self.requests(b)), ([("pending", "100", "120")], []))
+        self.site.sql("UPDATE public.joint_deals SET project_id = %s WHERE id = %s", self.second, deal)
+        self.settle()
+        self.assertEqual((self.requests(a), self.requests(b)), ([], [("pending", "100", "120")]))
+        self.assertEqual(b.value("SELECT price FROM joint_deals WHERE id = ?", deal), 100)
+        self.assert_same()
+        self.assert_approved(deal, b, a, request)
+
+    def test_P7_permission_in_a_scope_that_the_row_has_left_does_not_decide(self):
+        deal, a, b = self.deals()
+        request = self.ask_deal(a, deal, 120)
+        self.site.sql("UPDATE identity.role_assignments SET scope_kind = 'PROJECT', project_id = %s WHERE tenant_id = %s AND user_id = %s",
+                      self.project, self.tenant, self.boss)
+        self.site.sql("UPDATE public.joint_deals SET project_id = %s WHERE id = %s", self.second, deal)
+        self.settle()
+        self.decide(b, request, "approved")
+        self.assertEqual([name for name, _ in self.refusals(b)], ["PERMISSION"])
+        self.assertEqual(self.requests(b), [("pending", "100", "120")])
+
 
 if __name__ == "__main__":
     unittest.main()

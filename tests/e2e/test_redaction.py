@@ -288,6 +288,52 @@ class Redaction(ferry_run.SiteCase):
         self.assertEqual(self.conflicts(), [(self.name, "min_price", "update_update", "hub", "3", "70")])
         self.assert_same()
 
+    def test_late_edits_of_a_redacted_column_go_through_the_conversion_of_its_type(self):
+        self.table("min_price text", redact=False)
+        key, other = self.flat(code="a", min_price="5"), self.flat(code="b", min_price="6")
+        a, _ = self.person("amina", "seller", "broker")
+        self.settle()
+        a.stop()
+        a.sql("UPDATE %s SET min_price = '8', code = 'late' WHERE id = ?" % self.name, key)
+        self.redact()
+        b, _ = self.person("badr", "seller", "broker")
+        self.settle(b)
+        b.stop()
+        b.sql("UPDATE %s SET min_price = '9' WHERE id = ?" % self.beside, other)
+        if not self.site.value("SELECT to_regproc('public.flat_cents')"):
+            self.site.sql("CREATE FUNCTION public.flat_cents(p text) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT (p::numeric * 100)::int'")
+        self.site.sql("SELECT ferry.change_type('public.%s', 'min_price', 'int', 'public.flat_cents')" % self.name)
+        a.start()
+        b.start()
+        self.settle()
+        self.assertEqual([self.hub_row(k)[:2] for k in (key, other)], [("late", 800), ("b", 900)])
+        for device in (a, b):
+            self.wait_secrets(device, {key: (800, None), other: (900, None)})
+            self.assertEqual(self.rejected(device), [])
+        self.assertEqual(self.conflicts(), [])
+        self.assert_same()
+
+    def test_P7_rows_that_say_their_scopes_are_redacted_too(self):
+        self.site.sql("CREATE TABLE public.%s (tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), place text NOT NULL, code text, "
+                      "min_price int, owner_note text, PRIMARY KEY (tenant_id, id))" % self.name)
+        self.site.sql("SELECT ferry.isolate('public.%s')" % self.name)
+        self.site.sql("SELECT ferry.plan('public.%s', 'row:place', 'inventory')" % self.name)
+        self.redact()
+        a, _ = self.person("amina", "seller", "broker")
+        b, _ = self.person("badr", "seller")
+        mine, elsewhere = (str(self.site.value("INSERT INTO public.%s (tenant_id, place, code, min_price) VALUES (%%s, %%s, 'a', 5) RETURNING id" % self.name,
+                                               self.tenant, "project:" + p)) for p in (self.project, str(uuid.uuid4())))
+        self.wait_secrets(a, {mine: (5, None)})
+        a.sql("UPDATE %s SET min_price = 6 WHERE id = ?" % self.beside, mine)
+        b.sql("UPDATE %s SET code = 'b' WHERE id = ?" % self.name, mine)
+        self.settle()
+        self.assertEqual([self.hub_row(k)[:2] for k in (mine, elsewhere)], [("b", 6), ("a", 5)])
+        self.assertEqual(self.secrets(b), {})
+        self.site.sql("UPDATE public.%s SET place = %%s WHERE id = %%s" % self.name, "project:" + str(uuid.uuid4()), mine)
+        self.wait_secrets(a, {})
+        self.settle()
+        self.assert_same()
+
     def test_redaction_while_devices_are_away_takes_the_column_and_gives_it_back_when_revealed(self):
         self.table(redact=False)
         key, other = self.flat(code="a", min_price=5), self.flat(code="b", min_price=6)

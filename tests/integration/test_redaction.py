@@ -35,6 +35,11 @@ class RedactionCase(HubCase):
     def rows(self, table, columns="id, min_price::text, owner_note"):
         return {r[0]: tuple(r[1:]) for r in self.sql("SELECT %s FROM public.%s" % (columns, table))}
 
+    def cell_version(self, table, key, column):
+        """The surrogate of what set the cell last."""
+        row = self.version(table, key)
+        return row["over"].get(column, row["base_tx"])
+
     def columns(self, table):
         return [r[0] for r in self.sql("SELECT c.name FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl "
                                        "WHERE t.relid = %s::regclass ORDER BY c.num", "public." + table)]
@@ -217,6 +222,39 @@ class Redact(RedactionCase):
         self.assert_sound()
 
 
+    def test_rows_that_say_their_scopes_take_their_restricted_ones_along(self):
+        self.table(COLUMNS.replace("project_id uuid", "place text NOT NULL"), "row:place")
+        p, q = "project:%s" % uuid.uuid4(), "user:%s" % uuid.uuid4()
+        key = self.add(place=p, min_price=5)
+        self.redact()
+        self.assertEqual(self.value("SELECT scope FROM ferry.tracked WHERE name = 'flats_restricted'"), "row:id.place")
+        self.assertEqual(self.version("flats_restricted", key)["scope"], p + "/inventory.view_prices")
+        self.sql("UPDATE public.flats SET place = %s", q)
+        self.assertEqual([self.version(t, key)["scope"] for t in ("flats", "flats_restricted")],
+                         [q + "/inventory.view", q + "/inventory.view_prices"])
+        self.refused("55000", "SELECT ferry.redact('public.flats', '{place}', 'inventory.view_prices')")
+        self.assert_in_step()
+        self.sql("SELECT ferry.reveal('public.flats_restricted')")
+        self.assert_sound()
+
+    def test_cells_keep_their_versions_when_they_are_redacted_and_revealed(self):
+        self.table()
+        key, plain = self.add(code="a", min_price=5), self.add(code="b")
+        self.sql("UPDATE public.flats SET owner_note = 'n' WHERE id = %s", key)
+        wanted = {c: self.cell_version("flats", key, c) for c in ("min_price", "owner_note")}
+        self.assertNotEqual(*wanted.values())
+        self.redact()
+        self.assertEqual({c: self.cell_version("flats_restricted", key, c) for c in wanted}, wanted)
+        self.assertEqual(self.version("flats_restricted", key)["born"], self.version("flats", key)["born"])
+        self.sql("UPDATE public.flats_restricted SET min_price = 6")
+        self.sql("UPDATE public.flats SET code = 'c', project_id = %s WHERE id = %s", uuid.uuid4(), plain)
+        wanted["min_price"] = self.cell_version("flats_restricted", key, "min_price")
+        self.sql("SELECT ferry.reveal('public.flats_restricted')")
+        self.assertEqual({c: self.cell_version("flats", key, c) for c in wanted}, wanted)
+        self.assertEqual(self.cell_version("flats", plain, "min_price"), self.version("flats", plain)["born"])
+        self.assert_sound()
+
+
 class Rights(RedactionCase):
     PARTS = ("engine",)
 
@@ -395,18 +433,36 @@ class Migrations(RedactionCase):
         self.sql("UPDATE public.flats SET area = 4, min_price = 8")
         self.assert_in_step()
 
-    def test_type_stays_and_the_hint_works(self):
-        error = self.refused("0A000", "ALTER TABLE public.flats ALTER COLUMN min_price TYPE text")
-        self.assertIn("ferry.reveal('public.flats_restricted')", error.diag.message_hint)
-        self.refused("55000", "ALTER TABLE public.flats_restricted RENAME COLUMN min_price TO other")
-        self.refused("55000", "ALTER TABLE public.flats_restricted DROP COLUMN min_price")
-        conn = self.conn()
-        run(conn, "SELECT ferry.reveal('public.flats_restricted')")
-        run(conn, "ALTER TABLE public.flats ALTER COLUMN min_price TYPE text")
-        run(conn, "SELECT ferry.redact('public.flats', '{min_price,owner_note}', 'inventory.view_prices')")
-        conn.commit()
-        self.assertEqual(self.rows("flats_restricted"), {self.key: ("5.00", "n")})
-        self.assert_in_step()
+    def test_restricted_table_is_not_altered_by_itself(self):
+        for what in ("RENAME COLUMN min_price TO other", "DROP COLUMN min_price", "ALTER COLUMN min_price TYPE text"):
+            self.assertIn("ALTER TABLE flats instead", self.refused("55000", "ALTER TABLE public.flats_restricted " + what).diag.message_hint.replace("public.", ""))
+
+    def test_types_follow_with_the_values_and_no_cell_gets_another_version(self):
+        before = self.version("flats_restricted", self.key)
+        self.sql("ALTER TABLE public.flats ALTER COLUMN min_price TYPE text COLLATE \"C\" USING 'about ' || min_price::int, "
+                 "ALTER COLUMN min_price SET DEFAULT 'much', ALTER COLUMN owner_note TYPE int USING length(owner_note)")
+        self.assertEqual(self.rows("flats_restricted", "id, min_price, owner_note"), {self.key: ("about 5", 1)})
+        after = self.version("flats_restricted", self.key)
+        self.assertEqual([after[k] for k in ("base_tx", "born", "over")], [before[k] for k in ("base_tx", "born", "over")])
+        self.assertNotEqual(after["tx"], before["tx"])
+        self.add(code="b")
+        self.sql("UPDATE public.flats_restricted SET owner_note = 9 WHERE id = %s", self.key)
+        self.assertEqual(sorted(self.rows("flats", "id, min_price, owner_note").values(), key=str), [("about 5", 9), ("much", None)])
+        self.assert_in_step("id, min_price, owner_note")
+        self.assertIsNone(self.value("SELECT proname FROM pg_proc WHERE proname LIKE 'redacted_value%%'"))
+
+    def test_declared_conversion_counts_for_both_tables(self):
+        self.sql("CREATE FUNCTION public.cents(p numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT (p * 100)::int'")
+        self.sql("SELECT ferry.change_type('public.flats', 'min_price', 'int', 'public.cents')")
+        self.assertEqual(self.rows("flats_restricted", "id, min_price"), {self.key: (500,)})
+        self.assertEqual(self.sql("SELECT t.name, p.kind, p.converter::text FROM ferry.past_column p JOIN ferry.tracked t USING (tbl) "
+                                  "WHERE p.converter IS NOT NULL ORDER BY 1"), [("flats", "numeric", "cents"), ("flats_restricted", "numeric", "cents")])
+        late = ("SELECT value FROM ferry.convert_late(ARRAY[%s::bigint], ARRAY[%s::bigint], ARRAY[%s::bigint], ARRAY[%s::bigint], '{1}', '{7.50}')")
+        made, num = self.tbl("flats_restricted"), self.num("flats_restricted", "min_price")
+        was = self.value("SELECT c.num FROM ferry.redacted_column c WHERE c.restricted = %s AND c.restricted_num = %s", made, num)
+        self.assertEqual(self.value(late, self.tbl("flats"), was, made, num), "750")
+        self.assertEqual(self.value(late, made, num, made, num), "750")
+        self.assert_in_step("id, min_price")
 
     def test_default_and_not_null_follow(self):
         self.refused("55000", "ALTER TABLE public.flats ALTER COLUMN min_price SET NOT NULL")

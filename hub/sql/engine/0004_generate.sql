@@ -197,12 +197,13 @@ END $$;
 $f$, t.tbl, t.tenant_col, t.key_col);
 END $outer$;
 
--- May rows of the table have several scopes? Alternatives do that, and a column that is an array.
+-- May rows of the table have several scopes? Alternatives do that, and a column that is an array;
+-- and a request for an approval is wherever its row is.
 CREATE FUNCTION ferry.is_listed(of_tbl int) RETURNS bool
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT t.scope LIKE '%|%' OR EXISTS (
+    SELECT t.scope LIKE '%|%' OR t.relid IS NOT DISTINCT FROM to_regclass('ferry.approval') OR EXISTS (
         SELECT FROM ferry.scope_hop h JOIN ferry.tracked_column c ON c.tbl = h.from_tbl AND c.name = h.col
         WHERE h.tbl = of_tbl AND h.to_tbl IS NULL AND c.kind = 'array')
     FROM ferry.tracked t WHERE t.tbl = of_tbl
@@ -231,6 +232,10 @@ BEGIN
         expr := '''tenant''::text';
     ELSIF t.scope = 'global' THEN
         expr := 'CASE WHEN $2 = ferry.nobody() THEN ''global'' ELSE ''tenant'' END';
+    ELSIF t.relid IS NOT DISTINCT FROM to_regclass('ferry.approval') THEN -- 0021
+        joins := ' LEFT JOIN ferry.version about ON about.tenant_id = $2 AND about.tbl = r.tbl AND about.key = r.subject_id';
+        expr := 'coalesce(about.scope, r.scope)';
+        also := 'about.also';
     ELSE
         FOR h IN SELECT s.*, p.relid, p.key_col, p.tenant_col, c.kind = 'array' AS many FROM ferry.scope_hop s
                  LEFT JOIN ferry.tracked p ON p.tbl = s.to_tbl
@@ -240,8 +245,8 @@ BEGIN
                 prev := 'r';
             END IF;
             word := split_part(split_part(t.scope, '|', h.hop / 100 + 1), ':', 1) || ':';
-            IF t.scope LIKE 'row:%' THEN
-                expr := format('r.%I', h.col); -- the row says its scope itself, whole
+            IF t.scope LIKE 'row:%' AND h.to_tbl IS NULL THEN
+                expr := format('%s.%I', prev, h.col); -- the row says its scope itself, whole, or one above it does
             ELSIF h.to_tbl IS NULL AND ferry.is_listed(of_tbl) THEN
                 sets := concat_ws(' UNION ', sets, CASE WHEN h.many THEN format('SELECT %L || x::text FROM unnest(%s.%I) x', word, prev, h.col)
                                                         ELSE format('SELECT %L || %s.%I::text', word, prev, h.col) END);
@@ -334,8 +339,8 @@ BEGIN
         watched := watched || format(', array_agg(c.key) FILTER (WHERE c.alive AND c.was AND c.h[%1$s] <> c.o[%1$s])', watch[i]);
     END LOOP;
     IF refs IS NOT NULL THEN
-        watched := watched || format(', array_agg(c.key) FILTER (WHERE NOT (c.alive AND c.was) OR c.moves OR %s)',
-            (SELECT string_agg(format('c.h[%1$s] <> c.o[%1$s]', i), ' OR ') FROM unnest(refs) i));
+        watched := watched || format(', array_agg(c.key) FILTER (WHERE NOT (c.alive AND c.was) OR c.moves%s)',
+            (SELECT string_agg(format(' OR c.h[%1$s] <> c.o[%1$s]', i), '') FROM unnest(refs) i));
     END IF;
 
     RETURN format($q$
@@ -464,6 +469,9 @@ BEGIN
 END $$;
 REVOKE EXECUTE ON FUNCTION ferry.declared_places(bigint, int) FROM PUBLIC;
 
+-- Are there requests about rows of the table, or may there be? Comes with 0021.
+CREATE FUNCTION ferry.is_asked(of_tbl int) RETURNS bool LANGUAGE sql STABLE RETURN false;
+
 -- ferry.finish_few_<tbl> and ferry.finish_many_<tbl>: 0 nothing really changed, 1 something
 -- did, 2 and rows of other tables were put on the list.
 CREATE FUNCTION ferry.generate_finish(of_tbl int) RETURNS void
@@ -476,6 +484,7 @@ DECLARE
     first_hop ferry.scope_hop;
     listed bool;
     refs int[];
+    asked bool := ferry.is_asked(of_tbl);
     count_one text := '';
     lock_brought text := '';
     watch int[];
@@ -491,6 +500,7 @@ DECLARE
     marks bigint[];
     zeros bigint[];
     mutable int;
+    brings bool;
     i int;
     d record;
     way text;
@@ -579,12 +589,24 @@ $f$, d.i, d.child, d.key_col, d.relid, coalesce(way, ''), d.tenant_col,
     END LOOP;
 
     -- Rows that bring parents along, and rows that are brought: 0037.
+    -- And rows that devices ask for something about: the requests are where they are (0021).
     refs := ferry.brings_by(of_tbl);
+    brings := refs IS NOT NULL;
+    refs := CASE WHEN asked THEN coalesce(refs, '{}') ELSE refs END;
     IF refs IS NOT NULL THEN
         vars := vars || E'    refs uuid[];\n';
         targets := targets || ', refs';
-        SELECT format(E'\n        IF h IS NULL OR o IS NULL OR now_scope <> old_scope OR %s THEN\n            refs := refs || a_key;\n        END IF;',
-                      string_agg(format('h[%1$s] <> o[%1$s]', c), ' OR ')) INTO count_one FROM unnest(refs) c;
+        SELECT format(E'\n        IF h IS NULL OR o IS NULL OR now_scope <> old_scope%s THEN\n            refs := refs || a_key;\n        END IF;',
+                      string_agg(format(' OR h[%1$s] <> o[%1$s]', c), '')) INTO count_one FROM unnest(refs) c;
+    END IF;
+    IF asked THEN
+        children := children || format($f$
+    IF refs IS NOT NULL AND ferry.note_requests($1, $2, %1$s, refs) THEN
+        did := 2;
+    END IF;
+$f$, of_tbl);
+    END IF;
+    IF brings THEN
         children := children || format($f$
     IF refs IS NOT NULL THEN
         INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)

@@ -77,6 +77,9 @@ BEGIN
         SELECT string_agg(quote_ident(x.name), ', ') FROM ferry.redacted x WHERE x.tbl = of_tbl AND x.writable)), t.relid);
     EXECUTE format('REVOKE ALL ON %s FROM ferry_hub', t.relid);
     EXECUTE format('GRANT SELECT (%s) ON %s TO ferry_hub', cols, t.relid);
+    IF t.relid = to_regclass('ferry.approval') THEN -- says of which table's row a request is, and so where it is
+        EXECUTE format('GRANT SELECT (tbl) ON %s TO ferry_hub', t.relid);
+    END IF;
     IF t.write THEN
         EXECUTE format('GRANT INSERT (%s), UPDATE (%s), DELETE ON %s TO ferry_hub', writable, writable, t.relid);
     END IF;
@@ -216,6 +219,7 @@ BEGIN
             USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Untrack that first, or end it with ferry.bring(..., false).';
     END IF;
     PERFORM ferry.forget_references(of_tbl);
+    PERFORM ferry.note_requests(of_tbl);
     DELETE FROM ferry.tracked WHERE tbl = of_tbl;
     DELETE FROM ferry.dirty WHERE tbl > 0 AND tbl & (ferry.counts() - 1) = of_tbl;
     DELETE FROM ferry.brought WHERE tbl = of_tbl;

@@ -176,7 +176,7 @@ BEGIN
     IF t.archives <> qualify.archives OR t.brought THEN
         PERFORM ferry.note_all(of_tbl);
     END IF;
-    PERFORM ferry.note_references(of_tbl);
+    PERFORM ferry.note_references(of_tbl), ferry.note_requests(of_tbl);
 END $$;
 
 -- ---------------------------------------------------------------- rules
@@ -445,7 +445,7 @@ AS $$
             SELECT s.device_id, s.scope, true AS reads FROM granted s
             UNION ALL
             SELECT r.device_id, r.root || k.suffix, r.old OR NOT k.archived
-            FROM root r JOIN ferry.scope_kind k ON k.word = split_part(r.root, ':', 1)
+            FROM root r JOIN ferry.scope_kind k ON k.word IN (split_part(r.root, ':', 1), 'row') -- whose rows may say any
             WHERE (r.live OR k.archived)
               AND (k.permission IS NULL OR EXISTS (
                    SELECT FROM ferry.held_right h

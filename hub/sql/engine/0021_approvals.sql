@@ -7,8 +7,9 @@
 --           -> withdrawn   by who asked
 --           -> replaced    the same device asked for another value meanwhile
 --
--- Devices see the requests for the rows that they see (scope row:scope), and decide by writing
--- status and note. A request that was decided never changes again.
+-- Devices see the requests for the rows that they see: a request is in all scopes of its row, and
+-- follows it (0004). They decide by writing status and note. A request that was decided never
+-- changes again.
 
 SET LOCAL ROLE ferry_engine;
 
@@ -37,10 +38,10 @@ CREATE TABLE ferry.approval (
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT approval_decided_ck CHECK ((status = 'pending') = (decided_at IS NULL))
 );
-CREATE INDEX approval_pending_ix ON ferry.approval (tenant_id, tbl, subject_id, num) WHERE status = 'pending';
+CREATE INDEX approval_subject_ix ON ferry.approval (tenant_id, tbl, subject_id);
 SELECT ferry.isolate('ferry.approval');
 COMMENT ON TABLE ferry.approval IS 'Values that devices wrote into columns with the policy approval: they wait here to be approved';
-COMMENT ON COLUMN ferry.approval.scope IS 'The scope that the row was in when it was asked';
+COMMENT ON COLUMN ferry.approval.scope IS 'The first scope that the row was in when it was asked; the request is where the row is now';
 COMMENT ON COLUMN ferry.approval.subject_table IS 'The row''s table as devices name it';
 COMMENT ON COLUMN ferry.approval.old_value IS 'What stood at the hub when it was asked, as PostgreSQL prints it';
 COMMENT ON COLUMN ferry.approval.met_value IS 'stale: what stood when it was approved';
@@ -65,6 +66,48 @@ BEGIN
     END IF;
     EXECUTE now;
 END $$;
+
+-- ---------------------------------------------------------------- where requests are
+
+-- Requests about a table whose column asks no more stay what they are.
+CREATE OR REPLACE FUNCTION ferry.is_asked(of_tbl int) RETURNS bool
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    RETURN EXISTS (SELECT FROM ferry.tracked_column c WHERE c.tbl = of_tbl AND c.policy = 'approval')
+        OR EXISTS (SELECT FROM ferry.approval a WHERE a.tbl = of_tbl);
+
+-- For the finish function of a table some of whose rows came, went or are in other scopes now:
+-- the requests about them are finished once more, after them. Were there any?
+CREATE FUNCTION ferry.note_requests(t bigint, tenant uuid, of_tbl int, keys uuid[]) RETURNS bool
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO ferry.dirty (tx, xid, tbl, arms, tenant_id, keys)
+    SELECT t, pg_current_xact_id(), r.tbl, 0, tenant, array_agg(a.id)
+    FROM ferry.approval a JOIN ferry.tracked r ON r.relid = 'ferry.approval'::regclass
+    WHERE a.tenant_id = tenant AND a.tbl = of_tbl AND a.subject_id = ANY (keys)
+    GROUP BY r.tbl;
+    RETURN FOUND;
+END $$;
+
+-- All about a table's rows, whose scopes have other names now, or which devices no longer get.
+CREATE FUNCTION ferry.note_requests(of_tbl int) RETURNS void
+    LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ferry.note(r.tbl, a.tenant_id, array_agg(a.id))
+    FROM ferry.approval a JOIN ferry.tracked r ON r.relid = 'ferry.approval'::regclass
+    WHERE a.tbl = of_tbl GROUP BY r.tbl, a.tenant_id
+$$;
+
+-- The scopes that a request's row has by itself: who decides needs the permission in one of them.
+CREATE FUNCTION ferry.scopes_of(request ferry.approval) RETURNS text[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT v.scope || v.also[:coalesce(v.own, cardinality(v.also))] FROM ferry.version v
+                     WHERE v.tenant_id = request.tenant_id AND v.tbl = request.tbl AND v.key = request.subject_id), ARRAY[request.scope])
+$$;
 
 -- ---------------------------------------------------------------- the policy
 
@@ -94,6 +137,16 @@ CREATE FUNCTION ferry.share_approvals() RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$ UPDATE ferry.tracked SET tenant_id = NULL WHERE relid = 'ferry.approval'::regclass AND tenant_id IS NOT NULL $$;
 
+-- Whatever moves rows of the table takes their requests along.
+CREATE FUNCTION ferry.take_requests(tab regclass) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM ferry.need_owner(tab);
+    PERFORM ferry.generate(t.tbl) FROM ferry.tracked t WHERE t.relid = tab;
+END $$;
+
 -- From the first column with this policy on, devices have the table of requests. The engine
 -- writes what was approved.
 CREATE FUNCTION ferry.open_approvals(tab regclass, col text) RETURNS void
@@ -105,6 +158,7 @@ DECLARE
     c text;
 BEGIN
     EXECUTE format('GRANT UPDATE (%I) ON %s TO ferry_engine', col, tab);
+    PERFORM ferry.take_requests(tab);
     IF EXISTS (SELECT FROM ferry.tracked t WHERE t.relid = 'ferry.approval'::regclass) THEN
         RETURN;
     END IF;
@@ -232,7 +286,8 @@ BEGIN
         RAISE EXCEPTION 'nobody approves what he asked for himself' USING ERRCODE = 'FE314';
     ELSIF decision <> 'withdrawn' AND NOT EXISTS (
           SELECT FROM ferry.held_right h
-          WHERE h.device_id = device AND h.permission = needed AND h.scope IN ('*', ferry.root_of(request.scope))) THEN
+          WHERE h.device_id = device AND h.permission = needed
+            AND (h.scope = '*' OR h.scope IN (SELECT ferry.root_of(x) FROM unnest(ferry.scopes_of(request)) x))) THEN
         RAISE EXCEPTION 'the permission % is missing to decide about %.%', coalesce(needed, 'to approve'), request.subject_table,
             request.subject_column USING ERRCODE = 'FE314', HINT = 'A role with this permission can be assigned to the device''s user.';
     END IF;
@@ -368,6 +423,9 @@ AS $$
 $$;
 COMMENT ON FUNCTION ferry.forget_kept(uuid) IS 'Forgets the requests, kept rows and refused, parked and staged change-sets of a tenant';
 
+REVOKE EXECUTE ON FUNCTION ferry.note_requests(bigint, uuid, int, uuid[]), ferry.note_requests(int), ferry.scopes_of(ferry.approval),
+    ferry.take_requests(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.take_requests(regclass) TO ferry_owner;
 REVOKE EXECUTE ON FUNCTION ferry.approval_misfit(ferry.tracked_column, jsonb), ferry.share_approvals(), ferry.open_approvals(regclass, text),
     ferry.stored_text(ferry.tracked_column, jsonb), ferry.subject(uuid, int, int, uuid, bool),
     ferry.ask_approval(uuid, uuid, bigint, int, uuid, int, bigint, jsonb),

@@ -114,6 +114,10 @@ DECLARE
     since bigint;
 BEGIN
     SELECT c.* INTO was FROM ferry.tracked_column c JOIN ferry.tracked t ON t.tbl = c.tbl WHERE t.relid = tab AND c.name = col;
+    IF was.tbl IS NULL THEN -- devices may have it in a restricted table
+        SELECT c.* INTO was FROM ferry.redacted x JOIN ferry.tracked t ON t.tbl = x.tbl
+        JOIN ferry.tracked_column c ON c.tbl = x.restricted AND c.num = x.restricted_num WHERE t.relid = tab AND x.name = col;
+    END IF;
     IF was.tbl IS NULL THEN
         RAISE EXCEPTION '% has no synced column %', tab, col USING ERRCODE = 'undefined_column';
     ELSIF EXISTS (SELECT FROM pg_proc p WHERE p.oid = converter AND p.provolatile = 'v') THEN
@@ -126,7 +130,7 @@ BEGIN
     END IF;
     since := (SELECT g.n FROM ferry.generation g);
     EXECUTE format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %s(%I)', tab, col, new_type, converter, col);
-    PERFORM ferry.declare_conversion(tab, was, since, converter);
+    PERFORM ferry.declare_conversion((SELECT t.relid FROM ferry.tracked t WHERE t.tbl = was.tbl), was, since, converter);
 END $$;
 COMMENT ON FUNCTION ferry.change_type(regclass, text, text, regproc) IS
     'Changes a column''s type by a function, also for values that devices wrote before and bring late';

@@ -252,7 +252,6 @@ BEGIN
         RAISE EXCEPTION '%: columns of this table can''t be redacted', t.relid USING ERRCODE = 'feature_not_supported',
             HINT = 'It is the table of the tenants, or holds redacted columns itself.';
     END IF;
-    PERFORM ferry.scope_behind(t);
     FOREACH col IN ARRAY columns LOOP
         SELECT * INTO c FROM ferry.tracked_column o WHERE o.tbl = t.tbl AND o.name = col;
         IF c.tbl IS NULL THEN
@@ -290,18 +289,13 @@ END $$;
 
 -- The way from a row of the restricted table to the scope of its row.
 CREATE FUNCTION ferry.scope_behind(t ferry.tracked) RETURNS text
-    LANGUAGE plpgsql STABLE
+    LANGUAGE sql IMMUTABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-    IF t.scope LIKE 'row:%' THEN
-        RAISE EXCEPTION '%: its rows say their scopes themselves, which a restricted table can''t follow', t.relid
-            USING ERRCODE = 'feature_not_supported', HINT = 'Give it a scope by a column that refers to something.';
-    END IF;
-    RETURN CASE WHEN t.scope IN ('tenant', 'global') THEN t.scope ELSE (
+    SELECT CASE WHEN t.scope IN ('tenant', 'global') THEN t.scope ELSE (
         SELECT string_agg(split_part(w, ':', 1) || ':' || t.key_col || '.' || split_part(w, ':', 2), '|' ORDER BY n)
-        FROM string_to_table(t.scope, '|') WITH ORDINALITY AS u(w, n)) END;
-END $$;
+        FROM string_to_table(t.scope, '|') WITH ORDINALITY AS u(w, n)) END
+$$;
 
 -- A column as the restricted table has it: what the database makes by itself is only shown there.
 CREATE FUNCTION ferry.column_like(tab regclass, col text) RETURNS text
@@ -387,6 +381,7 @@ AS $$
     WHERE t.tbl = g.tbl AND t.guarded <> g.has;
     UPDATE ferry.conflict k SET tbl = to_tbl, num = u.now FROM unnest(from_nums, to_nums) AS u(was, now)
     WHERE k.tbl = from_tbl AND k.num = u.was;
+    SELECT ferry.generate(to_tbl) WHERE ferry.is_asked(to_tbl);
 $$;
 
 -- From here on the columns are the restricted table's.
@@ -528,8 +523,8 @@ AS $$
     JOIN pg_attribute a ON a.attrelid = r.relid AND a.attnum = g.restricted_num AND NOT a.attisdropped
 $$;
 
--- Renames, defaults and NOT NULL of redacted columns follow; a column that was dropped goes
--- from the restricted table too, and the last one takes it along. A type stays.
+-- Renames, types, defaults and NOT NULL of redacted columns follow; a column that was dropped
+-- goes from the restricted table too, and the last one takes it along.
 CREATE FUNCTION ferry.follow_redaction(made int) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -540,28 +535,36 @@ DECLARE
     col text;
     x record;
 BEGIN
+    PERFORM set_config('ferry.following', made::text, true);
     FOR col IN SELECT ferry.forget_redacted(made) LOOP
         IF NOT EXISTS (SELECT FROM ferry.redacted_column c WHERE c.restricted = made) THEN
-            PERFORM ferry.reveal(tab);
+            PERFORM set_config('ferry.following', '', true), ferry.reveal(tab);
             RETURN;
         END IF;
         EXECUTE format('ALTER TABLE %s DROP COLUMN %I', tab, col);
     END LOOP;
     FOR x IN SELECT v.name, v.writable, o.attname AS was, a.atttypid = o.atttypid AND a.atttypmod = o.atttypmod AS same_type,
+                    format_type(a.atttypid, a.atttypmod) || coalesce((SELECT format(' COLLATE %s', a.attcollation::regcollation) FROM pg_type y
+                        WHERE y.oid = a.atttypid AND a.attcollation NOT IN (0, y.typcollation)), '') AS type, r.tenant_col, r.key_col,
                     a.attnotnull, o.attnotnull AS was_not_null,
                     (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = whose AND d.adnum = a.attnum) AS def,
                     (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = tab AND d.adnum = o.attnum) AS was_def
              FROM ferry.redacted v JOIN pg_attribute a ON a.attrelid = whose AND a.attnum = v.num
-             JOIN pg_attribute o ON o.attrelid = tab AND o.attnum = v.restricted_num WHERE v.restricted = made LOOP
-        IF NOT x.same_type THEN
-            RAISE EXCEPTION '%.% is redacted, and its type stays', whose, x.name USING ERRCODE = 'feature_not_supported',
-                HINT = format('In one transaction: SELECT ferry.reveal(''%s''), change the type, and ferry.redact again.', tab);
-        ELSIF x.writable AND x.attnotnull AND x.def IS NULL THEN
+             JOIN pg_attribute o ON o.attrelid = tab AND o.attnum = v.restricted_num
+             JOIN ferry.tracked r ON r.tbl = made WHERE v.restricted = made LOOP
+        IF x.writable AND x.attnotnull AND x.def IS NULL THEN
             RAISE EXCEPTION '%.% is redacted: NOT NULL without a default, so that no device could make a row', whose, x.name
                 USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT ... first.', whose, x.name);
         END IF;
         IF x.was <> x.name THEN
             EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I', tab, x.was, x.name);
+        END IF;
+        IF NOT x.same_type THEN
+            PERFORM ferry.make_redacted_value(made, x.name);
+            EXECUTE format('ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE %3$s USING ferry.redacted_value_%4$s(%5$I, %6$I)',
+                           tab, x.name, x.type, made, x.tenant_col, x.key_col);
+            PERFORM ferry.drop_redacted_value(made);
+            x.was_def := NULL;
         END IF;
         IF x.writable AND x.def IS DISTINCT FROM x.was_def THEN
             EXECUTE format('ALTER TABLE %s ALTER COLUMN %I %s', tab, x.name, coalesce('SET DEFAULT ' || x.def, 'DROP DEFAULT'));
@@ -570,9 +573,31 @@ BEGIN
             EXECUTE format('ALTER TABLE %s ALTER COLUMN %I %s NOT NULL', tab, x.name, CASE WHEN x.attnotnull THEN 'SET' ELSE 'DROP' END);
         END IF;
     END LOOP;
+    PERFORM set_config('ferry.following', '', true);
     PERFORM ferry.regenerate_redaction(made);
     PERFORM ferry.attach_restricted(made);
 END $$;
+
+-- For a moment: what stands in the table's column for a row. A type that has changed there takes
+-- these values along, whatever expression made them.
+CREATE FUNCTION ferry.make_redacted_value(made int, col text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked := (SELECT o FROM ferry.tracked o JOIN ferry.redaction d ON d.tbl = o.tbl WHERE d.restricted = made);
+BEGIN
+    PERFORM ferry.need_owner(t.relid);
+    EXECUTE format('CREATE FUNCTION ferry.redacted_value_%s(tenant uuid, key uuid) RETURNS %s LANGUAGE sql STABLE SECURITY DEFINER '
+                   'SET search_path = pg_catalog, pg_temp RETURN (SELECT m.%I FROM %s m WHERE m.%I = tenant AND m.%I = key)', made,
+                   (SELECT a.atttypid::regtype FROM pg_attribute a WHERE a.attrelid = t.relid AND a.attname = col AND NOT a.attisdropped),
+                   col, t.relid, t.tenant_col, t.key_col);
+END $$;
+
+CREATE FUNCTION ferry.drop_redacted_value(made int) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$ BEGIN EXECUTE format('DROP FUNCTION ferry.redacted_value_%s(uuid, uuid)', made); END $$;
 
 CREATE FUNCTION ferry.regenerate_redaction(made int) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -592,7 +617,9 @@ DECLARE
     whose regclass := (SELECT t.relid FROM ferry.redaction d JOIN ferry.tracked t ON t.tbl = d.tbl WHERE d.restricted = made);
     tab regclass := (SELECT r.relid FROM ferry.tracked r WHERE r.tbl = made);
 BEGIN
-    IF EXISTS (SELECT FROM ferry.redacted v JOIN pg_attribute a ON a.attrelid = whose AND a.attnum = v.num
+    -- Not between the steps in which it is made to.
+    IF current_setting('ferry.following', true) IS DISTINCT FROM made::text
+       AND EXISTS (SELECT FROM ferry.redacted v JOIN pg_attribute a ON a.attrelid = whose AND a.attnum = v.num
                LEFT JOIN pg_attribute o ON o.attrelid = tab AND o.attnum = v.restricted_num AND NOT o.attisdropped
                WHERE v.restricted = made AND (o.attname, o.atttypid, o.atttypmod) IS DISTINCT FROM (a.attname, a.atttypid, a.atttypmod)) THEN
         RAISE EXCEPTION 'the columns of % follow those of %', tab, whose USING ERRCODE = 'object_not_in_prerequisite_state',

@@ -150,7 +150,26 @@ AS $$
     WHERE c.tbl = made AND (x.num IS NOT NULL OR c.name IN (r.tenant_col, r.key_col) OR r.archives AND c.name = 'deleted_at')
 $$;
 
+-- A redacted column that gets another type has it in both tables from the same generation on: late
+-- devices know it in one of them.
+CREATE FUNCTION ferry.copy_past() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO ferry.past_column AS p (tbl, num, n, name, kind, pg_type, in_expr, converter)
+    SELECT d.tbl, c.num, NEW.n, NEW.name, NEW.kind, NEW.pg_type, NEW.in_expr, NEW.converter
+    FROM ferry.redacted_column c JOIN ferry.redaction d ON d.restricted = c.restricted
+    WHERE c.restricted = NEW.tbl AND c.restricted_num = NEW.num
+    ON CONFLICT (tbl, num, n) DO UPDATE SET kind = excluded.kind, pg_type = excluded.pg_type, in_expr = excluded.in_expr,
+                                            converter = excluded.converter;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER redacted AFTER INSERT OR UPDATE ON ferry.past_column FOR EACH ROW WHEN (NEW.kind IS NOT NULL)
+    EXECUTE FUNCTION ferry.copy_past();
+
 REVOKE EXECUTE ON FUNCTION ferry.take_redacted(int, int, int[], int[]), ferry.take_revealed(int, int, int[], int[], uuid[]),
-    ferry.note_revealed(int, int) FROM PUBLIC;
+    ferry.note_revealed(int, int), ferry.make_redacted_value(int, text), ferry.drop_redacted_value(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.make_redacted_value(int, text), ferry.drop_redacted_value(int) TO ferry_owner;
 
 RESET ROLE;
