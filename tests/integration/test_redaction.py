@@ -282,6 +282,22 @@ class Rights(RedactionCase):
         self.assertEqual(self.sql(policy), [("flats", "max")])
         self.assertEqual(self.sql(conflict), [("flats", "min_price")])
 
+    def test_P7_first_value_of_a_column_needs_the_permission_that_an_edit_of_it_needs(self):
+        self.table()
+        self.sql("SELECT ferry.permit('public.flats', 'update', 'inventory.price', '{min_price}')")
+        self.redact()
+        made = self.tbl("flats_restricted")
+        with_price, without = self.add(min_price=5), self.add(owner_note="n")
+        device = self.value("INSERT INTO ferry.device (id, tenant_id, name, class) VALUES (gen_random_uuid(), %s, 'a', 'x') RETURNING id", self.t)
+        self.sql("INSERT INTO ferry.held_right (device_id, permission, scope) VALUES (%s, 'inventory.edit', '*')", device)
+        check = "SELECT ferry.check_rights(%s, %s, 'insert', %s, %s::uuid[], %s::uuid[])"
+        nums = [self.num("flats_restricted", c) for c in ("min_price", "owner_note")]
+        self.sql(check, self.t, made, nums, [without], [device])
+        error = self.refused("FE314", check, self.t, made, nums, [without, with_price], [device, device])
+        self.assertIn("inventory.price is missing for update on flats_restricted.min_price", error.diag.message_primary)
+        self.sql("INSERT INTO ferry.held_right (device_id, permission, scope) VALUES (%s, 'inventory.price', 'tenant')", device)
+        self.sql(check, self.t, made, nums, [without, with_price], [device, device])
+
     def test_reveal_brings_the_columns_back_without_loss(self):
         self.table()
         keys = [self.add(code=str(i), min_price=i, owner_note="n") for i in range(3)]

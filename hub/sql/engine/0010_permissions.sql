@@ -445,7 +445,8 @@ AS $$
             SELECT s.device_id, s.scope, true AS reads FROM granted s
             UNION ALL
             SELECT r.device_id, r.root || k.suffix, r.old OR NOT k.archived
-            FROM root r JOIN ferry.scope_kind k ON k.word IN (split_part(r.root, ':', 1), 'row') -- whose rows may say any
+            FROM root r JOIN ferry.scope_kind k ON k.word = split_part(r.root, ':', 1)
+                OR k.word = 'row' AND k.suffix <> '' -- whose rows may say any
             WHERE (r.live OR k.archived)
               AND (k.permission IS NULL OR EXISTS (
                    SELECT FROM ferry.held_right h
@@ -659,6 +660,9 @@ BEGIN
                 USING ERRCODE = 'FE314', HINT = 'A role with this permission can be assigned to the device''s user.';
         END IF;
     END LOOP;
+    IF op = 'insert' AND EXISTS (SELECT FROM ferry.redaction d WHERE d.restricted = of_tbl) THEN
+        PERFORM ferry.check_redacted_rights(tenant, of_tbl, keys, devices);
+    END IF;
 END $$;
 COMMENT ON FUNCTION ferry.check_rights(uuid, int, text, int[], uuid[], uuid[]) IS
     'Refuses a write of the merge (SQLSTATE FE314) where a device''s user lacks a permission';

@@ -222,6 +222,37 @@ BEGIN
                    'ENABLE ALWAYS TRIGGER ferry_redact_update, ENABLE ALWAYS TRIGGER ferry_redact_delete', tab);
 END $$;
 
+-- A new restricted row edits the table's row. Where an edit of a column needs a permission of its
+-- own, so does the first value in it; nothing is said by a column that is empty.
+CREATE FUNCTION ferry.check_redacted_rights(tenant uuid, made int, keys uuid[], devices uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked := (SELECT o FROM ferry.tracked o WHERE o.tbl = made);
+    s record;
+    r record;
+    refused bool;
+BEGIN
+    SELECT * INTO s FROM ferry.root_sql(made);
+    FOR r IN SELECT p.permission, c.name FROM ferry.permission_rule p
+             JOIN ferry.redacted_column x ON x.restricted = p.tbl AND x.restricted_num = p.num
+             JOIN ferry.tracked_column c ON c.tbl = p.tbl AND c.num = p.num WHERE p.tbl = made AND p.operation = 'update' LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM unnest($1::uuid[], $3::uuid[]) AS u(k, device) '
+                       'CROSS JOIN LATERAL (SELECT %s AS scopes FROM %s r%s WHERE r.%I = $2 AND r.%I = u.k AND r.%I IS NOT NULL OFFSET 0) x '
+                       'WHERE NOT EXISTS (SELECT FROM ferry.held_right h WHERE h.device_id = u.device AND h.permission = $4 '
+                       'AND (h.scope = ''*'' OR h.scope = ANY (x.scopes))))',
+                       concat_ws(' || ', s.expr, s.also, CASE WHEN s.also IS NULL THEN 'ARRAY[]::text[]' END), t.relid, s.joins, t.tenant_col,
+                       t.key_col, r.name)
+            INTO refused USING keys, tenant, devices, r.permission;
+        IF refused THEN
+            RAISE EXCEPTION 'the permission % is missing for update on %.%', r.permission, t.replica_name, r.name
+                USING ERRCODE = 'FE314', HINT = 'A role with this permission can be assigned to the device''s user.';
+        END IF;
+    END LOOP;
+END $$;
+REVOKE EXECUTE ON FUNCTION ferry.check_redacted_rights(uuid, int, uuid[], uuid[]) FROM PUBLIC;
+
 -- ---------------------------------------------------------------- making the restricted table
 
 CREATE FUNCTION ferry.no_redaction(tab regclass, col text, why text, hint text, code text DEFAULT 'object_not_in_prerequisite_state') RETURNS void
