@@ -68,6 +68,27 @@ void R6_settled_numbers_above_a_gap_are_kept_as_a_set(void)
 	pg_store_close(s);
 }
 
+/* One that is refused is tried in other groups and orders first, and each attempt says what it would settle. */
+void R6_attempts_that_are_refused_settle_nothing(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	static const char *const codes[] = {"B0", "A9", "B2", "B3", "A9", "B5"};
+	struct merge_item items[6];
+
+	merge(s, &tenant_a, (struct merge_item[]){item(device_new(2, &tenant_a, "tenant"), new_unit(1, id_of(9), "A9", "x"))}, 1);
+	for (unsigned i = 0; i < 6; i++) /* from 2 on: number 1 is not there yet */
+		items[i] = item(d, new_unit(2 + (int)i, id_of(10 + i), codes[i], "x"));
+	merge(s, &tenant_a, items, 6);
+	for (uint32_t i = 0; i < 6; i++)
+		CHECK(i == 1 || i == 4 ? verdict_is(i, VERDICT_REJECTED, FERRY_UNIQUE) : accepted(i));
+	CHECK(is(ask("SELECT settled || ' ' || settled_above::text FROM ferry.device WHERE id = '%s'", text_of(&d)), "0 {2,3,4,5,6,7}"));
+	items[0] = item(d, new_unit(1, id_of(20), "C1", "x"));
+	merge(s, &tenant_a, items, 1);
+	CHECK(is(ask("SELECT settled || ' ' || settled_above::text FROM ferry.device WHERE id = '%s'", text_of(&d)), "7 {}"));
+	pg_store_close(s);
+}
+
 void R6_dependant_of_a_refused_one_is_refused(void)
 {
 	struct pg_store *s = store_open();

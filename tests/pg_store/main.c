@@ -17,6 +17,7 @@ static const struct {
 	CASE(repeated_change_set_takes_effect_once),
 	CASE(P5_what_a_copy_pushes_in_a_life_that_is_over_is_not_settled),
 	CASE(R6_settled_numbers_above_a_gap_are_kept_as_a_set),
+	CASE(R6_attempts_that_are_refused_settle_nothing),
 	CASE(R6_dependant_of_a_refused_one_is_refused),
 	CASE(R6_dependant_waits_for_one_that_is_not_settled),
 	CASE(R6_two_hubs_cannot_settle_the_same_number),

@@ -127,6 +127,7 @@ bool accepted(uint32_t i);
 void repeated_change_set_takes_effect_once(void);
 void P5_what_a_copy_pushes_in_a_life_that_is_over_is_not_settled(void);
 void R6_settled_numbers_above_a_gap_are_kept_as_a_set(void);
+void R6_attempts_that_are_refused_settle_nothing(void);
 void R6_dependant_of_a_refused_one_is_refused(void);
 void R6_dependant_waits_for_one_that_is_not_settled(void);
 void one_bad_among_many_costs_the_others_nothing(void);
