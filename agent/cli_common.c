@@ -42,6 +42,7 @@ static const struct cli_option verify_options[] = {
 };
 
 static const struct cli_option barrier_options[] = {
+	{"note", "TEXT", "wait for the transaction that wrote this into ferry_tx, and say what became of it"},
 	{"timeout", "SECONDS", "give up after so long (default 60)"},
 	{NULL, NULL, NULL},
 };

@@ -16,6 +16,7 @@ struct wait {
 	int64_t mark;     /* everything captured up to here */
 	int64_t refused;  /* what stood in ferry_rejected before */
 	struct json *id;  /* what the client called it, or NULL */
+	char *note;       /* of one transaction alone; NULL: all that was committed */
 };
 
 struct client {
@@ -56,8 +57,10 @@ static void client_free(struct client *gone)
 	*at = gone->next;
 	gone->feed->client_count--;
 	local_news_want(gone->feed->news, gone->feed->client_count > 0);
-	for (unsigned i = 0; i < gone->wait_count; i++)
+	for (unsigned i = 0; i < gone->wait_count; i++) {
 		json_release(gone->waits[i].id);
+		free(gone->waits[i].note);
+	}
 	loop_watch_free(gone->watch);
 	loop_timer_free(gone->goodbye);
 	close(gone->fd);
@@ -164,23 +167,48 @@ static bool answer(struct client *c, unsigned i)
 {
 	struct wait w = c->waits[i];
 	struct json *o = json_new_object();
-	int64_t refused = 0, position = -1;
-	replica_refused_since(c->feed->replica, w.refused, &refused, &position);
+	struct replica_outcome now = replica_outcome(c->feed->replica, w.refused);
 	c->waits[i] = c->waits[--c->wait_count];
 	json_put_text(o, "answer", "durable");
 	json_put(o, "id", w.id);
-	json_put_int(o, "position", position);
-	json_put_int(o, "rejected", refused);
+	json_put_int(o, "position", now.position);
+	json_put_int(o, "rejected", now.refused);
+	json_put_int(o, "parked", now.parked);
+	return say_json(c, o);
+}
+
+/* Of a wait for one transaction: what became of it. */
+static bool answer_told(struct client *c, unsigned i, const struct replica_told *told)
+{
+	struct wait w = c->waits[i];
+	struct json *o = json_new_object();
+	c->waits[i] = c->waits[--c->wait_count];
+	json_put_text(o, told->number > 0 ? "answer" : "error",
+		      told->number > 0 ? "durable" : "no transaction with this note is known, or it is forgotten");
+	json_put(o, "id", w.id);
+	json_put_text(o, "note", w.note);
+	if (told->number > 0) {
+		json_put_int(o, "position", told->position);
+		json_put_int(o, "number", told->number);
+		json_put_text(o, "verdict", told->verdict);
+		json_put_text(o, "code", *told->name ? told->name : NULL);
+		json_put_text(o, "sentence", *told->sentence ? told->sentence : NULL);
+	}
+	free(w.note);
 	return say_json(c, o);
 }
 
 /* False: the client is gone. */
 static bool look_at_waits(struct client *c)
 {
+	struct replica *r = c->feed->replica;
 	for (unsigned i = 0; i < c->wait_count;) {
-		if (!replica_confirmed(c->feed->replica, c->waits[i].mark))
+		struct wait *w = &c->waits[i];
+		struct replica_told told;
+		bool settled = w->note ? replica_told(r, w->note, &told) != REPLICA_WAITS : replica_confirmed(r, w->mark);
+		if (!settled)
 			i++;
-		else if (!answer(c, i))
+		else if (!(w->note ? answer_told(c, i, &told) : answer(c, i)))
 			return false;
 	}
 	return true;
@@ -238,12 +266,17 @@ static bool verify(struct client *c, const char *what)
 }
 
 /* False: the client is gone. */
-static bool take_wait(struct client *c, const struct json *id)
+static bool take_wait(struct client *c, const struct json *id, const struct json *note)
 {
 	if (c->wait_count == LOCAL_WAITS_MAX)
 		return refuse(c, "too many waits at a time");
+	if (!json_is_null(note) && (!json_text(note) || !*json_text(note)))
+		return refuse(c, "a note is a text: the one that the transaction wrote into ferry_tx");
+	char *copy = json_is_null(note) ? NULL : strdup(json_text(note));
+	if (!json_is_null(note) && !copy)
+		return refuse(c, "the agent has no memory for this wait");
 	struct wait *w = &c->waits[c->wait_count++];
-	*w = (struct wait){.id = copy_id(id)};
+	*w = (struct wait){.id = copy_id(id), .note = copy};
 	replica_mark(c->feed->replica, &w->mark, &w->refused);
 	return look_at_waits(c);
 }
@@ -263,7 +296,7 @@ static bool take_request(struct client *c, const char *line, size_t n)
 		return refuse(c, "a request is one JSON object on a line, as {\"wait\":\"durable\"}");
 	const struct json *asked = json_get(request, "verify");
 	if (is_text(json_get(request, "wait"), "durable"))
-		stays = take_wait(c, json_get(request, "id"));
+		stays = take_wait(c, json_get(request, "id"), json_get(request, "note"));
 	else if (is_text(asked, "replica") || is_text(asked, "hub"))
 		stays = verify(c, json_text(asked));
 	else
@@ -322,11 +355,9 @@ static void on_client_writable(void *ctx)
 static bool greet(struct client *c)
 {
 	struct json *o = json_new_object();
-	int64_t refused, position;
-	replica_refused_since(c->feed->replica, INT64_MAX, &refused, &position);
 	json_put_text(o, "event", "hello");
 	json_put_int(o, "version", 1);
-	json_put_int(o, "position", position);
+	json_put_int(o, "position", replica_outcome(c->feed->replica, INT64_MAX).position);
 	return say_json(c, o) && (!c->feed->status || say(c, c->feed->status));
 }
 

@@ -6,7 +6,8 @@
  *   a verdict, a conflict-> a line each
  *   the agent's status   -> a line when it differs from the last one
  *   {"wait":"durable"}   -> {"answer":"durable",...} once every change that was
- *                           committed before is settled at the hub
+ *                           committed before is settled at the hub; with
+ *       ,"note":"..."         once the transaction with that mark is, and how
  *   {"verify":"replica"} -> {"answer":"verify",...}: the proof of the checksums;
  *              "hub"        and the hub is asked soon, as after any difference
  *

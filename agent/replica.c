@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 16
+#define LAYOUT_VERSION 17
 #define AGENT_CACHE_KIB 2000
 #define HELLO_BYTES_MAX ((size_t)1 << 20) /* names of scopes */
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
@@ -170,13 +170,12 @@ bool replica_confirmed(struct replica *r, int64_t mark)
 	return code == SQLITE_DONE;
 }
 
-void replica_refused_since(struct replica *r, int64_t refused, int64_t *out_count, int64_t *out_position)
+struct replica_outcome replica_outcome(struct replica *r, int64_t refused)
 {
-	int64_t none = 0;
+	struct replica_outcome out = {.position = r->st.position};
 
-	*out_count = 0;
-	(void)read_row(r, Q_WATCH_REFUSED, refused, out_count, &none);
-	*out_position = r->st.position;
+	(void)read_row(r, Q_WATCH_REFUSED, refused, &out.refused, &out.parked);
+	return out;
 }
 
 /* ---- Open ---- */
@@ -245,7 +244,9 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_14);
 	if (version < 15)
 		gate_exec(&r->g, replica_upgrade_15);
-	gate_exec(&r->g, replica_upgrade_16);
+	if (version < 16)
+		gate_exec(&r->g, replica_upgrade_16);
+	gate_exec(&r->g, replica_upgrade_17);
 	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
 }
 

@@ -90,8 +90,22 @@ void replica_watch(struct replica *r, const struct replica_news *news, void *ctx
 void replica_mark(struct replica *r, int64_t *out_mark, int64_t *out_refused);
 /* Is every edit up to the mark settled at the hub, and its verdict applied? */
 bool replica_confirmed(struct replica *r, int64_t mark);
-/* Change-sets refused after such a refusal; and where the replica stands. */
-void replica_refused_since(struct replica *r, int64_t refused, int64_t *out_count, int64_t *out_position);
+/* What the hub made of the newest transaction that was marked with this note (ferry_tx). */
+enum replica_known {
+	REPLICA_UNKNOWN, /* there is none, or it is forgotten */
+	REPLICA_WAITS,   /* it has no verdict yet */
+	REPLICA_TOLD,    /* out says which; a parked one is kept whole at the hub */
+};
+struct replica_told {
+	int64_t number, position;
+	char verdict[16], name[40], sentence[1000]; /* as in ferry_verdict; "": none */
+};
+enum replica_known replica_told(struct replica *r, const char *note, struct replica_told *out);
+/* Change-sets refused after such a refusal, those that wait at the hub now, and where the replica stands. */
+struct replica_outcome {
+	int64_t refused, parked, position;
+};
+struct replica_outcome replica_outcome(struct replica *r, int64_t refused);
 
 /* The schema in force; table_count 0 before the first. Borrowed until the
  * next call that may apply a state. */

@@ -108,7 +108,7 @@ enum query {
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
 	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_AT, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_NOTE, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
 	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPES_HELD, Q_SCOPES_FILLING, Q_REJECT_ADD, Q_REJECT_OTHER, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_VERDICT,
-	Q_REJECT_LOCAL, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
+	Q_REJECT_LOCAL, Q_VERDICT_ADD, Q_VERDICT_CHANGE, Q_VERDICTS_TRIM, Q_NOTE_UNCUT, Q_NOTE_WAITS, Q_NOTE_VERDICT, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
 	Q_BOOKMARKS, Q_BOOKMARK_ADD, Q_BOOKMARK_DELETE, Q_BOOKMARKS_CUT,
 	Q_KEPT_ADD, Q_KEPT_PART_ADD, Q_KEPT_PART_DELETE, Q_KEPT_DELETE, Q_KEPT_BACKED_UP, Q_KEPT_OLDEST, Q_KEPT_AGED,
@@ -219,7 +219,7 @@ extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
 	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[], replica_upgrade_11[],
 	replica_upgrade_12[], replica_upgrade_13[], replica_upgrade_14[], replica_upgrade_15[],
-	replica_upgrade_16[];
+	replica_upgrade_16[], replica_upgrade_17[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -265,6 +265,12 @@ int64_t entry_append(struct replica *r, uint32_t table, const char *key, const s
 void log_delete(struct replica *r, int64_t seq);
 void entry_delete(struct replica *r, uint32_t table, const char *key, int64_t seq);
 void row_rebase(struct replica *r, struct table *t, const char *key); /* after numbers were added to r->removed */
+
+/* replica_verdict.c; within the transaction that applies the verdict */
+#define REPLICA_VERDICTS_MAX 10000
+void verdict_keep(struct replica *r, const struct set *set, const struct settled *v, const char *sentence);
+void verdict_change(struct replica *r, const struct settled *v);
+void verdicts_trim(struct replica *r);
 
 /* replica_lease.c: calls of the core */
 uint32_t replica_leases_due(void *store, struct message_lease_ask *out);

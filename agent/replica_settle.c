@@ -418,6 +418,7 @@ static void refuse(struct replica *r, const struct settled *v, const struct set 
 		whole = sqlite3_mprintf("%s (Part of change-set %lld, which was refused whole and offered again in parts.)",
 					sentence, (long long)set->origin);
 	reject_rows(r, set, v->code, whole != NULL ? whole : sentence, false);
+	verdict_keep(r, set, v, whole);
 	note_other(r, v);
 	sqlite3_free(whole);
 	if (!number_list_add(&r->removed, set->number))
@@ -480,6 +481,8 @@ static void park(struct replica *r, const struct settled *v, enum query how)
 	time_now(r, now);
 	gate_run(&r->g, q(r, how), "iittt", v->number, (int64_t)v->code, ferry_error_name(v->code),
 		 v->sentence != NULL ? v->sentence : ferry_error_text(v->code), now);
+	if (how == Q_PARK_ADD)
+		verdict_keep(r, &set, v, NULL);
 	if (how == Q_PARK_ADD || sqlite3_changes(r->g.db) > 0)
 		tell(r, v, true);
 }
@@ -511,6 +514,7 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 		/* Not in the outbox any more: it was refused, and the hub has merged it after all. */
 		if (v->verdict != VERDICT_REJECTED)
 			gate_run(&r->g, q(r, Q_REJECT_LIFTED), "i", v->number);
+		verdict_change(r, v);
 		(void)kept_settle(r, v);
 		return;
 	}
@@ -526,6 +530,7 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 		refuse(r, v, &set);
 		return;
 	}
+	verdict_keep(r, &set, v, NULL);
 	tell(r, v, false);
 	if (!number_list_add(&r->removed, v->number))
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
@@ -569,6 +574,8 @@ void settle_take(struct replica *r, const struct settled *settled, uint32_t coun
 	qsort(order, count, sizeof(*order), compare_verdicts);
 	for (uint32_t i = 0; i < count && r->g.error == FERRY_OK; i++)
 		settle_one(r, order[i].v, report);
+	if (count > 0 && r->g.error == FERRY_OK)
+		verdicts_trim(r);
 	free(order);
 }
 
@@ -656,6 +663,7 @@ void settle_strange(struct replica *r, const struct message_welcome *w)
 			continue;
 		any = true;
 		reject_rows(r, &set, FERRY_CLONE, sentence, false);
+		verdict_keep(r, &set, &(struct settled){.verdict = VERDICT_REJECTED, .code = FERRY_CLONE}, sentence);
 		gate_run(&r->g, q(r, Q_REJECT_LOCAL), "i", set.number); /* the hub's verdict on that number is of the other's */
 		if (!number_list_add(&r->removed, set.number))
 			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for change-sets.");

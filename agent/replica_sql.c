@@ -44,6 +44,11 @@
 	"LEFT JOIN ferry_parked k ON k.number = p.number WHERE l.op & 7 IN (1, 2, 3);"
 #define PARKED_SETS "(SELECT count(*) FROM ferry_parked)"
 #define PARKED_ROWS "(SELECT count(*) FROM ferry_parked k CROSS JOIN ferry_pending p WHERE p.number = k.number)"
+/* What became of change-sets, also after their bodies are forgotten. */
+#define VERDICT_DDL \
+	"CREATE TABLE ferry_verdict(number INTEGER PRIMARY KEY, note TEXT, verdict TEXT NOT NULL, name TEXT, sentence TEXT, " \
+	"position INTEGER, part_of INTEGER, at TEXT NOT NULL) STRICT;" \
+	"CREATE INDEX ferry_verdict_note ON ferry_verdict(note, number) WHERE note IS NOT NULL;"
 /* Ranges of numbers, the oldest used first; one of a former incarnation is
  * not used: the copy that this file was restored from may have gone on. */
 #define LEASE_DDL \
@@ -140,7 +145,7 @@ const char replica_ddl[] =
 	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
 	"VALUES (0, NEW.note, 5, NEW.base, total_changes(), " AT_NOW "); END;"
 	"CREATE VIEW ferry_uuid(id) AS WITH made(id) AS MATERIALIZED (SELECT " UUID_SQL ") SELECT id FROM made;"
-	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL KEPT_DDL FORMER_DDL OUTBOX_VIEW STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL KEPT_DDL FORMER_DDL VERDICT_DDL OUTBOX_VIEW STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
@@ -208,6 +213,9 @@ const char replica_upgrade_15[] = "ALTER TABLE ferry_fill_member RENAME TO ferry
 /* From layout 15: what may have been pushed. */
 const char replica_upgrade_16[] =
 	"ALTER TABLE ferry_state ADD COLUMN " OFFERED "; UPDATE ferry_state SET offered = last_number;";
+
+/* From layout 16: verdicts as a table. */
+const char replica_upgrade_17[] = VERDICT_DDL;
 
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
@@ -300,10 +308,21 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_REJECT_VERDICT] = "UPDATE ferry_rejected SET code = ?2, name = ?3, sentence = ?4 WHERE pushed = ?1",
 	[Q_REJECT_LOCAL] = "UPDATE ferry_rejected SET pushed = NULL WHERE pushed = ?1",
 	[Q_WATCH_MARK] = "SELECT (SELECT coalesce(max(seq), 0) FROM ferry_log), (SELECT coalesce(max(id), 0) FROM ferry_rejected)",
+	/* What is parked is at the hub, but for what it had no room to keep. */
 	[Q_WATCH_LEFT] = "SELECT 1 FROM ferry_log l WHERE l.seq <= ?1 AND l.op & 7 IN (1, 2, 3) AND NOT EXISTS("
-			 "SELECT 1 FROM ferry_pending p JOIN ferry_parked k ON k.number = p.number "
+			 "SELECT 1 FROM ferry_pending p JOIN ferry_parked k ON k.number = p.number AND k.name <> 'KEPT_FULL' "
 			 "WHERE p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq) LIMIT 1",
-	[Q_WATCH_REFUSED] = "SELECT count(DISTINCT number) FROM ferry_rejected WHERE id > ?1",
+	[Q_WATCH_REFUSED] = "SELECT count(DISTINCT number), " PARKED_SETS " FROM ferry_rejected WHERE id > ?1",
+	/* One that was refused before it left goes out empty, and is accepted so: that is not its verdict. */
+	[Q_VERDICT_ADD] = "INSERT INTO ferry_verdict(number, note, verdict, name, sentence, position, part_of, at) "
+			  "VALUES (?1, ?2, ?3, ?4, ?5, nullif(?6, 0), nullif(?7, 0), ?8) ON CONFLICT(number) DO UPDATE SET verdict = excluded.verdict, name = excluded.name, "
+			  "sentence = excluded.sentence, position = excluded.position, at = excluded.at WHERE ferry_verdict.verdict = 'parked'",
+	[Q_VERDICT_CHANGE] = "UPDATE ferry_verdict SET verdict = ?2, name = ?3, sentence = ?4, position = ?5, at = ?6 "
+			     "WHERE number = ?1 AND name IS NOT 'CLONE'",
+	[Q_VERDICTS_TRIM] = "DELETE FROM ferry_verdict WHERE number <= ?1",
+	[Q_NOTE_UNCUT] = "SELECT 1 FROM ferry_log WHERE seq > ?2 AND op & 7 = 5 AND tbl = 0 AND key = ?1 LIMIT 1",
+	[Q_NOTE_WAITS] = "SELECT number FROM ferry_change_set WHERE note = ?1 AND state < 3 ORDER BY number DESC LIMIT 1",
+	[Q_NOTE_VERDICT] = "SELECT number, verdict, name, sentence, position FROM ferry_verdict WHERE note = ?1 ORDER BY number DESC LIMIT 1",
 	[Q_REPAIR_DUE] = "SELECT 1 FROM ferry_repair WHERE done_at IS NULL LIMIT 1",
 	[Q_CONFLICT_ADD] = "INSERT INTO ferry_conflict(number, at, kind, winner, \"table\", key, \"column\", device_value, "
 			   "hub_value, other_device, values_at_hub) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",

@@ -112,7 +112,8 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
-#define WITHOUT_OFFERED "ALTER TABLE ferry_state DROP COLUMN offered; "
+#define WITHOUT_VERDICTS "DROP TABLE ferry_verdict; "
+#define WITHOUT_OFFERED WITHOUT_VERDICTS "ALTER TABLE ferry_state DROP COLUMN offered; "
 #define WITHOUT_NAME WITHOUT_OFFERED "ALTER TABLE ferry_member_fill RENAME TO ferry_fill_member; "
 #define WITHOUT_FIRST WITHOUT_NAME "ALTER TABLE ferry_kept DROP COLUMN first_position; "
 #define WITHOUT_SCOPES WITHOUT_FIRST "ALTER TABLE ferry_scope DROP COLUMN filling; "
@@ -200,6 +201,17 @@ static void a_replica_of_the_fifteenth_layout_is_brought_up_to_date(void **state
 	assert_ok(replica_query(f->path, WITHOUT_OFFERED "PRAGMA user_version = 15", false, NULL, NULL, &fixture_why));
 	fixture_open(f);
 	assert_says(f, "1", "SELECT offered FROM ferry_state");
+}
+
+static void a_replica_of_the_sixteenth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_VERDICTS "PRAGMA user_version = 16", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT count(*) FROM ferry_verdict");
 }
 
 static void a_replica_of_the_tenth_layout_is_brought_up_to_date(void **state)
@@ -295,6 +307,7 @@ int main(void)
 		replica_test(a_replica_of_the_ninth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_tenth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_twelfth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_sixteenth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fifteenth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fifth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),
