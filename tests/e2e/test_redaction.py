@@ -215,7 +215,7 @@ class Redaction(ferry_run.SiteCase):
     def conflicts(self):
         return self.site.sql("SELECT t.replica_name, c.name, k.kind, k.winner, k.device_value #>> '{}', k.hub_value #>> '{}' FROM ferry.conflict k "
                              "JOIN ferry.tracked t ON t.tbl = k.tbl JOIN ferry.tracked_column c ON c.tbl = k.tbl AND c.num = k.num "
-                             "WHERE k.tenant_id = %s ORDER BY 1, 2", self.tenant)
+                             "WHERE k.tenant_id = %s ORDER BY 1, 2, 3, 5", self.tenant)
 
     def rejected(self, device):
         return [(r["name"]) for r in device.json("rejected")]
