@@ -35,6 +35,7 @@ struct sim_kept {
 	bool cells[TOKENS_MAX];
 	int deletions[KEYS_MAX]; /* how many */
 	bool pending[TOKENS_MAX]; /* what its outbox holds still (for checker_kept) */
+	int64_t last_number;      /* that it has given to a change-set */
 };
 
 struct checker *checker_new(struct sim *sim, int devices);

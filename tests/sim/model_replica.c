@@ -757,6 +757,11 @@ static void model_refused(void *store, struct sim_kept *out)
 			keep_row(&m->sets[i].rows[r], out);
 }
 
+static int64_t model_last_number(void *store)
+{
+	return ((const struct model_replica *)store)->last_number;
+}
+
 static void model_free(void *store)
 {
 	struct model_replica *m = store;
@@ -779,7 +784,7 @@ static struct sim_replica model_copy(void *store, const int64_t *skew);
 static struct sim_replica as_replica(struct model_replica *m)
 {
 	return (struct sim_replica){.ops = &model_ops, .handle = &m->self, .store = m, .edit = model_edit, .visible = model_visible,
-				    .changes = model_changes, .crash = model_crash, .copy = model_copy, .kept = model_kept, .refused = model_refused, .free = model_free};
+				    .changes = model_changes, .crash = model_crash, .copy = model_copy, .kept = model_kept, .refused = model_refused, .last_number = model_last_number, .free = model_free};
 }
 
 static struct sim_replica model_copy(void *store, const int64_t *skew)

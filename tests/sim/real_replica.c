@@ -277,12 +277,30 @@ static void real_refused(void *store, struct sim_kept *out)
 	read_refused(store, REFUSED, out);
 }
 
+static bool read_number(void *ctx, const struct replica_field *fields, int count)
+{
+	if (count != 1 || !fields[0].text)
+		abort();
+	*(int64_t *)ctx = strtoll(fields[0].text, NULL, 10);
+	return true;
+}
+
+static int64_t real_last_number(void *store)
+{
+	struct real_replica *r = store;
+	struct ferry_why why = {0};
+	int64_t number = 0;
+	if (replica_query(r->path, "SELECT last_number FROM ferry_state", true, read_number, &number, &why))
+		die("a replica's last number cannot be read", &why);
+	return number;
+}
+
 static struct sim_replica real_copy(void *store, const int64_t *skew);
 
 static struct sim_replica as_replica(struct real_replica *r)
 {
 	return (struct sim_replica){.ops = &replica_store_ops, .handle = &r->handle, .store = r, .edit = real_edit, .visible = real_visible,
-				    .changes = real_changes, .crash = real_crash, .copy = real_copy, .kept = real_kept, .refused = real_refused, .free = real_free};
+				    .changes = real_changes, .crash = real_crash, .copy = real_copy, .kept = real_kept, .refused = real_refused, .last_number = real_last_number, .free = real_free};
 }
 
 static struct sim_replica real_copy(void *store, const int64_t *skew)

@@ -127,8 +127,8 @@ static void note_pending(struct agent *a, const struct change_set *set, struct s
 
 static void tell_held(struct agent *a, const struct change_set *set, struct sim_kept *out)
 {
-	(void)out;
-	checker_held(a->world->checker, a->line, set);
+	if (set->number <= out->last_number)
+		checker_held(a->world->checker, a->line, set);
 }
 
 static void each_held(struct agent *a, struct sim_replica *replica, struct sim_kept *kept,
@@ -148,12 +148,23 @@ static void each_held(struct agent *a, struct sim_replica *replica, struct sim_k
 	arena_deinit(&arena);
 }
 
+static void cut_all(struct sim_replica *replica)
+{
+	struct ferry_why why;
+	bool more = true;
+	while (more)
+		if (replica->ops->cut(*replica->handle, &more, &why))
+			abort();
+}
+
 /* What it holds in its outbox is read from a copy: pushing leaves a trace in the replica. */
 static void look_at_kept(struct agent *a)
 {
 	struct sim_kept *kept = sim_alloc(sizeof *kept);
 	struct sim_replica copy = a->replica.copy(a->replica.store, &a->skew);
 	a->replica.kept(a->replica.store, kept);
+	kept->last_number = copy.last_number(copy.store);
+	cut_all(&copy);
 	each_held(a, &copy, kept, note_pending);
 	checker_kept(a->world->checker, a->line, kept);
 	each_held(a, &copy, kept, tell_held);

@@ -38,6 +38,7 @@ struct sim_replica {
 	struct sim_replica (*copy)(void *store, const int64_t *skew);
 	void (*kept)(void *store, struct sim_kept *out); /* as refused since another copy used the number; adds to *out */
 	void (*refused)(void *store, struct sim_kept *out); /* for whatever reason; adds to *out */
+	int64_t (*last_number)(void *store); /* given to a change-set */
 	void (*free)(void *store);
 };
 
