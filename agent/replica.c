@@ -66,7 +66,7 @@ void state_load(struct replica *r)
 	st->fill_scope = sqlite3_column_int64(s, 15);
 	st->kept_bytes = sqlite3_column_int64(s, 16);
 	st->forgotten = sqlite3_column_int64(s, 17);
-	st->rewound = sqlite3_column_int(s, 18) != 0;
+	st->rewound = sqlite3_column_int64(s, 18);
 	st->life = sqlite3_column_int64(s, 19);
 	st->life_mark = sqlite3_column_int64(s, 20);
 	st->offered = sqlite3_column_int64(s, 21);
@@ -82,7 +82,7 @@ static void state_save(struct replica *r)
 	gate_run(&r->g, q(r, Q_STATE_SAVE), "biiiiiiiiiibbbiiiiiii", &st->epoch, 16, st->position, st->mark,
 		 (int64_t)st->schema_hash, st->last_number, st->ingested, st->clock_offset, st->commit_clock,
 		 (int64_t)st->fill, st->fill_position, (int64_t)st->fill_table, &st->fill_after, 16, &st->device,
-		 16, &st->tenant, 16, st->fill_scope, st->kept_bytes, st->forgotten, (int64_t)st->rewound, st->life,
+		 16, &st->tenant, 16, st->fill_scope, st->kept_bytes, st->forgotten, st->rewound, st->life,
 		 st->life_mark, st->offered);
 }
 
@@ -349,6 +349,7 @@ void replica_close(struct replica *r)
 	free(r->frames);
 	free(r->sums);
 	free(r->removed.p);
+	free(r->after.p);
 	free(r);
 }
 
@@ -506,9 +507,9 @@ static enum ferry_error replica_hello(void *store, struct message_hello *out, st
 	out->fill_table = place ? st->fill_table : 0;
 	out->fill_after = st->fill_after;
 	out->fill_scope = place ? scope_name(r, st->fill_scope) : NULL;
-	out->refill = r->refill || st->rewound;
+	out->refill = r->refill || st->rewound > 0;
 	out->comparable = rewind_possible(r);
-	out->rewound = st->rewound;
+	out->rewound = st->rewound > 0;
 	out->past_count = out->past_mark_count = bookmarks_list(r);
 	out->past = r->past + FERRY_PAST_MAX - out->past_count;
 	out->past_marks = r->past_marks + FERRY_PAST_MAX - out->past_count;
@@ -605,7 +606,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 
 	frames_drop(r);
 	rewind_drop(r);
-	go = scopes_go(r, w) && w->code != FERRY_OTHER_HISTORY && !r->st.rewound; /* then what they held is compared first */
+	go = scopes_go(r, w) && w->code != FERRY_OTHER_HISTORY && r->st.rewound == 0; /* then what they held is compared first */
 	if (w->adopted)
 		e = number_apart(r, w, why);
 	if (e == FERRY_OK && go)

@@ -472,7 +472,7 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	/* What was captured since then was made on the old bookmark, too. */
 	cut_rest(r);
 	settle_take(r, c->settled, c->settled_count, &out);
-	if (swap && r->st.rewound)
+	if (swap && r->st.rewound > 0)
 		lost_keep(r);
 	if (swap) {
 		fill_swap(r);

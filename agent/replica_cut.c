@@ -122,10 +122,14 @@ static void depend(struct cut *c, int64_t number)
 		gate_fail(&c->r->g, FERRY_NO_MEMORY, "No memory for a change-set.");
 }
 
+/* Until a rewound replica is compared, apps see the rows of the lost history (R17). */
 static void set_begin(struct cut *c, const struct entry *e)
 {
-	c->set = (struct set){.state = SET_BUILDING, .first = e->seq, .last = e->seq, .base = c->r->st.position,
-			      .at = e->at * 1000};
+	const struct state *st = &c->r->st;
+
+	c->set = (struct set){.state = SET_BUILDING, .first = e->seq, .last = e->seq, .at = e->at * 1000,
+			      .base = st->rewound > 0 ? st->rewound : st->position,
+			      .lost_from = st->rewound > 0 ? st->position + 1 : 0};
 	c->set.number = ++c->r->st.last_number;
 	c->depends.count = 0;
 }
@@ -185,7 +189,8 @@ static int inherited_bases(struct cut *c, struct table *t, const char *key, cons
 	int64_t row = c->set.base;
 	int n = 0;
 
-	for (bool more = gate_step(&r->g, s, "iti", (int64_t)t->t->table, key, e->seq); more; more = gate_next(&r->g, s)) {
+	for (bool more = gate_step(&r->g, s, "itii", (int64_t)t->t->table, key, e->seq, c->set.lost_from); more;
+	     more = gate_next(&r->g, s)) {
 		uint64_t covers = (sqlite3_column_int(s, 0) & OP_MASK) == OP_UPDATE ? (uint64_t)sqlite3_column_int64(s, 1)
 										    : t->all;
 		const void *blob = sqlite3_column_blob(s, 2);

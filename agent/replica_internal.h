@@ -87,7 +87,7 @@ struct state { /* ferry_state, its only row */
 	int64_t kept_bytes, forgotten; /* of the kept history; change-sets that fell out of it */
 	uint32_t fill_table;
 	enum fill_kind fill;
-	bool rewound; /* R17: the rows are those of a history that the hub has lost */
+	int64_t rewound; /* R17: the rows are those of a history that the hub has lost, at this position; 0: they are not */
 	uint64_t schema_hash;
 };
 
@@ -113,7 +113,7 @@ enum query {
 	Q_BOOKMARKS, Q_BOOKMARK_ADD, Q_BOOKMARK_DELETE, Q_BOOKMARKS_CUT,
 	Q_KEPT_ADD, Q_KEPT_PART_ADD, Q_KEPT_PART_DELETE, Q_KEPT_DELETE, Q_KEPT_BACKED_UP, Q_KEPT_OLDEST, Q_KEPT_AGED,
 	Q_KEPT_BODY, Q_KEPT_PART, Q_KEPT_GET, Q_KEPT_SETTLE, Q_KEPT_GAP, Q_KEPT_DUE, Q_KEPT_NOT_DUE, Q_KEPT_ABOVE, Q_KEPT_NEXT,
-	Q_KEPT_REPLAY, Q_KEPT_LOST, Q_SETS_ABOVE, Q_LIFE_MARKS, Q_LIFE_PROPOSE, Q_LIFE_FORGET,
+	Q_KEPT_REPLAY, Q_KEPT_LOST, Q_AFTER_GET, Q_AFTER_ADD, Q_SETS_ABOVE, Q_LIFE_MARKS, Q_LIFE_PROPOSE, Q_LIFE_FORGET,
 	Q_LOST_CHAFF, Q_LOST_ROW_CHAFF, Q_LOST_ANY, Q_LOST_ROW, Q_LOST_DELETE, Q_LOST_ROW_THERE, Q_LOST_COUNT, Q_LOST_ADD,
 	Q_RESTORED_GET, Q_RESTORED_ADD, Q_RESTORED_DELETE, Q_RESTORED_NEXT, Q_RESTORED_COUNT,
 	Q_FORMER_ADD, Q_FORMER_GET, Q_FORMER_DUE, Q_FORMER_DELETE, Q_FORMER_VALUE_ADD, Q_FORMER_VALUE_GET, Q_FORMER_VALUE_DELETE,
@@ -150,6 +150,8 @@ struct replica {
 	struct row_joiner fill_row;            /* of a fill, over several messages */
 	bool fill_row_whole;                   /* it is to be staged, however often that is tried */
 	struct number_list removed;            /* entries of these sets go at the next rebase */
+	struct number_list after;              /* replays that the change-set being pushed comes after */
+	bool replays_noted;                    /* rows of those pushed are in temp.ferry_after */
 	int64_t data_version;
 	int64_t commits; /* our own, counted */
 	uint32_t triggers_restored; /* tables whose capture was made anew when the file was opened */
@@ -394,6 +396,12 @@ void push_each(struct replica *r, int64_t number, void (*take)(struct replica *r
 /* A change-set as it was pushed, part by part; false: it cannot be read back,
  * or `take` refused. */
 bool push_parts(struct replica *r, const struct set *set, bool (*take)(void *ctx, const struct change_set *part), void *ctx);
+
+/* replica_after.c: in the order in which change-sets are pushed */
+void after_begin(struct replica *r, const struct push_cursor *cursor); /* cursor: as it is before the next one */
+/* Fills in what the change-set comes after, and notes its rows where it is a
+ * replay. False: no memory. */
+bool after_name(struct replica *r, struct arena *arena, struct change_set *set);
 
 /* replica_kept.c */
 uint32_t bookmarks_thin(const int64_t *positions, uint32_t count, bool *keep); /* how many are kept */

@@ -412,7 +412,8 @@ void kept_rewind(struct replica *r, const struct message_welcome *w)
 	clamp_pending(r, common);
 	gate_run(&r->g, q(r, Q_KEPT_LOST), "i", common + 1);
 	gate_run(&r->g, q(r, Q_BOOKMARKS_CUT), "i", common);
+	if (r->st.rewound == 0)
+		r->st.rewound = r->st.position > 0 ? r->st.position : 1;
 	r->st.position = common;
 	r->st.mark = common == w->common ? w->common_mark : 0;
-	r->st.rewound = true;
 }

@@ -124,7 +124,7 @@ void lost_end(struct replica *r)
 {
 	gate_run(&r->g, q(r, Q_LOST_CHAFF), "i", (int64_t)KIND_TIMESTAMPTZ);
 	r->lost_any = 1;
-	r->st.rewound = false;
+	r->st.rewound = 0;
 }
 
 static bool any_lost(struct replica *r)

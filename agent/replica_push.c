@@ -654,6 +654,26 @@ static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size
 	return FERRY_OK;
 }
 
+/* The same, with what it comes after (R18). */
+static enum ferry_error add_in_order(struct push *p, struct push_cursor *cursor, size_t budget, size_t *used,
+				     struct message_push *out, struct change_set *sets, bool *out_done, struct ferry_why *why)
+{
+	struct push_cursor before = *cursor;
+	uint32_t count = out->set_count;
+	enum ferry_error e;
+
+	after_begin(p->r, cursor);
+	e = add_set(p, cursor, budget, used, out, sets, out_done, why);
+	if (e != FERRY_OK || out->set_count == count)
+		return e;
+	if (after_name(p->r, p->arena, &sets[count]))
+		return FERRY_OK;
+	*cursor = before;
+	out->set_count = count;
+	*out_done = true;
+	return ferry_fail(why, FERRY_LIMIT, "No memory for what a change-set comes after.");
+}
+
 /* Durable before anything leaves, also where commits are only ordered on the disk: a file that
  * lost this would take what it pushed for what another copy did. With the link up it goes
  * along with the cuts. */
@@ -693,7 +713,7 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 	e = note_offered(r, why);
 	while (!done && e == FERRY_OK) {
 		p.bad_code = 0;
-		e = add_set(&p, cursor, budget_bytes, &used, out, sets, &done, why);
+		e = add_in_order(&p, cursor, budget_bytes, &used, out, sets, &done, why);
 	}
 	free(p.rows);
 	/* What was made is sent; a failure comes again with the next call. */

@@ -131,7 +131,7 @@ static int64_t count_kept(struct replica *r)
 enum ferry_error rewind_begin(struct replica *r, const struct message_welcome *w, struct ferry_why *why)
 {
 	rewind_drop(r);
-	if (!r->st.rewound || !rewind_possible(r) || w->scope_count == 0 || r->now.schema.table_count == 0)
+	if (r->st.rewound == 0 || !rewind_possible(r) || w->scope_count == 0 || r->now.schema.table_count == 0)
 		return ferry_fail(why, FERRY_UNEXPECTED_MESSAGE, "The hub compares a replica that cannot be compared.");
 	r->rewind = calloc(1, sizeof(*r->rewind));
 	if (r->rewind == NULL)

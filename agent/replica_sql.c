@@ -264,7 +264,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_PENDING_LAST] = "SELECT seq, number FROM ferry_pending WHERE tbl = ?1 AND key = ?2 ORDER BY seq DESC LIMIT 1",
 	[Q_PENDING_STACK] = "SELECT l.*, p.number FROM ferry_pending p JOIN ferry_log l ON l.seq = p.seq "
 			    "WHERE p.tbl = ?1 AND p.key = ?2 ORDER BY p.seq",
-	[Q_PENDING_BASE] = "SELECT l.op, l.mask, p.base, iif(c.lost_from = 0, c.base, min(c.base, c.lost_from - 1)), p.number FROM ferry_pending p "
+	[Q_PENDING_BASE] = "SELECT l.op, l.mask, p.base, iif(c.lost_from = 0 OR c.lost_from = ?4, c.base, min(c.base, c.lost_from - 1)), p.number FROM ferry_pending p "
 			   "JOIN ferry_log l ON l.seq = p.seq JOIN ferry_change_set c ON c.number = p.number "
 			   "WHERE p.tbl = ?1 AND p.key = ?2 AND p.seq < ?3 ORDER BY p.seq DESC",
 	[Q_PENDING_NUMBER] = "UPDATE ferry_pending SET number = ?4, base = ?5 WHERE tbl = ?1 AND key = ?2 AND seq = ?3",
@@ -387,6 +387,9 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_KEPT_ABOVE] = "SELECT count(*) FROM ferry_kept WHERE number > ?1 AND due = 1",
 	[Q_KEPT_NEXT] = "SELECT number FROM ferry_kept WHERE number > ?1 AND due = 1 ORDER BY number LIMIT 1",
 	[Q_KEPT_REPLAY] = "SELECT first_position, verdict, code, sentence, lost_from, body IS NOT NULL FROM ferry_kept WHERE number = ?1",
+	[Q_AFTER_GET] = "SELECT a.number FROM temp.ferry_after a JOIN ferry_kept k ON k.number = a.number "
+			"WHERE a.tbl = ?1 AND a.key = ?2 AND k.due = 1",
+	[Q_AFTER_ADD] = "REPLACE INTO temp.ferry_after(tbl, key, number) VALUES (?1, ?2, ?3)",
 	[Q_KEPT_LOST] = "UPDATE ferry_kept SET lost_from = ?1 WHERE lost_from = 0 OR lost_from > ?1",
 	[Q_SETS_ABOVE] = "SELECT count(*) FROM ferry_change_set WHERE number > ?1 AND state < 3",
 	[Q_LIFE_MARKS] = "SELECT mark FROM ferry_life ORDER BY id DESC",

@@ -85,6 +85,8 @@ struct item {
 	int64_t staging;
 	const int64_t *depends;
 	uint32_t depends_count;
+	const int64_t *after;
+	uint32_t after_count;
 	uint32_t rows;
 	size_t bytes;
 	uint32_t attempts;
@@ -95,6 +97,7 @@ struct item {
 	bool under_way;
 	bool settled;
 	int64_t old_position; /* of a replay (R18); 0: it is none */
+	bool on_lost;         /* it was made on rows of a history that the hub has lost */
 	int old_code;         /* as which it was refused; OK: it was not */
 	const char *old_sentence;
 };

@@ -108,14 +108,17 @@ static struct item *item_new(struct hub_session *s, struct hold *h, const struct
 	item->set = set;
 	item->depends = set->depends;
 	item->depends_count = set->depends_count;
+	item->after = set->after;
+	item->after_count = set->after_count;
 	item->rows = count_rows(set);
 	item->old_position = set->old_position;
+	item->on_lost = set->lost_from > 0 && set->base_position >= set->lost_from;
 	if (set->old_position > 0) {
 		item->old_code = set->old_verdict == VERDICT_REJECTED ? set->old_code : FERRY_OK;
 		item->old_sentence = set->old_sentence;
 		s->replays = true;
 	}
-	if (s->replays) /* what is new may build on them without naming them: they were settled when it was made */
+	if (s->replays || item->on_lost) /* what is new may build on them, and on those of other devices, without naming them */
 		item->not_before = s->healed_at;
 	return item;
 }
@@ -228,6 +231,7 @@ static struct item *staged_item(struct hub_session *s, const struct change_set *
 	if (h == NULL)
 		return NULL;
 	set.depends = arena_copy(&h->arena, last->depends, last->depends_count * sizeof(*last->depends));
+	set.after = arena_copy(&h->arena, last->after, last->after_count * sizeof(*last->after));
 	set.old_sentence = sentence != NULL ? arena_text(&h->arena, sentence, strlen(sentence)) : NULL;
 	if (!h->arena.full)
 		item = item_new(s, h, &set);

@@ -3,7 +3,8 @@
  * are only gathered, so that those of many devices merge in their old order;
  * a replica that is filled anew for the same reason is filled after that, and
  * so has them all at once. What lacks its predecessor is parked: its device
- * keeps it and offers it again.
+ * keeps it and offers it again. So is what is new and was made on rows of the
+ * lost history that nobody has brought back yet.
  *
  * All of it hangs on when the present epoch began, which the database tells,
  * so that any number of hubs agree and none has to remember. */
@@ -47,7 +48,7 @@ bool heal_waits(const struct hub_session *s)
 
 bool heal_parks(const struct item *item)
 {
-	return item->old_position > 0 && item->session != NULL &&
+	return (item->old_position > 0 || item->on_lost) && item->session != NULL &&
 	       left_of(item->session, item->session->core->limits.heal_park_us) > 0;
 }
 
@@ -90,13 +91,19 @@ void heal_unpark(struct hub_session *s, int64_t number)
 	memmove(s->parked + place, s->parked + place + 1, (s->parked_count - place) * sizeof(*s->parked));
 }
 
-bool heal_builds_on_parked(const struct item *item)
+static bool any_parked(const struct hub_session *s, const int64_t *numbers, uint32_t count)
 {
-	for (uint32_t i = 0; i < item->depends_count && item->session->parked_count > 0; i++) {
-		if (is_parked(item->session, item->depends[i]))
+	for (uint32_t i = 0; i < count && s->parked_count > 0; i++) {
+		if (is_parked(s, numbers[i]))
 			return true;
 	}
 	return false;
+}
+
+bool heal_builds_on_parked(const struct item *item)
+{
+	return any_parked(item->session, item->depends, item->depends_count) ||
+	       any_parked(item->session, item->after, item->after_count);
 }
 
 /* Replicas that waited for the end of the heal window. */

@@ -97,19 +97,25 @@ static void note_settled(struct hub_session *s, int64_t number)
 	memmove(s->settled_above, s->settled_above + taken, s->settled_above_count * sizeof(*s->settled_above));
 }
 
-/* R6: is all that it builds on settled, or before it in this batch? */
-static bool may_go(const struct item *item, uint64_t batch)
+/* Are all of them settled, or before the item in this batch? */
+static bool are_before(const struct item *item, const int64_t *numbers, uint32_t count, uint64_t batch)
 {
-	for (uint32_t i = 0; i < item->depends_count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		const struct item *earlier;
 
-		if (session_number_settled(item->session, item->depends[i]))
+		if (session_number_settled(item->session, numbers[i]))
 			continue;
-		earlier = session_item(item->session, item->depends[i]);
+		earlier = session_item(item->session, numbers[i]);
 		if (earlier == NULL || earlier == item || earlier->batch != batch)
 			return false;
 	}
 	return true;
+}
+
+/* R6, R18 */
+static bool may_go(const struct item *item, uint64_t batch)
+{
+	return are_before(item, item->depends, item->depends_count, batch) && are_before(item, item->after, item->after_count, batch);
 }
 
 static bool apart(const struct item *item, int64_t now)

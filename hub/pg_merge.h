@@ -18,7 +18,7 @@
  *   item:  WAITING -> APPLIED            its writes stand (or REJECTED)
  *                  -> REPEATED           settled before: the stored verdict
  *                  -> HELD               not now: offered again (retry)
- *                  -> PARKED             a replay that lacks its predecessor (R18) */
+ *                  -> PARKED             lacks its predecessor after a restore (R18) */
 #ifndef FERRY_HUB_PG_MERGE_H
 #define FERRY_HUB_PG_MERGE_H
 

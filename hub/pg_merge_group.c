@@ -72,6 +72,20 @@ static void admit_depends(struct merge_op *m, struct merge_entry *e, const struc
 	}
 }
 
+/* R18: earlier replays of the same rows have to have their verdicts, and any will do. The core
+ * lets it go with those that are settled, or before it in the batch. */
+static void admit_after(struct merge_op *m, struct merge_entry *e, const struct change_set *s)
+{
+	for (uint32_t i = 0; i < s->after_count && e->state == ITEM_WAITING; i++) {
+		const struct merge_entry *other = pg_run_find(m, &e->item->device, s->after[i]);
+
+		if (other && other->state == ITEM_PARKED)
+			pg_run_park(m, e, FERRY_DEPENDS, "it builds on a change-set that is parked");
+		else if (other ? other->state == ITEM_WAITING || other->state == ITEM_HELD : !pg_entry_settled(e->device, s->after[i]))
+			e->state = ITEM_HELD;
+	}
+}
+
 /* A deleted row that an update may put back is where it was. */
 static bool in_scope_now(const struct merge_row *r, enum row_op op)
 {
@@ -145,7 +159,8 @@ static void admit_tenant(struct merge_op *m, struct merge_entry *e, const struct
 }
 
 /* R18: a replay that changes or deletes a row that nobody knows here comes
- * before the one that makes it, which another device has still to offer. */
+ * before the one that makes it, which another device has still to offer; so
+ * does what is new and was made on such a row. */
 static void admit_replay(struct merge_op *m, struct merge_entry *e, const struct block *b)
 {
 	const struct merge_table *t = pg_load_table(m, b->table);
@@ -167,6 +182,7 @@ void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change
 		return;
 	}
 	admit_depends(m, e, s);
+	admit_after(m, e, s);
 	for (uint32_t i = 0; i < s->block_count && e->item->park && e->state == ITEM_WAITING; i++)
 		admit_replay(m, e, &s->blocks[i]);
 	for (uint32_t i = 0; i < s->block_count && e->state == ITEM_WAITING; i++) {

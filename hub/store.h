@@ -54,7 +54,7 @@ struct merge_item {
 	int64_t staging;              /* under this name */
 	bool again; /* its number was settled as rejected or parked: judged anew if that still stands */
 	bool expired; /* parked for long enough: refused if what it lacks is still missing */
-	/* A replay (R18). One that was refused is refused again with its old code
+	/* A replay, or made on a history that is lost (R18). One that was refused is refused again with its old code
 	 * and sentence; others that lack their predecessor are parked. */
 	int refused;          /* old code; OK: it was not */
 	const char *sentence;

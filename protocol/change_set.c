@@ -14,7 +14,8 @@
  *   a replay, settled by a history that the hub has lost:
  *    ? 11: old position  it was settled there
  *    ? 13: old verdict
- *    ? 14: old code, ? 15: old sentence   of a rejected one }
+ *    ? 14: old code, ? 15: old sentence   of a rejected one
+ *   ? 16: [number ...]  earlier own replays it comes after, ascending [P 7.7] }
  */
 #include "protocol/fields.h"
 
@@ -34,6 +35,8 @@ static const char *check_change_set(const void *p)
 	}
 	if (s->old_verdict == VERDICT_REJECTED && s->old_code == FERRY_OK)
 		return "a refusal of the past without its code";
+	if (check_ascending(s->after, s->after_count, 1, s->number - 1) != NULL)
+		return "what it comes after is not earlier, or not in order";
 	return check_ascending(s->depends, s->depends_count, 1, s->number - 1);
 }
 
@@ -54,6 +57,7 @@ static const struct field change_set_fields[] = {
 	OPTIONAL(13, INT, change_set, old_verdict, .max = VERDICT_PARKED),
 	OPTIONAL(14, INT, change_set, old_code, .max = FERRY_CODE_MAX),
 	OPTIONAL(15, TEXT, change_set, old_sentence),
+	OPTIONAL(16, I64S, change_set, after, COUNT(change_set, after_count), .max = FERRY_DEPENDS_MAX),
 };
 
 const struct shape change_set_shape = {

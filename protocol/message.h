@@ -34,7 +34,7 @@
 #define FERRY_BLOCKS_MAX 4096           /* blocks */
 #define FERRY_BASES_MAX 16384u          /* exceptional bases */
 #define FERRY_CHANGE_SETS_MAX 4096      /* change-sets of a push */
-#define FERRY_DEPENDS_MAX 1024          /* change-sets that one depends on */
+#define FERRY_DEPENDS_MAX 1024          /* change-sets that one depends on, and that it comes after */
 #define FERRY_PARTS_MAX 1000000         /* parts of a change-set */
 #define FERRY_SETTLED_MAX 4096          /* verdicts of an ack or a commit */
 #define FERRY_SETTLED_ABOVE_MAX 65536   /* settled numbers above the watermark */
@@ -130,6 +130,8 @@ struct change_set {
 	bool more;               /* another part follows */
 	const int64_t *depends;  /* R6: earlier own numbers it builds on, ascending */
 	uint32_t depends_count;
+	const int64_t *after;    /* R18: earlier own replays of its rows, ascending: it waits for their verdicts, whatever they are */
+	uint32_t after_count;
 	/* R18: it was settled by a history that the hub has lost, and is offered
 	 * again: where and how. old_position 0: no, it is new. */
 	int64_t old_position;

@@ -192,6 +192,7 @@ static inline struct change_set rng_change_set(struct rng *r, struct arena *a, i
 		.at = rng_number(r) / 2,
 		.joined = rng_bool(r),
 		.depends_count = rng_below(r, 4),
+		.after_count = rng_below(r, 3),
 		.block_count = rng_below(r, 4),
 		.step = rng_bool(r) ? rng_number(r) : 0,
 	};
@@ -204,6 +205,7 @@ static inline struct change_set rng_change_set(struct rng *r, struct arena *a, i
 		s.old_sentence = rng_bool(r) ? rng_text(r, a) : NULL;
 	}
 	s.depends = rng_ascending(r, a, s.depends_count, 0);
+	s.after = rng_ascending(r, a, s.after_count, 0);
 	s.blocks = rng_blocks(r, a, s.block_count, ROW_DELETE, true);
 	return s;
 }

@@ -26,6 +26,7 @@ void checker_free(struct checker *c)
 	free(c->history);
 	free(c->edits);
 	free(c->cells);
+	free(c->replaced);
 	checker_lines_free(c);
 	free(c);
 }
@@ -111,32 +112,57 @@ void checker_edit(struct checker *c, int line, int key, const struct sim_row *be
 			c->token_edit[after->cells[i]] = c->edit_count;
 }
 
-/* Is `value` what `shown` is, or what whoever wrote that had before his eyes,
- * and so on? After a rewind only: the hub shows values again that the device
- * saw overwritten by others. */
-static bool stands_behind(const struct checker *c, int64_t shown, int column, int64_t value)
+/* `by` stands at the hub now where `was` stood, and that was right: all the same whether its author had
+ * seen `was`, or won over it. */
+static void note_replaced(struct checker *c, int64_t by, int64_t was)
 {
-	for (int steps = 0; shown != value; steps++) {
-		if (!c->rewound || steps > EDITS_MAX || !is_token(shown) || !c->token_edit[shown])
-			return false;
-		const struct edit *e = &c->edits[c->token_edit[shown] - 1];
-		if (!e->before.exists)
-			return false;
-		shown = e->before.cells[column];
+	if (!is_token(by) || !is_token(was))
+		return;
+	if (c->replaced_count + 1 >= c->replaced_capacity) {
+		c->replaced_capacity = c->replaced_capacity ? 2 * c->replaced_capacity : 1024;
+		c->replaced = realloc(c->replaced, (size_t)c->replaced_capacity * sizeof *c->replaced);
+		if (!c->replaced)
+			abort();
 	}
-	return true;
+	c->replaced[++c->replaced_count] = (struct replaced){.was = was, .next = c->replaced_by[by]};
+	c->replaced_by[by] = c->replaced_count;
+}
+
+/* line: whose own values are not followed at the hub; what they met there they meet again, before what builds
+ * on them. -2: nobody's are. */
+static bool leads_back(struct checker *c, int line, int64_t shown, int column, int64_t value)
+{
+	if (shown == value)
+		return true;
+	if (!c->rewound || !is_token(shown) || !c->token_edit[shown] || c->looked_at[shown] == c->look)
+		return false;
+	c->looked_at[shown] = c->look;
+	const struct edit *e = &c->edits[c->token_edit[shown] - 1];
+	if (e->before.exists && leads_back(c, line, e->before.cells[column], column, value))
+		return true;
+	for (int i = line == -2 || e->line == line ? 0 : c->replaced_by[shown]; i; i = c->replaced[i].next)
+		if (leads_back(c, line, c->replaced[i].was, column, value))
+			return true;
+	return false;
+}
+
+/* Is `value` what the row shows, or what whoever wrote that had before his eyes, or overwrote at the
+ * hub, and so on? After a rewind only: the hub shows values again that the device
+ * saw overwritten by others. */
+static bool stands_behind(struct checker *c, int line, const struct sim_row *row, int column, int64_t value)
+{
+	c->look++;
+	return row->exists && leads_back(c, line, row->cells[column], column, value);
 }
 
 /* Was the value on the device's screen, at this edit of the row or an
  * earlier one? */
-static bool seen(const struct checker *c, const struct offered_cell *by, int column, int64_t value)
+static bool seen(struct checker *c, const struct offered_cell *by, int column, int64_t value)
 {
 	for (int i = by->edit; i >= 0; i = c->edits[i].previous) {
 		const struct edit *e = &c->edits[i];
-		if (e->key != by->key)
-			continue;
-		if ((e->before.exists && stands_behind(c, e->before.cells[column], column, value)) ||
-		    (e->after.exists && stands_behind(c, e->after.cells[column], column, value)))
+		if (e->key == by->key && (stands_behind(c, e->line, &e->before, column, value) ||
+					  stands_behind(c, -2, &e->after, column, value)))
 			return true;
 	}
 	return false;
@@ -336,7 +362,7 @@ static bool conflict_names(const struct settled *s, int key, uint32_t table, int
 
 /* A value that was the hub's is gone: somebody who wrote that cell (or
  * deleted the row) must have seen it, or a conflict keeps it. */
-static bool loss_accounted(const struct checker *c, const struct commit *t, int key, int column, int64_t value)
+static bool loss_accounted(struct checker *c, const struct commit *t, int key, int column, int64_t value)
 {
 	if (c->rewound && is_token(value) && c->kept[value])
 		return true; /* it lost once already, and its device was told */
@@ -379,7 +405,7 @@ static void check_row(struct checker *c, const struct commit *t, int key)
 	if (t->count == 0) {
 		if (!hub_wrote(c, key, a))
 			sim_fail(c->sim, "P2: row %d changed at %lld by nobody", key, (long long)t->position);
-		return;
+		return; /* its edit had what was there before its eyes */
 	}
 	if (b->exists && !a->exists && !written_here(c, t, key, -1, 0))
 		sim_fail(c->sim, "P2: row %d vanished at %lld without a deletion", key, (long long)t->position);
@@ -392,6 +418,8 @@ static void check_row(struct checker *c, const struct commit *t, int key)
 		if (gone && !loss_accounted(c, t, key, i, b->cells[i]))
 			sim_fail(c->sim, "P5: row %d column %d lost %lld at %lld unseen and without a conflict", key, i,
 				 (long long)b->cells[i], (long long)t->position);
+		else if (gone && new)
+			note_replaced(c, a->cells[i], b->cells[i]);
 	}
 }
 

@@ -40,6 +40,12 @@ struct offered_cell { /* what a change-set writes; column -1: a deletion */
 	int64_t value;
 };
 
+/* A value that took the place of another one at the hub, rightly, also in a history that is lost. */
+struct replaced {
+	int64_t was;
+	int next; /* of the same new value; 0: none */
+};
+
 struct past {
 	int64_t position;
 	struct sim_state state;
@@ -89,6 +95,10 @@ struct checker {
 	int edit_count;
 	int token_edit[TOKENS_MAX]; /* 1 + index */
 	bool kept[TOKENS_MAX];      /* by a conflict, also of a history that the hub lost */
+	struct replaced *replaced;  /* from 1 on */
+	int replaced_count, replaced_capacity;
+	int replaced_by[TOKENS_MAX]; /* the last one's number in `replaced`; 0: none */
+	unsigned looked_at[TOKENS_MAX], look; /* in which search */
 	struct offered_cell *cells;
 	int cell_count, cell_capacity;
 	struct past **history;

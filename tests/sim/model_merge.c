@@ -252,21 +252,28 @@ static bool rows_locked(const struct model_db *db, const struct change_set *set)
 	return false;
 }
 
-/* R6: one that it builds on is neither settled nor taken before it. */
-static bool depends_wait(const struct call *c, uint32_t i, const bool *take)
+/* One of these numbers is neither settled nor taken before it. */
+static bool numbers_wait(const struct call *c, uint32_t i, const bool *take, const int64_t *numbers, uint32_t count)
 {
 	const struct merge_item *item = &c->items[i];
 	const struct model_db *db = c->store->db;
 	int device = sim_device_number(&item->device);
-	for (uint32_t d = 0; item->set && !db->faults.forget_depends && d < item->set->depends_count; d++) {
-		bool there = model_verdict_of(db, device, item->set->depends[d]) != NULL;
+	for (uint32_t d = 0; !db->faults.forget_depends && d < count; d++) {
+		bool there = model_verdict_of(db, device, numbers[d]) != NULL;
 		for (uint32_t k = 0; k < i && !there; k++)
-			there = take[k] && uuid_equal(&c->items[k].device, &item->device) &&
-				c->items[k].number == item->set->depends[d];
+			there = take[k] && uuid_equal(&c->items[k].device, &item->device) && c->items[k].number == numbers[d];
 		if (!there)
 			return true;
 	}
 	return false;
+}
+
+/* R6, R18 */
+static bool depends_wait(const struct call *c, uint32_t i, const bool *take)
+{
+	const struct change_set *set = c->items[i].set;
+	return set && (numbers_wait(c, i, take, set->depends, set->depends_count) ||
+		       numbers_wait(c, i, take, set->after, set->after_count));
 }
 
 static bool made_before(const struct call *c, uint32_t i, const bool *take, int key)
@@ -282,7 +289,7 @@ static bool made_before(const struct call *c, uint32_t i, const bool *take, int 
 	return false;
 }
 
-/* R18: a replay whose row, or whose row's parent, another one has still to bring back. */
+/* R18: its row, or its row's parent, another one has still to bring back. */
 static bool lacks_predecessor(const struct call *c, uint32_t i, const bool *take)
 {
 	const struct change_set *set = c->items[i].set;

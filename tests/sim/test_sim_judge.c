@@ -19,7 +19,7 @@ static int set_up(void **state)
 {
 	struct story *s = sim_alloc(sizeof *s);
 	sim_init(&s->sim, 1);
-	s->checker = checker_new(&s->sim, 1);
+	s->checker = checker_new(&s->sim, 2);
 	*state = s;
 	return 0;
 }
@@ -228,6 +228,98 @@ static void P3_what_a_device_deleted_and_is_still_shown_is_found(void **state)
 	assert_true(s->sim.failed);
 }
 
+/* What the hub's people make of the unit's second cell. */
+static void hub_writes(struct story *s, int64_t token)
+{
+	struct sim_row before = s->hub.rows[0];
+	s->hub.rows[0].cells[1] = token;
+	checker_edit(s->checker, -1, 0, &before, &s->hub.rows[0]);
+	checker_commit(s->checker, ++s->position, &s->hub, NULL, NULL, 0);
+}
+
+/* On a device, which shows the row with one token there and writes another one. */
+static void device_writes(struct story *s, int line, int64_t number, int64_t shown, int64_t token)
+{
+	struct sim_row before = s->hub.rows[0], after;
+	uint16_t num = 3;
+	struct uuid key = *sim_key(0);
+	struct value cell = sim_value(KIND_TEXT, UNIT, 1, token);
+	struct block block = {.table = UNIT, .op = ROW_UPDATE, .column_count = 1, .row_count = 1, .nums = &num, .keys = &key,
+			      .cells = &cell};
+	struct change_set set = {.number = number, .blocks = &block, .block_count = 1};
+	before.cells[1] = shown;
+	after = before;
+	after.cells[1] = token;
+	checker_edit(s->checker, line, 0, &before, &after);
+	checker_offered(s->checker, line, &set);
+}
+
+/* met 0: the hub keeps no conflict; else it kept this value. */
+static void hub_settles(struct story *s, int line, int64_t number, int64_t token, int64_t met)
+{
+	struct conflict f = {.table = UNIT, .key = *sim_key(0), .num = 3, .kind = CONFLICT_UPDATE_UPDATE, .device_won = true,
+			     .device_value = sim_value(KIND_TEXT, UNIT, 1, token), .hub_value = sim_value(KIND_TEXT, UNIT, 1, met)};
+	struct settled settled = {.number = number, .verdict = VERDICT_ACCEPTED, .position = ++s->position, .conflicts = &f,
+				  .conflict_count = met != 0};
+	s->hub.rows[0].cells[1] = token;
+	checker_commit(s->checker, s->position, &s->hub, &line, &settled, 1);
+}
+
+/* The unit holds A, V with the backup and B after it; then one device, which had seen A alone, wins over B with W. */
+#define A (FIRST_TOKEN + 1)
+#define V (FIRST_TOKEN + 20)
+#define B (FIRST_TOKEN + 21)
+#define W (FIRST_TOKEN + 22)
+#define X (FIRST_TOKEN + 23)
+static void hub_goes_back(struct story *s)
+{
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	device_writes(s, 0, 1, A, W);
+	hub_writes(s, V);
+	struct sim_state backup = s->hub;
+	int64_t position = s->position;
+	hub_writes(s, B);
+	hub_settles(s, 0, 1, W, B);
+	checker_rewind(s->checker, position);
+	s->hub = backup;
+}
+
+/* What stood there when V had been overwritten twice was seen; so V was. */
+static void a_value_that_had_been_overwritten_and_came_back_with_a_restore_is_not_missed(void **state)
+{
+	struct story *s = *state;
+	hub_goes_back(s);
+	device_writes(s, 1, 1, W, X);
+	hub_settles(s, 1, 1, X, 0);
+	assert_false(s->sim.failed);
+}
+
+static void P5_a_value_that_came_back_and_that_nobody_had_seen_overwritten_is_missed(void **state)
+{
+	struct story *s = *state;
+	hub_goes_back(s);
+	device_writes(s, 1, 1, A, X);
+	hub_settles(s, 1, 1, X, 0);
+	assert_true(s->sim.failed);
+}
+
+/* W never saw V: it has to meet it as it met B. */
+static void P5_a_replay_that_wins_over_what_it_has_not_seen_without_a_conflict_is_found(void **state)
+{
+	struct story *s = *state;
+	hub_goes_back(s);
+	hub_settles(s, 0, 1, W, 0);
+	assert_true(s->sim.failed);
+}
+
+static void a_replay_that_meets_what_came_back_as_a_conflict_is_right(void **state)
+{
+	struct story *s = *state;
+	hub_goes_back(s);
+	hub_settles(s, 0, 1, W, V);
+	assert_false(s->sim.failed);
+}
+
 #define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -243,6 +335,10 @@ int main(void)
 		STORY(P3_a_refused_edit_of_which_the_copy_knows_nothing_and_which_it_hides_is_found),
 		STORY(P5_a_refused_value_that_its_replica_does_not_keep_is_found),
 		STORY(what_waits_before_a_kept_change_set_is_shown),
+		STORY(a_value_that_had_been_overwritten_and_came_back_with_a_restore_is_not_missed),
+		STORY(P5_a_value_that_came_back_and_that_nobody_had_seen_overwritten_is_missed),
+		STORY(P5_a_replay_that_wins_over_what_it_has_not_seen_without_a_conflict_is_found),
+		STORY(a_replay_that_meets_what_came_back_as_a_conflict_is_right),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

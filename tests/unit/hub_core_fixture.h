@@ -81,6 +81,7 @@ static struct {
 	enum ferry_error stage_error;
 	int64_t locked;   /* this number's rows are locked */
 	int64_t refused;  /* this number is refused */
+	int64_t lacking;  /* this number lacks its predecessor: parked where that is allowed */
 	int64_t poison;   /* a batch with this number fails whole */
 	int64_t life;     /* of every device, as the store has it now; 0: not counted */
 	uint32_t merges, batch_sizes[256], feeds, fills, stages, polls;
@@ -336,6 +337,11 @@ static inline struct merge_result merge_one(const struct merge_item *item, int64
 		return (struct merge_result){.device = item->device, .settled = old->settled, .repeated = true};
 	if (item->number == w.locked)
 		return (struct merge_result){.device = item->device, .settled = settled, .retry = true};
+	if (item->number == w.lacking && item->park) {
+		settled.verdict = VERDICT_PARKED;
+		settled.code = FERRY_NOT_FOUND;
+		return (struct merge_result){.device = item->device, .settled = settled, .parked = true};
+	}
 	if (item->number == w.refused) {
 		settled.verdict = VERDICT_REJECTED;
 		settled.code = FERRY_UNIQUE;

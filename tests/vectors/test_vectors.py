@@ -234,6 +234,7 @@ def goes_on_last(blocks):
 
 def change_set_rule(s):
     ascending(s.get(8, []), 1, s[2] - 1)
+    ascending(s.get(16, []), 1, s[2] - 1)
     need(all(b[2] != 4 and b[4] for b in s.get(9, [])), "a row that leaves, or no rows")
     goes_on_last(s.get(9, []))
     need(s.get(13) != 3 or s.get(14), "a refusal of the past without its code")
@@ -293,7 +294,8 @@ CHANGE_SET = Map({1: ("author", 0, Uuid()), 2: ("number", 1, NUMBER), 3: ("base_
                   4: ("at", 1, Int(0, CLOCK_MAX)), 5: ("joined", 0, Bool()), 6: ("part", 0, Int(0, 999999)),
                   7: ("more", 0, Bool()), 8: ("depends", 0, List(Int(), 1024)), 9: ("blocks", 0, BLOCKS),
                   10: ("step", 0, POSITION), 11: ("old_position", 0, POSITION), 12: ("lost_from", 0, POSITION),
-                  13: ("old_verdict", 0, Int(0, 4)), 14: ("old_code", 0, CODE), 15: ("old_sentence", 0, Text())},
+                  13: ("old_verdict", 0, Int(0, 4)), 14: ("old_code", 0, CODE), 15: ("old_sentence", 0, Text()),
+                  16: ("after", 0, List(Int(), 1024))},
                  change_set_rule)
 CONFLICT = Map({1: ("table", 1, TABLE), 2: ("key", 1, Uuid()), 3: ("num", 0, Int(0, 65535)),
                 4: ("kind", 1, Int(1, 3)), 5: ("device_won", 0, Bool()), 6: ("device_value", 0, Cell()),
