@@ -632,6 +632,7 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 		alarms_tried(r);
 	r->refill = false;
 	take_rewind(r, w);
+	gap_note(r, w->since);
 	settle_strange(r, w);
 	kept_welcome(r, w);
 	begin_life(r, w);

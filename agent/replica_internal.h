@@ -403,6 +403,10 @@ void after_begin(struct replica *r, const struct push_cursor *cursor); /* cursor
  * replay. False: no memory. */
 bool after_name(struct replica *r, struct arena *arena, struct change_set *set);
 
+/* replica_gap.c */
+void gap_note(struct replica *r, int64_t since); /* the hub's history began there; 0: nothing is known */
+bool gaps_name(struct replica *r, struct arena *arena, struct change_set *set); /* into the set; false: no memory */
+
 /* replica_kept.c */
 uint32_t bookmarks_thin(const int64_t *positions, uint32_t count, bool *keep); /* how many are kept */
 void bookmark_note(struct replica *r);

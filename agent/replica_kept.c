@@ -344,7 +344,7 @@ int64_t kept_next(struct replica *r, int64_t after)
 bool kept_part(struct replica *r, int64_t number, uint32_t part, struct arena *arena, struct change_set *out)
 {
 	sqlite3_stmt *s = q(r, Q_KEPT_REPLAY);
-	int64_t lost_from, position, verdict, code;
+	int64_t lost_from, position, last, verdict, code;
 	const char *sentence = NULL;
 	bool has_body;
 
@@ -357,6 +357,7 @@ bool kept_part(struct replica *r, int64_t number, uint32_t part, struct arena *a
 		sentence = arena_text(arena, sqlite3_column_text(s, 3), (size_t)sqlite3_column_bytes(s, 3));
 	lost_from = sqlite3_column_int64(s, 4);
 	has_body = sqlite3_column_int(s, 5) != 0;
+	last = sqlite3_column_int64(s, 6);
 	sqlite3_reset(s);
 	*out = (struct change_set){.number = number};
 	if (has_body && !body_read(r, number, part, arena, out)) {
@@ -366,6 +367,7 @@ bool kept_part(struct replica *r, int64_t number, uint32_t part, struct arena *a
 	if (lost_from > 0 && (out->lost_from == 0 || out->lost_from > lost_from))
 		out->lost_from = lost_from;
 	out->old_position = position > 0 ? position : 1;
+	out->last_position = last != position ? last : 0;
 	out->old_verdict = (int)verdict;
 	out->old_code = (int)code;
 	out->old_sentence = sentence;

@@ -654,7 +654,7 @@ static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size
 	return FERRY_OK;
 }
 
-/* The same, with what it comes after (R18). */
+/* The same, with what it comes after, and what its author never saw (R18). */
 static enum ferry_error add_in_order(struct push *p, struct push_cursor *cursor, size_t budget, size_t *used,
 				     struct message_push *out, struct change_set *sets, bool *out_done, struct ferry_why *why)
 {
@@ -666,7 +666,7 @@ static enum ferry_error add_in_order(struct push *p, struct push_cursor *cursor,
 	e = add_set(p, cursor, budget, used, out, sets, out_done, why);
 	if (e != FERRY_OK || out->set_count == count)
 		return e;
-	if (after_name(p->r, p->arena, &sets[count]))
+	if (after_name(p->r, p->arena, &sets[count]) && gaps_name(p->r, p->arena, &sets[count]))
 		return FERRY_OK;
 	*cursor = before;
 	out->set_count = count;

@@ -386,7 +386,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_KEPT_NOT_DUE] = "UPDATE ferry_kept SET due = 0 WHERE number = ?1",
 	[Q_KEPT_ABOVE] = "SELECT count(*) FROM ferry_kept WHERE number > ?1 AND due = 1",
 	[Q_KEPT_NEXT] = "SELECT number FROM ferry_kept WHERE number > ?1 AND due = 1 ORDER BY number LIMIT 1",
-	[Q_KEPT_REPLAY] = "SELECT first_position, verdict, code, sentence, lost_from, body IS NOT NULL FROM ferry_kept WHERE number = ?1",
+	[Q_KEPT_REPLAY] = "SELECT first_position, verdict, code, sentence, lost_from, body IS NOT NULL, position FROM ferry_kept WHERE number = ?1",
 	[Q_AFTER_GET] = "SELECT a.number FROM temp.ferry_after a JOIN ferry_kept k ON k.number = a.number "
 			"WHERE a.tbl = ?1 AND a.key = ?2 AND k.due = 1",
 	[Q_AFTER_ADD] = "REPLACE INTO temp.ferry_after(tbl, key, number) VALUES (?1, ?2, ?3)",

@@ -197,6 +197,7 @@ static void send_welcome(struct hub_session *s, const struct schema *schema, enu
 		.life = s->found.life,
 		.adopted = s->found.adopted,
 		.compared = s->fill.compared,
+		.since = s->found.since,
 	};
 	if (s->fill.beside) {
 		m.welcome.adding = s->fill.scopes.names;

@@ -203,6 +203,7 @@ static void row_init(struct row *row, const struct merge_row *from, uint32_t tab
 		.born_author = from->born_author,
 		.born_number = from->born_number,
 		.born_old_position = from->born_old_position,
+		.born_last_position = from->born_last_position,
 		.state = {
 			.exists = from->exists,
 			.known = from->known,

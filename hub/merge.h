@@ -16,7 +16,8 @@
  *                           itself: an earlier part or row of the same set;
  *                           apart: up to there another copy of D's replica may
  *                           have used the numbers, and this one never saw it)
- *   a replay's (R18)        B is of the same lost history, and its old position <= B
+ *   a replay's (R18)        B is of the same lost history, and its old position <= B,
+ *                           or the one where it had come back; not in a gap of B's history
  *   anything else           never: the two are concurrent
  *
  * A base of a lost history (R17) counts as the newest common position.
@@ -67,6 +68,7 @@ struct version {
 	struct uuid author;
 	int64_t number;    /* author's change-set */
 	int64_t old_position; /* of a replay's: where it stood in the lost history (R18); 0: none */
+	int64_t last_position; /* where it stood in the last of several; 0: there is one */
 };
 #define MERGE_PENDING INT64_MAX
 
@@ -82,6 +84,7 @@ struct merge_row {
 	struct uuid born_author;   /* who began it, as in struct version: a device's own new row, */
 	int64_t born_number;       /* which it goes on editing before it saw it confirmed (R4) */
 	int64_t born_old_position; /* as in struct version */
+	int64_t born_last_position;
 	const struct value *cells; /* NULL when !exists */
 	const struct version *column_versions; /* NULL: all as `version` */
 	bool update_wins;               /* the table's policy, whether the row is there or not */
@@ -132,7 +135,7 @@ struct merge_stamp { /* becomes a row of ferry.stamp */
 	struct uuid author;
 	int64_t number;
 	int64_t at;
-	int64_t old_position;
+	int64_t old_position, last_position;
 };
 
 struct merge_writes {

@@ -52,6 +52,16 @@ static int64_t base_of(const struct edit *e, uint16_t num)
 	return base < MERGE_PENDING ? base : MERGE_PENDING - 1;
 }
 
+/* Had a replay that stood at this position been seen? Not where another history lay then. */
+static bool was_there(const struct change_set *set, int64_t position, int64_t base)
+{
+	for (uint32_t i = 0; i + 1 < set->gap_count; i += 2) {
+		if (position > set->gaps[i] && position < set->gaps[i + 1])
+			return false;
+	}
+	return position > 0 && position <= base;
+}
+
 /* R17, R18: of a lost history only what came back as a replay was seen. */
 static bool seen_there(const struct edit *e, const struct version *v, int64_t base)
 {
@@ -59,7 +69,7 @@ static bool seen_there(const struct edit *e, const struct version *v, int64_t ba
 
 	if (lost == 0 || base < lost)
 		return v->position <= base;
-	return v->position < lost || (v->old_position > 0 && v->old_position <= base);
+	return v->position < lost || was_there(e->set, v->old_position, base) || was_there(e->set, v->last_position, base);
 }
 
 static bool by_device(const struct edit *e, const struct version *v)
@@ -83,7 +93,7 @@ static struct version version_of_stamp(const struct merge *m, uint32_t stamp)
 	const struct merge_stamp *s = &m->stamps[stamp];
 
 	return (struct version){.position = MERGE_PENDING, .at = s->at, .author = s->author, .number = s->number,
-				.old_position = s->old_position};
+				.old_position = s->old_position, .last_position = s->last_position};
 }
 
 static struct version column_version(const struct merge *m, const struct row *row, int c)
@@ -107,7 +117,7 @@ static struct version birth_version(const struct merge *m, const struct row *row
 	if (row->state.born_stamp != NO_STAMP)
 		return version_of_stamp(m, row->state.born_stamp);
 	return (struct version){.position = row->born, .author = row->born_author, .number = row->born_number,
-				.old_position = row->born_old_position};
+				.old_position = row->born_old_position, .last_position = row->born_last_position};
 }
 
 /* A life that a copy of this replica began is this one's, too: a key is made once, so whoever edits
@@ -198,6 +208,7 @@ static enum ferry_error edit_stamp(struct edit *e)
 	if (!merge_stamp_find(e->m, e->author, e->set->number, e->at, &e->stamp))
 		return FERRY_NO_MEMORY;
 	e->m->stamps[e->stamp].old_position = e->set->old_position;
+	e->m->stamps[e->stamp].last_position = e->set->last_position;
 	return FERRY_OK;
 }
 

@@ -52,7 +52,7 @@ struct row {
 	int64_t born;
 	struct uuid born_author;
 	int64_t born_number;
-	int64_t born_old_position;
+	int64_t born_old_position, born_last_position;
 	struct row_state state;
 };
 

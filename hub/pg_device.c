@@ -45,10 +45,11 @@ static const char device_sql[] =
 	"(SELECT c.mark FROM ferry.commit c WHERE c.tenant_id IN ((x.device).tenant_id, ferry.nobody()) "
 	"AND c.position = $2), "
 	"(SELECT v.n FROM ferry.rights_version v WHERE v.tenant_id = (x.device).tenant_id), "
-	"(SELECT u.position FROM ferry.backed_up u WHERE u.tenant_id = (x.device).tenant_id), h.created_at "
+	"(SELECT u.position FROM ferry.backed_up u WHERE u.tenant_id = (x.device).tenant_id), h.created_at, "
+	"EXISTS (SELECT FROM ferry.rewind r WHERE r.epoch = h.epoch) "
 	"FROM ferry.device_by_fingerprint($1) x, ferry.history h";
 enum { D_ID, D_TENANT, D_REVOKED, D_INCARNATION, D_SETTLED, D_ABOVE, D_SCOPES, D_EPOCH, D_HEAD, D_HORIZON, D_MARK,
-       D_RIGHTS, D_BACKED_UP, D_EPOCH_AT };
+       D_RIGHTS, D_BACKED_UP, D_EPOCH_AT, D_RESTORED };
 
 /* The newest of a device's past bookmarks that this history has, too. */
 static const char common_sql[] =
@@ -142,7 +143,7 @@ static void rewind_noted(struct pg_op *op)
 	struct device_op *d = (struct device_op *)op;
 
 	d->device.epoch = pg_uuid(&op->batch, d->epoch_call, 0, 0);
-	d->device.epoch_at = pg_time(&op->batch, d->epoch_call, 0, 1);
+	d->device.since = d->device.epoch_at = pg_time(&op->batch, d->epoch_call, 0, 1);
 	pg_op_end(op, FERRY_OK);
 }
 
@@ -198,6 +199,7 @@ static void device_found(struct pg_op *op)
 	v->rights = pg_int(b, call, 0, D_RIGHTS);
 	v->epoch = pg_uuid(b, call, 0, D_EPOCH);
 	v->epoch_at = pg_time(b, call, 0, D_EPOCH_AT);
+	v->since = pg_bool(b, call, 0, D_RESTORED) ? v->epoch_at : 0;
 	v->head = pg_int(b, call, 0, D_HEAD);
 	v->backed_up = pg_is_null(b, call, 0, D_BACKED_UP) ? 0 : pg_int(b, call, 0, D_BACKED_UP);
 	v->bookmark_code = bookmark_code(d, call);

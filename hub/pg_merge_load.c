@@ -197,12 +197,13 @@ static const char versions_sql[] =
 	"u AS MATERIALIZED (SELECT v.base_tx AS id FROM v UNION SELECT v.born FROM v "
 	"UNION SELECT v.tx FROM v WHERE v.deleted "
 	"UNION SELECT x & 281474976710655 FROM v, unnest(v.over) x WHERE v.over IS NOT NULL) "
-	"SELECT v.*, NULL::bigint, NULL::uuid, NULL::bigint, NULL::bigint, NULL::timestamptz, NULL::bigint FROM v UNION ALL "
-	"SELECT NULL, NULL, u.id, NULL, NULL, NULL, NULL, NULL, NULL, c.position, s.device_id, coalesce(s.number, 0), s.at, c.at, coalesce(s.old_position, 0) FROM u "
+	"SELECT v.*, NULL::bigint, NULL::uuid, NULL::bigint, NULL::bigint, NULL::timestamptz, NULL::bigint, NULL::bigint FROM v UNION ALL "
+	"SELECT NULL, NULL, u.id, NULL, NULL, NULL, NULL, NULL, NULL, c.position, s.device_id, coalesce(s.number, 0), s.at, c.at, coalesce(s.old_position, 0), "
+	"coalesce(s.last_position, 0) FROM u "
 	"LEFT JOIN LATERAL (SELECT * FROM ferry.stamp s WHERE s.id = u.id OFFSET 0) s ON true "
 	"CROSS JOIN LATERAL (SELECT c.position, c.at FROM ferry.commit c "
 	"WHERE c.tx = coalesce(s.tx, u.id) AND c.tenant_id = $1 OFFSET 0) c";
-enum { V_KEY, V_DELETED, V_TX, V_BASE, V_BORN, V_SCOPE, V_OVER, V_ALSO, V_OWN, U_POSITION, U_DEVICE, U_NUMBER, U_AT, U_COMMIT_AT, U_OLD };
+enum { V_KEY, V_DELETED, V_TX, V_BASE, V_BORN, V_SCOPE, V_OVER, V_ALSO, V_OWN, U_POSITION, U_DEVICE, U_NUMBER, U_AT, U_COMMIT_AT, U_OLD, U_LAST };
 
 static void ask_versions(struct merge_op *m, struct merge_table *t)
 {
@@ -261,6 +262,7 @@ static void read_surrogate(const struct merge_op *m, uint32_t call, uint32_t row
 					.author = pg_uuid(b, call, row, U_DEVICE),
 					.number = pg_int(b, call, row, U_NUMBER),
 					.old_position = pg_int(b, call, row, U_OLD),
+					.last_position = pg_int(b, call, row, U_LAST),
 					.at = pg_is_null(b, call, row, U_AT) ? pg_time(b, call, row, U_COMMIT_AT)
 									     : pg_int(b, call, row, U_AT)};
 }
@@ -346,6 +348,7 @@ static bool read_version(struct merge_op *m, struct merge_table *t, uint32_t row
 	r->born_author = born.author;
 	r->born_number = born.number;
 	r->born_old_position = born.old_position;
+	r->born_last_position = born.last_position;
 	t->scopes[i] = pg_text(b, t->versions_call, row, V_SCOPE);
 	if (t->also) {
 		pg_elements(b, t->versions_call, row, V_ALSO, &t->also[i]);

@@ -501,18 +501,21 @@ static bool write_stamps(struct merge_op *m, const struct merge_writes *w)
 	int64_t *numbers = arena_array(&b->arena, w->stamp_count + 1u, sizeof(*numbers));
 	int64_t *at = arena_array(&b->arena, w->stamp_count + 1u, sizeof(*at));
 	int64_t *old = arena_array(&b->arena, w->stamp_count + 1u, sizeof(*old));
+	int64_t *last = arena_array(&b->arena, w->stamp_count + 1u, sizeof(*last));
 
-	if (!authors || !numbers || !at || !old)
+	if (!authors || !numbers || !at || !old || !last)
 		return false;
 	for (uint32_t i = 0; i < w->stamp_count; i++) {
 		authors[i] = w->stamps[i].author;
 		numbers[i] = w->stamps[i].number;
 		at[i] = w->stamps[i].at;
 		old[i] = w->stamps[i].old_position;
+		last[i] = w->stamps[i].last_position;
 	}
-	pg_call(b, "INSERT INTO ferry.stamp (id, tx, tenant_id, device_id, number, at, old_position) "
-		   "SELECT u.id, $2, $1, u.device, u.number, u.at, nullif(u.old, 0) "
-		   "FROM unnest($3::bigint[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[]) AS u(id, device, number, at, old)");
+	pg_call(b, "INSERT INTO ferry.stamp (id, tx, tenant_id, device_id, number, at, old_position, last_position) "
+		   "SELECT u.id, $2, $1, u.device, u.number, u.at, nullif(u.old, 0), nullif(u.last, 0) "
+		   "FROM unnest($3::bigint[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]) "
+		   "AS u(id, device, number, at, old, last)");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_int8(b, m->tx);
 	pg_arg_int8s(b, m->stamps + m->stamp_next, w->stamp_count);
@@ -520,6 +523,7 @@ static bool write_stamps(struct merge_op *m, const struct merge_writes *w)
 	pg_arg_int8s(b, numbers, w->stamp_count);
 	pg_arg_int8s(b, at, w->stamp_count);
 	pg_arg_int8s(b, old, w->stamp_count);
+	pg_arg_int8s(b, last, w->stamp_count);
 	return true;
 }
 

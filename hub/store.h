@@ -33,6 +33,7 @@ struct hub_device { /* a row of ferry.device, with what a session needs */
 	int64_t rights;              /* the tenant's count of changed rights that the scopes belong to */
 	struct uuid epoch;           /* ferry.history */
 	int64_t epoch_at;            /* since when it holds, microseconds since 1970 */
+	int64_t since;               /* positions since the database was restored begin there; 0: it never was */
 	int64_t head;                /* the tenant's (and global) last position */
 	int64_t backed_up;           /* a backup surely holds the tenant up to here; 0: not known */
 	/* Answer to the bookmark that was asked about: */

@@ -15,9 +15,22 @@
  *    ? 11: old position  it was settled there
  *    ? 13: old verdict
  *    ? 14: old code, ? 15: old sentence   of a rejected one
- *   ? 16: [number ...]  earlier own replays it comes after, ascending [P 7.7] }
+ *   ? 16: [number ...]  earlier own replays it comes after, ascending [P 7.7]
+ *   ? 17: last position of a replay that had come back before: where it was settled last
+ *   ? 18: [position ...] gaps of its history: after, since, and again }
  */
 #include "protocol/fields.h"
+
+static const char *check_gaps(const struct change_set *s)
+{
+	if (s->gap_count % 2 != 0)
+		return "half a gap";
+	for (uint32_t i = 0; i < s->gap_count; i += 2) {
+		if (s->gaps[i] < 0 || s->gaps[i + 1] <= s->gaps[i])
+			return "a gap that ends before it begins";
+	}
+	return NULL;
+}
 
 static const char *check_change_set(const void *p)
 {
@@ -37,6 +50,8 @@ static const char *check_change_set(const void *p)
 		return "a refusal of the past without its code";
 	if (check_ascending(s->after, s->after_count, 1, s->number - 1) != NULL)
 		return "what it comes after is not earlier, or not in order";
+	if (check_gaps(s) != NULL)
+		return check_gaps(s);
 	return check_ascending(s->depends, s->depends_count, 1, s->number - 1);
 }
 
@@ -58,6 +73,8 @@ static const struct field change_set_fields[] = {
 	OPTIONAL(14, INT, change_set, old_code, .max = FERRY_CODE_MAX),
 	OPTIONAL(15, TEXT, change_set, old_sentence),
 	OPTIONAL(16, I64S, change_set, after, COUNT(change_set, after_count), .max = FERRY_DEPENDS_MAX),
+	OPTIONAL(17, I64, change_set, last_position, .max = INT64_MAX),
+	OPTIONAL(18, I64S, change_set, gaps, COUNT(change_set, gap_count), .max = FERRY_GAPS_MAX),
 };
 
 const struct shape change_set_shape = {

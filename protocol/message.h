@@ -35,6 +35,7 @@
 #define FERRY_BASES_MAX 16384u          /* exceptional bases */
 #define FERRY_CHANGE_SETS_MAX 4096      /* change-sets of a push */
 #define FERRY_DEPENDS_MAX 1024          /* change-sets that one depends on, and that it comes after */
+#define FERRY_GAPS_MAX 128              /* positions: two for each gap of a change-set's history */
 #define FERRY_PARTS_MAX 1000000         /* parts of a change-set */
 #define FERRY_SETTLED_MAX 4096          /* verdicts of an ack or a commit */
 #define FERRY_SETTLED_ABOVE_MAX 65536   /* settled numbers above the watermark */
@@ -132,9 +133,12 @@ struct change_set {
 	uint32_t depends_count;
 	const int64_t *after;    /* R18: earlier own replays of its rows, ascending: it waits for their verdicts, whatever they are */
 	uint32_t after_count;
+	const int64_t *gaps;     /* with lost_from: what lies above the first and below the second of a pair is of */
+	uint32_t gap_count;      /* histories that its author never saw; numbers, not pairs */
 	/* R18: it was settled by a history that the hub has lost, and is offered
 	 * again: where and how. old_position 0: no, it is new. */
 	int64_t old_position;
+	int64_t last_position;   /* where it was settled last, when it had come back before; 0: old_position */
 	int old_verdict;         /* enum verdict */
 	int old_code;            /* of a rejected one */
 	const char *old_sentence;
@@ -308,6 +312,7 @@ struct message_welcome {
 	bool adding_goes_on;     /* where the unfinished fill of the same scopes stopped */
 	uint64_t features;       /* from version 2: FEATURE_* that both have; others are not used */
 	bool compared;           /* mode fill: the device finds what differs by comparing [P 9.16] */
+	int64_t since;           /* positions of this history, since the hub was restored last, begin there */
 };
 
 struct message_push {

@@ -50,7 +50,8 @@
  *            ? 22: [scope ...]   that come by a fill beside the deltas
  *            ? 23: goes on       bool, that fill does where it stopped
  *            ? 24: features      bits that both have; from version 2
- *            ? 25: compared      bool, mode fill: by comparing [P 9.16] }
+ *            ? 25: compared      bool, mode fill: by comparing [P 9.16]
+ *            ? 26: since         position, with which this history began }
  */
 #include "protocol/fields.h"
 
@@ -136,6 +137,7 @@ static const struct field welcome_fields[] = {
 	OPTIONAL(23, BOOL, message_welcome, adding_goes_on),
 	OPTIONAL(24, U64, message_welcome, features),
 	OPTIONAL(25, BOOL, message_welcome, compared),
+	OPTIONAL(26, I64, message_welcome, since, .max = INT64_MAX),
 };
 
 const struct shape welcome_shape = {

@@ -203,9 +203,12 @@ static inline struct change_set rng_change_set(struct rng *r, struct arena *a, i
 		s.old_verdict = 1 + (int)rng_below(r, 4);
 		s.old_code = s.old_verdict == VERDICT_REJECTED ? FERRY_UNIQUE : FERRY_OK;
 		s.old_sentence = rng_bool(r) ? rng_text(r, a) : NULL;
+		s.last_position = rng_bool(r) ? 1 + rng_number(r) / 2 : 0;
 	}
 	s.depends = rng_ascending(r, a, s.depends_count, 0);
 	s.after = rng_ascending(r, a, s.after_count, 0);
+	s.gap_count = 2 * rng_below(r, 3);
+	s.gaps = rng_ascending(r, a, s.gap_count, 0);
 	s.blocks = rng_blocks(r, a, s.block_count, ROW_DELETE, true);
 	return s;
 }
@@ -396,6 +399,7 @@ static inline void rng_welcome(struct rng *r, struct arena *a, struct message_we
 	m->common_mark = (int64_t)rng_next(r);
 	m->backed_up = rng_number(r);
 	m->life = rng_number(r);
+	m->since = rng_bool(r) ? rng_number(r) : 0;
 	m->adopted = rng_bool(r);
 	m->adding_count = rng_below(r, 4);
 	m->adding = rng_texts(r, a, m->adding_count);

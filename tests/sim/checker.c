@@ -90,6 +90,13 @@ void checker_hub_clock(struct checker *c)
 
 /* Edits. */
 
+/* What makes the cell's value one that was written once; 0: nothing. */
+static int64_t token_of(int64_t cell)
+{
+	int64_t token = cell >= PROJECT_CELL(0, 0) ? (cell - PROJECT_CELL(0, 0)) / 4 : cell;
+	return is_token(token) ? token : 0;
+}
+
 void checker_edit(struct checker *c, int line, int key, const struct sim_row *before, const struct sim_row *after)
 {
 	if (c->edit_count == EDITS_MAX)
@@ -108,15 +115,16 @@ void checker_edit(struct checker *c, int line, int key, const struct sim_row *be
 		(long long)before->cells[2], (long long)before->cells[3], after->exists ? "there" : "gone",
 		(long long)after->cells[0], (long long)after->cells[1], (long long)after->cells[2], (long long)after->cells[3]);
 	for (int i = 0; after->exists && i < sim_columns(after->table); i++)
-		if (is_token(after->cells[i]) && !c->token_edit[after->cells[i]])
-			c->token_edit[after->cells[i]] = c->edit_count;
+		if (token_of(after->cells[i]) && !c->token_edit[token_of(after->cells[i])])
+			c->token_edit[token_of(after->cells[i])] = c->edit_count;
 }
 
 /* `by` stands at the hub now where `was` stood, and that was right: all the same whether its author had
  * seen `was`, or won over it. */
 static void note_replaced(struct checker *c, int64_t by, int64_t was)
 {
-	if (!is_token(by) || !is_token(was))
+	by = token_of(by);
+	if (!by)
 		return;
 	if (c->replaced_count + 1 >= c->replaced_capacity) {
 		c->replaced_capacity = c->replaced_capacity ? 2 * c->replaced_capacity : 1024;
@@ -134,7 +142,8 @@ static bool leads_back(struct checker *c, int line, int64_t shown, int column, i
 {
 	if (shown == value)
 		return true;
-	if (!c->rewound || !is_token(shown) || !c->token_edit[shown] || c->looked_at[shown] == c->look)
+	shown = token_of(shown);
+	if (!c->rewound || !shown || !c->token_edit[shown] || c->looked_at[shown] == c->look)
 		return false;
 	c->looked_at[shown] = c->look;
 	const struct edit *e = &c->edits[c->token_edit[shown] - 1];
@@ -364,7 +373,7 @@ static bool conflict_names(const struct settled *s, int key, uint32_t table, int
  * deleted the row) must have seen it, or a conflict keeps it. */
 static bool loss_accounted(struct checker *c, const struct commit *t, int key, int column, int64_t value)
 {
-	if (c->rewound && is_token(value) && c->kept[value])
+	if (c->rewound && token_of(value) && c->kept[token_of(value)])
 		return true; /* it lost once already, and its device was told */
 	uint32_t table = t->before->rows[key].table ? t->before->rows[key].table : t->after->rows[key].table;
 	for (int i = 0; i < c->cell_count; i++) {
@@ -454,10 +463,10 @@ static void keep_conflicts(struct checker *c, const struct settled *s)
 		int64_t v;
 		if (f->num < 2)
 			continue;
-		if (sim_cell(f->table, f->num, &f->device_value, &v) && is_token(v))
-			c->kept[v] = true;
-		if (sim_cell(f->table, f->num, &f->hub_value, &v) && is_token(v))
-			c->kept[v] = true;
+		if (sim_cell(f->table, f->num, &f->device_value, &v) && token_of(v))
+			c->kept[token_of(v)] = true;
+		if (sim_cell(f->table, f->num, &f->hub_value, &v) && token_of(v))
+			c->kept[token_of(v)] = true;
 	}
 }
 

@@ -184,6 +184,7 @@ void model_write_row(struct database *d, int key, const struct sim_row *to, cons
 	if (begins) {
 		meta->born = v->position;
 		meta->born_old_position = v->old_position;
+		meta->born_last_position = v->last_position;
 		meta->born_author = v->author;
 		meta->born_number = v->number;
 	}

@@ -13,7 +13,7 @@
 struct row_meta { /* beside state.rows */
 	bool known;
 	struct version row, columns[CELLS_MAX];
-	int64_t born, born_old_position;
+	int64_t born, born_old_position, born_last_position;
 	struct uuid born_author;
 	int64_t born_number;
 };

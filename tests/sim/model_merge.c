@@ -17,7 +17,8 @@ static void load_row(struct work *w, uint32_t table, int key)
 	const struct row_meta *meta = &w->d->meta[key];
 	struct merge_row out = {.table = table, .key = *sim_key(key), .exists = row->exists, .known = meta->known,
 				.version = meta->row, .born = meta->born, .born_author = meta->born_author,
-				.born_number = meta->born_number, .born_old_position = meta->born_old_position};
+				.born_number = meta->born_number, .born_old_position = meta->born_old_position,
+				.born_last_position = meta->born_last_position};
 	if (row->exists) {
 		struct value *cells = arena_array(&w->arena, CELLS_MAX, sizeof *cells);
 		struct version *versions = arena_array(&w->arena, CELLS_MAX, sizeof *versions);
@@ -46,7 +47,7 @@ static void apply_write(struct work *w, const struct merge_write *m, uint32_t r,
 {
 	const struct merge_stamp *stamp = &stamps[m->stamps ? m->stamps[r] : 0];
 	struct version v = {.position = w->position, .at = stamp->at, .author = stamp->author, .number = stamp->number,
-			    .old_position = stamp->old_position};
+			    .old_position = stamp->old_position, .last_position = stamp->last_position};
 	int key = sim_key_number(&m->keys[r]);
 	struct sim_row to = w->d->state.rows[key];
 	if (m->op == ROW_DELETE)

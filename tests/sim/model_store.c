@@ -76,7 +76,7 @@ static void answer_device(void *unused, void *arg)
 	int64_t *above = sim_alloc(10000 * sizeof *above);
 	struct hub_device d = {.id = sim_device_id(c->device), .tenant = sim_tenant,
 			       .incarnation = db->device[c->device].incarnation, .scopes = scopes,
-			       .settled_above = above, .epoch = {.b = {0xee, db->epoch}}, .epoch_at = db->restored_at, .head = db->head->position, .staging = ++db->stagings, .rights = db->device[c->device].rights};
+			       .settled_above = above, .epoch = {.b = {0xee, db->epoch}}, .epoch_at = db->restored_at, .since = db->restored_at, .head = db->head->position, .staging = ++db->stagings, .rights = db->device[c->device].rights};
 	greet(db, c->device, c->hello, &d);
 	if (uuid_is_zero(&d.incarnation))
 		db->device[c->device].incarnation = c->incarnation;

@@ -2,15 +2,20 @@
 #include "agent/replica_internal.h"
 #include "tests/unit/replica_fixture.h"
 
-static void rewind_to(struct fixture *f, int64_t position)
+static void rewind_since(struct fixture *f, int64_t position, int64_t since)
 {
 	static const char *const scopes[] = {SCOPE};
 	const struct message_welcome w = {.tenant = key_of(1), .device = key_of(2), .epoch = key_of(4), .mode = WELCOME_FILL,
 					  .code = FERRY_OTHER_HISTORY, .scopes = scopes, .scope_count = 1, .clock = f->wall,
-					  .common = position, .common_mark = position * 7};
+					  .common = position, .common_mark = position * 7, .since = since};
 
 	f->cursor = (struct push_cursor){0};
 	assert_ok(replica_store_ops.welcome(f->r, &w, &fixture_why));
+}
+
+static void rewind_to(struct fixture *f, int64_t position)
+{
+	rewind_since(f, position, 0);
 }
 
 static void push_whole(struct fixture *f, struct message_push *push, uint32_t count)
@@ -129,6 +134,38 @@ static void R17_an_edit_made_before_the_comparison_was_made_on_the_lost_history(
 	assert_int_equal(push.sets[3].lost_from, 0);
 }
 
+/* Lost twice: its own, of the first history, and an edit of the second. */
+static void R18_what_was_made_between_two_restores_names_the_gap_below_it(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+	int64_t common = f->applied, first;
+
+	edit(f, 1, 4);
+	settle_next(f, 1, VERDICT_ACCEPTED);
+	first = f->applied;
+	rewind_since(f, common, 5000);
+	push_whole(f, &push, 1);
+	assert_int_equal(push.sets[0].gap_count, 0); /* its base lies below */
+	assert_int_equal(push.sets[0].last_position, 0);
+	f->verdicts[1].position = f->position = 5010;
+	fill_rows(f, 0, f->row_count);
+	assert_ok(hub_commit(f, true, f->position));
+	edit(f, 2, 5);
+	settle_next(f, 2, VERDICT_ACCEPTED);
+	rewind_since(f, common, 9000);
+	push_whole(f, &push, 2);
+	assert_int_equal(push.sets[0].gap_count, 0);
+	assert_int_equal(push.sets[0].old_position, first);
+	assert_int_equal(push.sets[0].last_position, 5010);
+	assert_int_equal(push.sets[1].gap_count, 2);
+	assert_int_equal(push.sets[1].gaps[0], common);
+	assert_int_equal(push.sets[1].gaps[1], 5000);
+	assert_int_equal(push.sets[1].last_position, 0);
+	assert_says(f, "2", "SELECT replays FROM ferry_status");
+	assert_proof(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -136,6 +173,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(R18_nothing_waits_for_a_replay_that_was_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(R18_without_a_restore_nothing_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(R17_an_edit_made_before_the_comparison_was_made_on_the_lost_history, setup, teardown),
+		cmocka_unit_test_setup_teardown(R18_what_was_made_between_two_restores_names_the_gap_below_it, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,6 +235,8 @@ def goes_on_last(blocks):
 def change_set_rule(s):
     ascending(s.get(8, []), 1, s[2] - 1)
     ascending(s.get(16, []), 1, s[2] - 1)
+    gaps = s.get(18, [])
+    need(len(gaps) % 2 == 0 and all(a < b for a, b in zip(gaps[::2], gaps[1::2])), "gaps")
     need(all(b[2] != 4 and b[4] for b in s.get(9, [])), "a row that leaves, or no rows")
     goes_on_last(s.get(9, []))
     need(s.get(13) != 3 or s.get(14), "a refusal of the past without its code")
@@ -295,7 +297,8 @@ CHANGE_SET = Map({1: ("author", 0, Uuid()), 2: ("number", 1, NUMBER), 3: ("base_
                   7: ("more", 0, Bool()), 8: ("depends", 0, List(Int(), 1024)), 9: ("blocks", 0, BLOCKS),
                   10: ("step", 0, POSITION), 11: ("old_position", 0, POSITION), 12: ("lost_from", 0, POSITION),
                   13: ("old_verdict", 0, Int(0, 4)), 14: ("old_code", 0, CODE), 15: ("old_sentence", 0, Text()),
-                  16: ("after", 0, List(Int(), 1024))},
+                  16: ("after", 0, List(Int(), 1024)), 17: ("last_position", 0, POSITION),
+                  18: ("gaps", 0, List(POSITION, 128))},
                  change_set_rule)
 CONFLICT = Map({1: ("table", 1, TABLE), 2: ("key", 1, Uuid()), 3: ("num", 0, Int(0, 65535)),
                 4: ("kind", 1, Int(1, 3)), 5: ("device_won", 0, Bool()), 6: ("device_value", 0, Cell()),
@@ -356,7 +359,7 @@ MESSAGES = {
                         17: ("common", 0, POSITION), 18: ("common_mark", 0, Int()), 19: ("backed_up", 0, POSITION),
                         20: ("life", 0, POSITION), 21: ("adopted", 0, Bool()),
                         22: ("adding", 0, List(Text(), 4096)), 23: ("adding_goes_on", 0, Bool()),
-                        24: ("features", 0, Hash()), 25: ("compared", 0, Bool())},
+                        24: ("features", 0, Hash()), 25: ("compared", 0, Bool()), 26: ("since", 0, POSITION)},
                     welcome_rule)),
     "schema": (3, Map({1: ("hash", 1, Hash()), 2: ("tables", 0, List(SCHEMA_TABLE, 1024)), 3: ("step", 0, POSITION)}, schema_rule)),
     "push": (4, Map({1: ("sets", 1, List(CHANGE_SET, 4096))}, push_rule)),

@@ -10,6 +10,9 @@ SET LOCAL ROLE ferry_engine;
 ALTER TABLE ferry.stamp ADD COLUMN old_position bigint;
 COMMENT ON COLUMN ferry.stamp.old_position IS
     'Of a replay: where it had been settled in a history that this database has lost';
+ALTER TABLE ferry.stamp ADD COLUMN last_position bigint;
+COMMENT ON COLUMN ferry.stamp.last_position IS
+    'Of a replay that had come back before, and was lost again: where it was settled last';
 
 CREATE TABLE ferry.rewind (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
