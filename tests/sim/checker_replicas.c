@@ -90,6 +90,15 @@ static void gather_pending(const struct checker *c, int line, int64_t position, 
 	free(order);
 }
 
+/* What waits for rows that nobody brings back may be shown for ever. */
+static void gather_parked(const struct checker *c, int line, struct pending *pending)
+{
+	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous) {
+		const struct edit *e = &c->edits[i];
+		pending[e->key].split |= e->number > 0 && c->lines[line].numbers[e->number].parked;
+	}
+}
+
 /* From the scopes that it showed, told of set i, to what may be shown now of set k: what all sets
  * since then have stays. */
 static bool leads_to(const struct watched *w, int i, unsigned shown, int k, unsigned now)
@@ -141,7 +150,9 @@ static void compare(struct checker *c, int line, int64_t position, const struct 
 	const struct sim_state *hub = checker_state_at(c, position);
 	struct pending *pending = sim_alloc(KEYS_MAX * sizeof *pending);
 	struct watched *w = &c->lines[line].watched;
-	if (!quiet)
+	if (quiet)
+		gather_parked(c, line, pending);
+	else
 		gather_pending(c, line, position, pending);
 	int key = quiet ? wrong_row(hub, pending, last_scopes(w), visible) : follow_scopes(w, hub, pending, visible);
 	if (key >= 0) {

@@ -324,7 +324,8 @@ static bool take_item(struct call *c, uint32_t i, const bool *take)
 		r->repeated = true;
 		return false;
 	}
-	if (lacks_predecessor(c, i, take)) {
+	r->retry = depends_wait(c, i, take);
+	if (!r->retry && lacks_predecessor(c, i, take)) {
 		sim_log(db->sim, "parked device %d number %lld", device, (long long)c->items[i].number);
 		r->parked = true;
 		r->settled.verdict = VERDICT_PARKED;
@@ -332,8 +333,7 @@ static bool take_item(struct call *c, uint32_t i, const bool *take)
 		r->settled.sentence = "it lacks what it builds on";
 		return false;
 	}
-	r->retry = rows_locked(db, c->items[i].set) || depends_wait(c, i, take) ||
-		   (c->count == 1 && sim_chance(db->sim, 20));
+	r->retry = r->retry || rows_locked(db, c->items[i].set) || (c->count == 1 && sim_chance(db->sim, 20));
 	return !r->retry;
 }
 

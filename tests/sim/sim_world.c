@@ -9,6 +9,7 @@
 #define QUIET_LIMIT_US (1200 * (int64_t)SIM_S) /* after the last fault all must be exchanged within */
 
 #define NOTICE_US (60 * (int64_t)SIM_S)        /* and hubs have looked by then who has other scopes */
+#define OFFERED_AGAIN_US (60 * (int64_t)SIM_S) /* more than what is parked waits for its next try */
 #define LOCK_LIMIT_US (400 * (int64_t)SIM_S)   /* and whatever does not wait for a locked row, within */
 
 bool world_chance(struct world *w, int per_mille)
@@ -118,6 +119,15 @@ static bool quiet(struct world *w)
 	return true;
 }
 
+/* What is parked is offered again some time after what it lacks has come. */
+static bool quiet_since(struct world *w, int64_t committed)
+{
+	bool parked = false;
+	for (int i = 0; i < w->agent_count; i++)
+		parked = parked || checker_parked(w->checker, w->agents[i].line) > 0;
+	return quiet(w) && (!parked || w->sim.now >= committed + OFFERED_AGAIN_US);
+}
+
 static void step_until(struct world *w, int64_t until)
 {
 	while (sim_step(&w->sim, until))
@@ -166,9 +176,12 @@ static void settle_down(struct world *w)
 	back_home(w);
 	check_no_jam(w);
 	step_until(w, w->sim.now + NOTICE_US);
-	int64_t limit = w->sim.now + QUIET_LIMIT_US;
-	while (!w->sim.failed && w->sim.now < limit && !quiet(w))
+	int64_t limit = w->sim.now + QUIET_LIMIT_US, committed = w->sim.now, head = model_db_head(w->db);
+	while (!w->sim.failed && w->sim.now < limit && !quiet_since(w, committed)) {
 		step_until(w, w->sim.now + SIM_S);
+		committed = model_db_head(w->db) == head ? committed : w->sim.now;
+		head = model_db_head(w->db);
+	}
 	judge_end(w, w->sim.now < limit);
 }
 
