@@ -76,6 +76,8 @@ class HealTwice(HealCase):
         a.stop()
         self.heal(backup, b)
         wait_until(lambda: b.value("SELECT floor FROM units WHERE id = ?", unit) == 1, 30, "the row as the backup has it")
+        self.insert(b, "SECOND")  # a position of the second history, on which the edit is made
+        self.site.wait_settled(b)
         b.sql("UPDATE units SET floor = 3 WHERE id = ?", unit)
         self.site.wait_settled(b)
         backup.restore()
