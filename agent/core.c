@@ -282,13 +282,13 @@ static void look_for_edits(struct agent_core *core)
 		return;
 	if (core->state == AGENT_LIVE && core->look)
 		agent_ask_leases(core);
-	if (core->state == AGENT_LIVE || (core->state == AGENT_FILLING && core->replaying))
-		agent_push(core);
-	else
-		core->look = false; /* going LIVE looks again */
-	if (more) {
+	if (more) { /* pushing would cut the rest at once */
 		core->look = true;
 		core->again_at = agent_now(core);
+	} else if (core->state == AGENT_LIVE || (core->state == AGENT_FILLING && core->replaying)) {
+		agent_push(core);
+	} else {
+		core->look = false; /* going LIVE looks again */
 	}
 }
 

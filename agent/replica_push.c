@@ -42,6 +42,7 @@ struct push {
 	bool large;    /* the row last taken is such a one, its values not copied */
 	struct row_cutter cutter;
 	struct block piece;
+	int64_t refused; /* the change-set that has a value without a wire form, 0: none */
 	int bad_code;
 	char bad[160];
 };
@@ -507,9 +508,10 @@ static enum ferry_error take_failed(struct push *p, const struct set *set, struc
 {
 	if (p->r->g.error != FERRY_OK)
 		return ferry_fail(why, p->r->g.error, "%s", p->r->g.why.text);
-	if (p->bad_code != 0) /* set aside here: the others go on (P6) */
-		return refuse_locally(p->r, set->number, p->bad_code, p->bad, why);
-	return ferry_fail(why, FERRY_LIMIT, "A change-set does not fit into the memory for a message.");
+	if (p->bad_code == 0)
+		return ferry_fail(why, FERRY_LIMIT, "A change-set does not fit into the memory for a message.");
+	p->refused = set->number;
+	return FERRY_OK;
 }
 
 static void advance(struct push_cursor *c, const struct push *p, struct change_set *out, bool more);
@@ -636,10 +638,8 @@ static enum ferry_error add_set(struct push *p, struct push_cursor *cursor, size
 	set.depends = arena_copy(p->arena, set.depends, set.depends_count * sizeof(*set.depends));
 	start = first_ms(r, &set);
 	p->cutter = (struct row_cutter){.column = cursor->column, .offset = cursor->offset, .begun = cursor->begun};
-	if (!take_part(p, &set, inside ? cursor->after_seq : 0, start, &more)) {
-		*out_done = false;
+	if (!take_part(p, &set, inside ? cursor->after_seq : 0, start, &more))
 		return take_failed(p, &set, why);
-	}
 	/* Parts go alone, so that they are cut alike each time (R7). */
 	if (out->set_count > 0 && (more || inside || *used + p->bytes > budget ||
 				   p->rows_before + p->count > PUSH_ROWS_MAX))
@@ -674,25 +674,96 @@ static enum ferry_error add_in_order(struct push *p, struct push_cursor *cursor,
 	return ferry_fail(why, FERRY_LIMIT, "No memory for what a change-set comes after.");
 }
 
-/* Durable before anything leaves, also where commits are only ordered on the disk: a file that
- * lost this would take what it pushed for what another copy did. With the link up it goes
- * along with the cuts. */
-static enum ferry_error note_offered(struct replica *r, struct ferry_why *why)
-{
-	enum ferry_error e;
+/* ---- Reading ---- */
 
-	if (r->st.offered >= r->st.last_number)
-		return FERRY_OK;
+/* What was offered is durable before anything leaves, also where commits are only ordered on the
+ * disk: a file that lost it would take what it pushed for what another copy did. With the
+ * link up it goes along with the cuts. */
+static enum ferry_error begin_synced(struct replica *r, struct ferry_why *why)
+{
 	if (!r->options.full)
-		gate_exec(&r->g, "PRAGMA synchronous = FULL");
-	e = replica_begin(r, why);
-	if (e == FERRY_OK) {
+		(void)sqlite3_exec(r->g.db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
+	return replica_begin(r, why);
+}
+
+static enum ferry_error end_synced(struct replica *r, enum ferry_error begun, struct ferry_why *why)
+{
+	if (begun == FERRY_OK) {
 		r->st.offered = r->st.last_number;
-		e = replica_end(r, why);
+		begun = replica_end(r, why);
 	}
 	if (!r->options.full)
-		gate_exec(&r->g, "PRAGMA synchronous = NORMAL");
-	return e;
+		(void)sqlite3_exec(r->g.db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+	return begun;
+}
+
+static bool anything_captured(struct replica *r)
+{
+	sqlite3_stmt *s = q(r, Q_LOG_ANY);
+	bool any = gate_step(&r->g, s, "i", r->st.ingested);
+
+	if (s != NULL)
+		sqlite3_reset(s);
+	return any;
+}
+
+/* The newest values of a change-set are those that stand in the rows (stacks, REPLICA.md), so it is read
+ * from a state in which nothing that apps wrote since waits for its cut: else their next transaction
+ * would leave with it in part (P4). *out_locked: such a state had to be made, and is held against them. */
+static enum ferry_error begin_reading(struct replica *r, bool *out_locked, struct ferry_why *why)
+{
+	enum ferry_error e = FERRY_OK;
+
+	*out_locked = false;
+	if (r->st.offered < r->st.last_number)
+		e = end_synced(r, begin_synced(r, why), why);
+	if (e != FERRY_OK)
+		return e;
+	gate_exec(&r->g, "BEGIN");
+	if (!anything_captured(r) && r->g.error == FERRY_OK)
+		return FERRY_OK;
+	(void)sqlite3_exec(r->g.db, "ROLLBACK", NULL, NULL, NULL);
+	if (r->g.error != FERRY_OK)
+		return ferry_fail(why, r->g.error, "%s", r->g.why.text);
+	e = begin_synced(r, why);
+	if (e != FERRY_OK)
+		return end_synced(r, e, why);
+	cut_rest(r);
+	*out_locked = true;
+	return FERRY_OK;
+}
+
+static enum ferry_error end_reading(struct replica *r, bool locked, struct ferry_why *why)
+{
+	if (locked)
+		return end_synced(r, FERRY_OK, why);
+	(void)sqlite3_exec(r->g.db, "COMMIT", NULL, NULL, NULL); /* what was noted of replays stays */
+	return FERRY_OK;
+}
+
+static enum ferry_error read_message(struct push *p, struct push_cursor *cursor, size_t budget, struct message_push *out,
+				     struct change_set *sets, struct ferry_why *why)
+{
+	enum ferry_error e = FERRY_OK, ended;
+	size_t used = 0;
+	bool locked, noted = p->r->replays_noted;
+
+	p->refused = 0;
+	e = begin_reading(p->r, &locked, why);
+	if (e != FERRY_OK)
+		return e;
+	for (bool done = false; !done && e == FERRY_OK;) {
+		p->bad_code = 0;
+		e = add_in_order(p, cursor, budget, &used, out, sets, &done, why);
+	}
+	ended = end_reading(p->r, locked, why);
+	if (ended != FERRY_OK) {
+		out->set_count = 0;
+		p->r->replays_noted = noted;
+		return ended;
+	}
+	/* What was made is sent; a failure comes again with the next call. */
+	return out->set_count > 0 ? FERRY_OK : e;
 }
 
 enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size_t budget_bytes, struct arena *arena,
@@ -701,22 +772,22 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 	struct replica *r = store;
 	struct push p = {.r = r, .arena = arena, .budget = budget_bytes};
 	struct change_set *sets = arena_array(arena, PUSH_SETS_MAX, sizeof(*sets));
-	enum ferry_error e = FERRY_OK;
-	bool done = sets == NULL;
-	size_t used = 0;
+	struct push_cursor start = *cursor;
+	enum ferry_error e;
 
 	*out = (struct message_push){.sets = sets};
 	r->g.error = FERRY_OK;
 	r->push_budget = budget_bytes;
 	if (sets == NULL)
 		return ferry_fail(why, FERRY_LIMIT, "No memory for a message.");
-	e = note_offered(r, why);
-	while (!done && e == FERRY_OK) {
-		p.bad_code = 0;
-		e = add_in_order(&p, cursor, budget_bytes, &used, out, sets, &done, why);
-	}
+	do {
+		e = read_message(&p, cursor, budget_bytes, out, sets, why);
+		if (e == FERRY_OK && p.refused != 0) /* set aside here: the others go on (P6) */
+			e = refuse_locally(r, p.refused, p.bad_code, p.bad, why);
+	} while (e == FERRY_OK && out->set_count == 0 && p.refused != 0);
 	free(p.rows);
-	/* What was made is sent; a failure comes again with the next call. */
+	if (out->set_count == 0 && e != FERRY_OK)
+		*cursor = start;
 	return out->set_count > 0 ? FERRY_OK : e;
 }
 

@@ -245,6 +245,7 @@ const char *const replica_sql[Q_COUNT] = {
 			   "OR until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
 	[Q_CUT_ANY] = "SELECT 1 WHERE EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1) "
 		      "OR EXISTS(SELECT 1 FROM ferry_change_set WHERE state < 2)",
+	[Q_LOG_ANY] = "SELECT 1 FROM ferry_log WHERE seq > ?1 LIMIT 1",
 	[Q_LOG_RAW] = "SELECT * FROM ferry_log WHERE seq > ?1 ORDER BY seq",
 	[Q_LOG_GET] = "SELECT * FROM ferry_log WHERE seq = ?1",
 	[Q_LOG_DELETE] = "DELETE FROM ferry_log WHERE seq = ?1",

@@ -1,6 +1,8 @@
 /* How edits become change-sets, and what verdicts do to them: rules R1 and R3 to R7 of the design. */
 #include "tests/unit/replica_fixture.h"
 
+#define UNIT_1 "ab000000-0000-0000-0000-000000000001" /* unit(1) */
+
 /* ---- R1, R4 ---- */
 
 static void R1_pending_edit_keeps_base(void **state)
@@ -62,6 +64,43 @@ static void R1_delete_takes_the_rows_base(void **state)
 	assert_int_equal(push.sets[1].blocks[0].base_count, 1);
 	assert_int_equal(push.sets[1].blocks[0].bases[0].num, 0);
 	assert_int_equal(push.sets[1].blocks[0].bases[0].position, first);
+}
+
+/* An app commits between the agent's look and its push. */
+static void assert_stays_out(struct fixture *f, enum row_op op, const char *later)
+{
+	struct message_push push;
+	const struct block *b;
+
+	app(f, "UPDATE units SET code = 'first' WHERE id = '%s'", unit(1));
+	cut(f);
+	app(f, "%s", later);
+	assert_true(next_push(f, 65536, &push));
+	b = &push.sets[0].blocks[0];
+	assert_int_equal(b->op, ROW_UPDATE);
+	assert_int_equal(b->column_count, 1);
+	assert_int_equal(b->cells[0].n, 5);
+	assert_memory_equal(b->cells[0].p, "first", 5);
+	assert_int_equal(push.set_count, 2);
+	assert_int_equal(push.sets[1].blocks[0].op, op);
+	assert_false(next_push(f, 65536, &push));
+	commit(f);
+	assert_proof(f);
+}
+
+static void P4_update_that_is_not_cut_yet_stays_out_of_the_change_set_before_it(void **state)
+{
+	assert_stays_out(*state, ROW_UPDATE, "UPDATE units SET floor = 9, code = 'later' WHERE id = '" UNIT_1 "'");
+}
+
+static void P4_deletion_that_is_not_cut_yet_stays_out_of_the_change_set_before_it(void **state)
+{
+	assert_stays_out(*state, ROW_DELETE, "DELETE FROM units WHERE id = '" UNIT_1 "'");
+}
+
+static void P4_replaced_row_that_is_not_cut_yet_stays_out_of_the_change_set_before_it(void **state)
+{
+	assert_stays_out(*state, ROW_UPDATE, "REPLACE INTO units (id, code) VALUES ('" UNIT_1 "', 'later')");
 }
 
 static void R4_mask_holds_only_changed_columns(void **state)
@@ -367,6 +406,9 @@ int main(void)
 		replica_test(R1_pending_edit_keeps_base),
 		replica_test(R1_column_that_ended_as_it_began_leaves_no_base),
 		replica_test(R1_delete_takes_the_rows_base),
+		replica_test(P4_update_that_is_not_cut_yet_stays_out_of_the_change_set_before_it),
+		replica_test(P4_deletion_that_is_not_cut_yet_stays_out_of_the_change_set_before_it),
+		replica_test(P4_replaced_row_that_is_not_cut_yet_stays_out_of_the_change_set_before_it),
 		replica_test(R4_mask_holds_only_changed_columns),
 		replica_test(R4_form_states_the_bookmark_it_read_at),
 		replica_test(R3_ack_alone_removes_nothing),
