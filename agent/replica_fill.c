@@ -171,19 +171,6 @@ static bool stage_new(struct filling *f, sqlite3_stmt *s, uint32_t row)
 	return true;
 }
 
-/* The first scope of a table, also when it is still filling, becomes the main
- * one of its live rows: so the staged ones need not be listed. */
-static void share_main_scope(struct replica *r, struct table *t)
-{
-	struct side *live = &t->side[TARGET_LIVE];
-
-	if (r->st.fill != FILL_BESIDE || live->main_scope != 0)
-		return;
-	live->main_scope = t->side[TARGET_FILL].main_scope;
-	gate_execf(&r->g, "UPDATE ferry_table SET scope = %lld WHERE gen = 0 AND tbl = %u", (long long)live->main_scope,
-		   t->t->table);
-}
-
 static void stage_block(struct filling *f, struct store_commit_report *report)
 {
 	struct replica *r = f->r;
@@ -194,7 +181,6 @@ static void stage_block(struct filling *f, struct store_commit_report *report)
 		return;
 	if (side->main_scope == 0)
 		scopes_set_one(r, TARGET_FILL, f->t, &f->b->keys[0], f->scope);
-	share_main_scope(r, f->t);
 	for (uint32_t i = 0; i < f->b->row_count && r->g.error == FERRY_OK; i++) {
 		struct block one;
 		struct value cells[FERRY_COLUMNS_MAX];

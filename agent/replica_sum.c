@@ -241,17 +241,36 @@ void scopes_get(struct replica *r, enum target target, struct table *t, const st
 		out->ids[out->count++] = t->side[target].main_scope;
 }
 
+static void set_main_scope(struct replica *r, enum target target, struct table *t, int64_t scope)
+{
+	bool fill = target == TARGET_FILL;
+
+	t->side[target].main_scope = scope;
+	gate_execf(&r->g, "UPDATE ferry_table SET %s = %lld WHERE gen = %d AND tbl = %u", fill ? "fill_scope" : "scope",
+		   (long long)scope, fill && r->next.schema.table_count > 0 ? 1 : 0, t->t->table);
+}
+
+/* The first scope that rows of a table get. What is filled beside the live rows has theirs, and they
+ * have its: so what is not listed there needs not be listed when it is joined. */
+static void choose_main_scope(struct replica *r, enum target target, struct table *t, int64_t scope)
+{
+	enum target other = target == TARGET_FILL ? TARGET_LIVE : TARGET_FILL;
+	bool shared = r->st.fill == FILL_BESIDE;
+
+	if (shared && t->side[other].main_scope != 0)
+		scope = t->side[other].main_scope;
+	else if (shared)
+		set_main_scope(r, other, t, scope);
+	set_main_scope(r, target, t, scope);
+}
+
 void scopes_set(struct replica *r, enum target target, struct table *t, const struct uuid *key, const struct scopes *s)
 {
 	struct side *side = &t->side[target];
 	bool fill = target == TARGET_FILL;
 
-	if (side->main_scope == 0 && s->count > 0) {
-		side->main_scope = s->ids[0];
-		gate_execf(&r->g, "UPDATE ferry_table SET %s = %lld WHERE gen = %d AND tbl = %u",
-			   fill ? "fill_scope" : "scope", (long long)side->main_scope,
-			   fill && r->next.schema.table_count > 0 ? 1 : 0, t->t->table);
-	}
+	if (side->main_scope == 0 && s->count > 0)
+		choose_main_scope(r, target, t, s->ids[0]);
 	if (has_explicit(r, target, t))
 		gate_run(&r->g, q(r, fill ? Q_FILL_MEMBER_DELETE : Q_MEMBER_DELETE), "ib", (int64_t)t->t->table, key,
 			 (int)sizeof(*key));

@@ -232,6 +232,29 @@ static void scope_that_comes_into_an_empty_replica_shares_the_tables_main_scope(
 	assert_proof(f);
 }
 
+/* The main scope went; a state gives the live rows another before the first page of the one that comes. */
+static void R21_rows_that_come_are_in_their_scope_when_the_tables_main_one_changed_meanwhile(void **state)
+{
+	static const char *const c = "project:c", *const only_c[] = {"project:c"}, *const b_and_c[] = {B, "project:c"};
+	struct fixture *f = *state;
+
+	hold_a(f);
+	greet(f, both, 2, only_b, 1, false);
+	filled(f, B, 3, "b3");
+	closed(f, 101, true);
+	greet(f, only_b, 1, NULL, 0, false);
+	greet(f, b_and_c, 2, only_c, 1, false);
+	told(f, B, 102, 5, ROW_INSERT, "b5");
+	closed(f, 102, false);
+	filled(f, c, 4, "c4");
+	closed(f, 103, true);
+	assert_string_equal(codes(f), "b3,b5,c4");
+	assert_proof(f);
+	greet(f, only_c, 1, NULL, 0, false);
+	assert_string_equal(codes(f), "c4");
+	assert_proof(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +265,7 @@ int main(void)
 		replica_test(scope_that_goes_is_evicted_and_unsent_edits_of_it_stay_in_the_outbox),
 		replica_test(scope_that_is_taken_back_before_it_was_filled_leaves_nothing),
 		replica_test(scope_that_comes_into_an_empty_replica_shares_the_tables_main_scope),
+		replica_test(R21_rows_that_come_are_in_their_scope_when_the_tables_main_one_changed_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
