@@ -50,15 +50,21 @@ class Demo(unittest.TestCase):
         text, _ = demo.communicate(timeout=60)
         self.assertEqual(demo.returncode, 1, text)
         self.assertIn("everything is stopped", text)
+        # A PostgreSQL that has stopped takes away its pid file a moment before it is gone.
+        ferry_pg.wait_until(lambda: not self.left(), 20, "the end of %s" % self.left())
+
+    def left(self):
+        """Command lines of processes that have to do with this checkout."""
         left = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open("/proc/%s/cmdline" % pid, "rb") as f:
-                    if self.checkout.encode() in f.read():
-                        left.append(pid)
+                    command = f.read()
             except OSError:
                 continue  # it has ended
-        self.assertEqual(left, [])
+            if self.checkout.encode() in command:
+                left.append(command.replace(b"\0", b" ").decode())
+        return left
 
 
 if __name__ == "__main__":

@@ -500,8 +500,9 @@ static void check_order(struct checker *c, const struct commit *t, const struct 
 {
 	for (int i = 0; i < c->cell_count; i++) {
 		const struct offered_cell *other = &c->cells[i];
-		if (other->line == cell->line && other->key == cell->key && other->number < cell->number &&
-		    !c->lines[cell->line].numbers[other->number].elsewhere &&
+		const struct verdict_seen *v = &c->lines[cell->line].numbers[other->number];
+		bool in_vain = v->lost && v->verdict == VERDICT_REJECTED; /* refused in a lost history: it did nothing */
+		if (other->line == cell->line && other->key == cell->key && other->number < cell->number && !v->elsewhere && !in_vain &&
 		    !checker_settled_by(c, other->line, other->number, t->position))
 			sim_fail(c->sim, "causality: change-set %lld of replica %d is settled at %lld before %lld, on which it builds",
 				 (long long)cell->number, cell->line, (long long)t->position, (long long)other->number);

@@ -12,7 +12,7 @@ struct model_db *model_db_new(struct sim *sim, struct checker *checker, int devi
 	db->checker = checker;
 	db->devices = devices;
 	for (int i = 0; i < DEVICES_MAX; i++)
-		db->device[i].lives = (struct lives){.adopt_mark = -1, .refused_mark = -1};
+		db->device[i].lives = (struct lives){.adopt_mark = NO_MARK, .refused_mark = NO_MARK};
 	db->head = sim_alloc(sizeof *db->head);
 	return db;
 }
@@ -67,10 +67,10 @@ void model_db_device(struct model_db *db, int device, const bool scopes[SCOPES])
 void model_db_release(struct model_db *db, int device)
 {
 	struct lives *l = &db->device[device].lives;
-	if (l->refused_mark < 0)
+	if (l->refused_mark == NO_MARK)
 		return;
 	l->mark = l->adopt_mark = l->refused_mark;
-	l->refused_mark = -1;
+	l->refused_mark = NO_MARK;
 	sim_log(db->sim, "the copy of device %d that was turned away last is released", device);
 }
 

@@ -8,6 +8,7 @@
 
 #define MESSAGE_BYTES (1u << 20)
 #define MERGE_BYTES (16u << 20)
+#define NO_MARK INT64_MIN /* marks are odd */
 #define STAGED_MAX 512 /* also what sessions have left behind */
 
 struct row_meta { /* beside state.rows */
@@ -47,8 +48,8 @@ struct staged {
 
 struct lives { /* of a device: ferry.greet and ferry.release_device of hub/sql/README.md */
 	int64_t count, mark; /* mark 0: whoever comes next is taken */
-	int64_t adopt_mark;  /* -1: no copy was released, or it has understood */
-	int64_t refused_mark; /* of the copy that was turned away last; -1: none */
+	int64_t adopt_mark;  /* NO_MARK: no copy was released, or it has understood */
+	int64_t refused_mark; /* of the copy that was turned away last; NO_MARK: none */
 	int64_t apart;       /* numbers up to here may be another copy's */
 };
 

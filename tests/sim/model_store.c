@@ -51,9 +51,9 @@ static void greet(struct model_db *db, int device, const struct message_hello *h
 		d->clone = true;
 		return;
 	}
-	if (l->adopt_mark >= 0 && l->adopt_mark != hello->life_marks[0])
-		l->adopt_mark = -1;
-	d->adopted = l->adopt_mark >= 0;
+	if (l->adopt_mark != NO_MARK && l->adopt_mark != hello->life_marks[0])
+		l->adopt_mark = NO_MARK;
+	d->adopted = l->adopt_mark != NO_MARK;
 	l->count = (hello->life > l->count ? hello->life : l->count) + 1;
 	l->mark = hello->next_mark;
 	if (d->adopted || hello->last_number < highest_settled(db, device))

@@ -32,6 +32,8 @@ static const struct known known[] = {
 	{&profile_restores, 314, "a row is edited again while an earlier edit waits for another row", true},
 	/* test_merge_gaps; test_heal_twice: P5_... */
 	{&profile_restores, 353, "a hub is restored twice, and a device was away between", true},
+	/* the judge wanted order after what had been refused */
+	{&profile_restores, 2177, "a replay was refused in the lost history, and an edit builds on it", true},
 };
 
 int main(int argc, char **argv)
