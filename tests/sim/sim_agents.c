@@ -8,6 +8,7 @@
 
 static void agent_connect(void *shell)
 {
+	((struct agent *)shell)->contacts++;
 	net_connect(shell);
 }
 

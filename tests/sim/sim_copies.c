@@ -38,6 +38,21 @@ void copies_put_back(struct world *w, struct agent *a)
 	sim_at(&w->sim, w->sim.now + sim_range(&w->sim, SIM_S, 20 * SIM_S), NULL, agent_start, a, NULL);
 }
 
+static void power_lost(void *ctx, void *arg)
+{
+	struct agent *a = ctx;
+	if (a->contacts == *(int *)arg)
+		copies_put_back(a->world, a);
+}
+
+/* What the disk holds then is the replica of up to some seconds before: commits are only ordered there
+ * (synchronous=NORMAL), also those that the hub has heard of. A contact's mark is synced, so it holds all before that. */
+void copies_power_loss(struct world *w, struct agent *a)
+{
+	copies_back_up(w, a);
+	sim_at(&w->sim, w->sim.now + sim_range(&w->sim, 0, 5 * SIM_S), NULL, power_lost, a, sim_dup(&a->contacts, sizeof a->contacts));
+}
+
 void copies_clone(struct world *w, struct agent *a)
 {
 	if (w->clones == CLONES_MAX || w->copies == COPIES_MAX)

@@ -62,6 +62,7 @@ struct agent {
 	bool has_copy;
 	int copy_line;
 	struct sim_replica copy;
+	int contacts; /* with a hub, or tries */
 	uint64_t generation, wake;
 	int64_t skew;  /* of its wall clock */
 	int64_t away_until; /* no network */
@@ -122,6 +123,7 @@ void agent_look(struct agent *a, int64_t position, bool quiet); /* the checker c
 /* sim_copies.c */
 void copies_back_up(struct world *w, struct agent *a);
 void copies_put_back(struct world *w, struct agent *a);
+void copies_power_loss(struct world *w, struct agent *a);
 void copies_clone(struct world *w, struct agent *a);
 void copies_turned_away(struct agent *a); /* its people decide what to do */
 void copies_free(struct world *w);

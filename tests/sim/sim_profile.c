@@ -22,7 +22,7 @@ const struct sim_profile profile_hour = {
 		    [TROUBLE_CLOCK] = 15, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 15, [TROUBLE_PRUNE] = 3, [TROUBLE_LOCK] = 8,
 		    [TROUBLE_RESCOPE] = 5},
 	.drawn_per_mille = 400,
-	.drawn = {[TROUBLE_COPY] = 12, [TROUBLE_PUT_BACK] = 6, [TROUBLE_CLONE] = 3, [TROUBLE_SCHEMA] = 8},
+	.drawn = {[TROUBLE_COPY] = 12, [TROUBLE_PUT_BACK] = 6, [TROUBLE_CLONE] = 3, [TROUBLE_POWER] = 8, [TROUBLE_SCHEMA] = 8},
 };
 
 const struct sim_profile profile_fleet = {
@@ -56,7 +56,7 @@ const struct sim_profile profile_copies = {
 	.twin_per_mille = 50,
 	.weights = {[TROUBLE_CUT] = 20, [TROUBLE_LINGER] = 10, [TROUBLE_AGENT_CRASH] = 10, [TROUBLE_HUB_CRASH] = 5,
 		    [TROUBLE_CLOCK] = 3, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 10, [TROUBLE_LOCK] = 5, [TROUBLE_RESCOPE] = 3,
-		    [TROUBLE_COPY] = 25, [TROUBLE_PUT_BACK] = 15, [TROUBLE_CLONE] = 8},
+		    [TROUBLE_COPY] = 25, [TROUBLE_PUT_BACK] = 15, [TROUBLE_CLONE] = 8, [TROUBLE_POWER] = 15},
 };
 
 const struct sim_profile profile_schemas = {
@@ -68,7 +68,7 @@ const struct sim_profile profile_schemas = {
 		    [TROUBLE_RESCOPE] = 4, [TROUBLE_SCHEMA] = 25},
 };
 
-static const int groups[TROUBLES] = {[TROUBLE_COPY] = 1, [TROUBLE_PUT_BACK] = 1, [TROUBLE_CLONE] = 1, [TROUBLE_SCHEMA] = 2,
+static const int groups[TROUBLES] = {[TROUBLE_COPY] = 1, [TROUBLE_PUT_BACK] = 1, [TROUBLE_CLONE] = 1, [TROUBLE_POWER] = 1, [TROUBLE_SCHEMA] = 2,
 				     [TROUBLE_BACKUP] = 3, [TROUBLE_RESTORE] = 3};
 
 void profile_draw(const struct sim_profile *p, struct sim *sim, int out_weights[TROUBLES])

@@ -23,6 +23,7 @@ enum trouble {
 	TROUBLE_PUT_BACK,     /* ... and the copy is put back, and what came since is gone */
 	TROUBLE_CLONE,        /* a second machine goes on with a copy beside the first */
 	TROUBLE_SCHEMA,       /* the hub's people change the schema */
+	TROUBLE_POWER,        /* a device loses its power, and with it what it wrote in the last seconds */
 	TROUBLES
 };
 

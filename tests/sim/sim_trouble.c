@@ -156,6 +156,9 @@ void trouble_strike(struct world *w)
 	case TROUBLE_CLONE:
 		copies_clone(w, a);
 		break;
+	case TROUBLE_POWER:
+		copies_power_loss(w, a);
+		break;
 	case TROUBLE_SCHEMA:
 		(void)model_db_migrate(w->db, 1u << sim_range(&w->sim, 0, CHANGES - 1));
 		break;
