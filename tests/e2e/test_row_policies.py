@@ -106,6 +106,7 @@ class MissingParent(SiteCase):
                          [("FOREIGN_KEY", "it refers to a row that did not come to the hub in time"),
                           ("DEPENDS", "it builds on change-set 1, which was refused")])
         self.assertEqual(a.sql("SELECT * FROM room_scan_sessions WHERE id = ?", session), [])
+        self.settle()  # the name of the project may still be under way
         self.assert_same()
 
 
