@@ -1,6 +1,9 @@
+#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/cli.h"
 #include "agent/identity.h"
@@ -131,6 +134,17 @@ const struct cli_command agent_commands[] = {
 	{NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
 };
 
+/* Else a folder that this user may not enter reads as one without a device. */
+static bool may_enter(const struct cli *c, const struct cli_setting *s, int *out_exit)
+{
+	struct ferry_why why;
+	if (access(s->paths.replica, F_OK) == 0 || errno != EACCES)
+		return true;
+	ferry_why_set(&why, "the state folder %.300s cannot be entered: %s", s->settings.state_dir, strerror(EACCES));
+	*out_exit = cli_fail(c, FERRY_IO, why.text, "Run this as the user that ferry-agent runs as");
+	return false;
+}
+
 bool cli_setting_init(const struct cli *c, struct cli_setting *s, int *out_exit)
 {
 	struct agent_settings_sources from = {cli_value(c, "profile"), cli_value(c, "config"), cli_value(c, "state-dir")};
@@ -139,7 +153,7 @@ bool cli_setting_init(const struct cli *c, struct cli_setting *s, int *out_exit)
 	enum ferry_error e = agent_settings_load(&from, &s->arena, &s->settings, &why);
 	if (e == FERRY_OK)
 		e = agent_paths_of(s->settings.state_dir, &s->paths, &why);
-	return cli_settings_ready(c, &agent_config_table, &s->settings, e, &why, out_exit);
+	return cli_settings_ready(c, &agent_config_table, &s->settings, e, &why, out_exit) && may_enter(c, s, out_exit);
 }
 
 void cli_setting_deinit(struct cli_setting *s)
@@ -165,10 +179,13 @@ static void put_field(struct json *row, const struct replica_field *f)
 		return;
 	}
 	long long whole = strtoll(f->text, &end, 10);
+	double real = strtod(f->text, NULL);
 	if (*end == '\0')
 		json_put_int(row, f->name, whole);
-	else
-		json_put_real(row, f->name, strtod(f->text, NULL));
+	else if (isfinite(real))
+		json_put_real(row, f->name, real);
+	else /* JSON has no such number; as the hub's tables show it */
+		json_put_text(row, f->name, real < 0 ? "-Infinity" : "Infinity");
 }
 
 struct json *cli_row(const struct replica_field *fields, int count)

@@ -20,12 +20,15 @@ struct answer {
 static int connect_to(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	errno = ENOENT;
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -1;
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+		int reason = errno;
 		close(fd);
+		errno = reason;
 		return -1;
 	}
 	return fd;
@@ -77,6 +80,8 @@ enum ferry_error cli_local_ask(const char *socket_path, const char *request, int
 	struct answer *a;
 	enum ferry_error e;
 	int fd = connect_to(socket_path);
+	if (fd < 0 && errno == EACCES)
+		return ferry_fail(why, FERRY_IO, "the agent's socket is not for this user: run this as the user that ferry-agent runs as");
 	if (fd < 0)
 		return ferry_fail(why, FERRY_NOT_FOUND, "no agent runs on this state folder");
 	a = calloc(1, sizeof(*a));

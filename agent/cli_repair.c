@@ -7,11 +7,15 @@
 #include "agent/cli.h"
 #include "agent/identity.h"
 #include "agent/replica_repair.h"
+#include "agent/replica_would.h"
+#include "protocol/arena.h"
 
 #define SQL_BYTES_MAX  8192
 #define REPAIR_BUSY_MS 10000
 #define COLUMN_BYTES_MAX 128
 #define PATH_BYTES_MAX 420 /* of a column's name, each character of which may be a quote */
+#define EDITS_BYTES_MAX ((size_t)1 << 20) /* of all --set and --without of a dry run */
+#define WRITES_MAX 1000    /* that a dry run lists */
 
 /* A number given on the command line: it goes into SQL as it is. */
 static bool number_of(const struct cli *c, char out[24], int *exit_code)
@@ -202,8 +206,19 @@ static bool is_column(const char *text, size_t n)
 	return n > 0 && n <= COLUMN_BYTES_MAX && !memchr(text, '"', n);
 }
 
-/* --set column=value. A dry run only looks whether it can be done. */
-static bool set_value(struct cli *c, const struct cli_setting *s, const char *number, const char *given, bool dry, int *exit_code)
+/* Done at once, or gathered for a dry run (dry not NULL). */
+static bool edit(struct cli *c, const struct cli_setting *s, const char *sql, struct buffer *dry, int *exit_code)
+{
+	if (!dry)
+		return run_sql(c, s, sql, NULL, NULL, exit_code);
+	if (buffer_append(dry, sql, strlen(sql)) && buffer_append(dry, ";", 1))
+		return true;
+	*exit_code = cli_fail(c, FERRY_LIMIT, "these are too many values", "Edit them in SQL: UPDATE ferry_rejected");
+	return false;
+}
+
+/* --set column=value. */
+static bool set_value(struct cli *c, const struct cli_setting *s, const char *number, const char *given, struct buffer *dry, int *exit_code)
 {
 	char sql[SQL_BYTES_MAX], path[PATH_BYTES_MAX], value[4100] = "";
 	const char *equals = strchr(given, '=');
@@ -217,11 +232,11 @@ static bool set_value(struct cli *c, const struct cli_setting *s, const char *nu
 	append_quoted(value, sizeof(value), equals + 1);
 	snprintf(sql, sizeof(sql), "UPDATE ferry_rejected SET \"values\" = json_set(\"values\", '%s', '%s') WHERE number = %s "
 		 "AND json_type(\"values\", '%s') IS NOT NULL", path, value, number, path);
-	return dry || run_sql(c, s, sql, NULL, NULL, exit_code);
+	return edit(c, s, sql, dry, exit_code);
 }
 
 /* --without column: as if it had not been written, so that the hub or a range of numbers gives it. */
-static bool leave_value_out(struct cli *c, const struct cli_setting *s, const char *number, const char *column, bool dry,
+static bool leave_value_out(struct cli *c, const struct cli_setting *s, const char *number, const char *column, struct buffer *dry,
 			    int *exit_code)
 {
 	char sql[SQL_BYTES_MAX], path[PATH_BYTES_MAX];
@@ -233,7 +248,7 @@ static bool leave_value_out(struct cli *c, const struct cli_setting *s, const ch
 		return false;
 	snprintf(sql, sizeof(sql), "UPDATE ferry_rejected SET \"values\" = json_remove(\"values\", '%s') WHERE number = %s "
 		 "AND json_type(\"values\", '%s') IS NOT NULL", path, number, path);
-	return dry || run_sql(c, s, sql, NULL, NULL, exit_code);
+	return edit(c, s, sql, dry, exit_code);
 }
 
 static bool exists(struct cli *c, const struct cli_setting *s, bool conflict, const char *number, int *exit_code)
@@ -277,16 +292,62 @@ static int carry_out(struct cli *c, const struct cli_setting *s, bool conflict, 
 	return cli_print_done(c, o, "Done (%s). What was kept of it stands in ferry_repair %s", action, id);
 }
 
-static int tell(struct cli *c, const char *action, const char *number)
+/* ---- a dry run ---- */
+
+struct writes {
+	struct json *list;
+	int64_t left_out;
+};
+
+static void add_write(void *ctx, const struct would_write *w)
+{
+	struct writes *all = ctx;
+	struct json *o;
+	if (json_count(all->list) == WRITES_MAX) {
+		all->left_out++;
+		return;
+	}
+	o = json_new_object();
+	json_put_text(o, "table", w->table);
+	json_put_text(o, "key", w->key);
+	json_put_text(o, "op", w->op);
+	json_put_text(o, "column", w->column);
+	json_put_text(o, "before", w->before);
+	json_put_text(o, "after", w->after);
+	json_add(all->list, o);
+}
+
+static int tell(struct cli *c, const char *action, const char *number, struct writes *w)
 {
 	struct json *o = json_new_object();
 	json_put_text(o, "action", action);
 	json_put_int(o, "number", strtoll(number, NULL, 10));
 	json_put_bool(o, "done", false);
-	return cli_print_done(c, o, "%s would be done with %s", action, number);
+	if (!cli_json(c)) {
+		(void)cli_print_done(c, o, "%s would be done with %s", action, number);
+		cli_print_writes(w->list, w->left_out);
+		json_release(w->list);
+		return CLI_OK;
+	}
+	json_put(o, "writes", w->list);
+	json_put_int(o, "left_out", w->left_out);
+	return cli_print_done(c, o, "%s", "");
 }
 
-static bool edit_values(struct cli *c, const struct cli_setting *s, const char *number, bool dry, int *exit_code)
+static int try_out(struct cli *c, const struct cli_setting *s, bool conflict, const char *action, const char *number, const char *edits)
+{
+	struct writes w = {.list = json_new_array()};
+	struct would_ask ask = {.action = action, .of_conflict = conflict, .number = strtoll(number, NULL, 10), .edits = edits};
+	struct ferry_why why = {0};
+	enum ferry_error e = replica_would(s->paths.replica, REPAIR_BUSY_MS, &ask, add_write, &w, &why);
+	if (e == FERRY_OK)
+		return tell(c, action, number, &w);
+	json_release(w.list);
+	return cli_fail(c, e, why.text, e == FERRY_BUSY ? "Another program writes; try again" : "Nothing was changed, nor would it be without --dry-run");
+}
+
+/* dry: NULL, or where the edits go instead. */
+static bool edit_values(struct cli *c, const struct cli_setting *s, const char *number, struct buffer *dry, int *exit_code)
 {
 	bool good = true;
 	for (int i = 0; good && cli_value_at(c, "set", i); i++)
@@ -296,15 +357,29 @@ static bool edit_values(struct cli *c, const struct cli_setting *s, const char *
 	return good;
 }
 
+static int try_repair(struct cli *c, const struct cli_setting *s, bool conflict, const char *action, const char *number, bool edits)
+{
+	struct buffer sql;
+	int exit_code = CLI_OK;
+	buffer_init(&sql, EDITS_BYTES_MAX);
+	if (!edits || edit_values(c, s, number, &sql, &exit_code)) {
+		bool ended = buffer_append(&sql, "", 1);
+		exit_code = ended ? try_out(c, s, conflict, action, number, (const char *)sql.p) : cli_fail(c, FERRY_LIMIT, "these are too many values", NULL);
+	}
+	buffer_deinit(&sql);
+	return exit_code;
+}
+
 static int repair(struct cli *c, bool conflict, const char *action, bool edits)
 {
 	struct cli_setting s;
 	char number[24];
 	int exit_code = CLI_OK;
 	if (cli_setting_init(c, &s, &exit_code) && number_of(c, number, &exit_code) && exists(c, &s, conflict, number, &exit_code)) {
-		bool dry = cli_flag(c, "dry-run"), good = !edits || edit_values(c, &s, number, dry, &exit_code);
-		if (good)
-			exit_code = dry ? tell(c, action, number) : carry_out(c, &s, conflict, action, number);
+		if (cli_flag(c, "dry-run"))
+			exit_code = try_repair(c, &s, conflict, action, number, edits);
+		else if (!edits || edit_values(c, &s, number, NULL, &exit_code))
+			exit_code = carry_out(c, &s, conflict, action, number);
 	}
 	cli_setting_deinit(&s);
 	return exit_code;

@@ -226,52 +226,69 @@ int cli_status(struct cli *c)
 
 struct sql_output {
 	struct json *rows;
-	char names[SQL_COLUMNS_MAX][64];
+	char *names[SQL_COLUMNS_MAX]; /* of the columns of all statements, owned */
 	int count;
 };
+
+static bool is_known(const struct sql_output *out, int likely, const char *name)
+{
+	if (likely < out->count && strcmp(out->names[likely], name) == 0)
+		return true;
+	for (int i = 0; i < out->count; i++)
+		if (strcmp(out->names[i], name) == 0)
+			return true;
+	return false;
+}
 
 static bool take_row(void *ctx, const struct replica_field *fields, int count)
 {
 	struct sql_output *out = ctx;
-	if (out->count == 0 || count != out->count) { /* the columns of the last statement with rows */
-		out->count = count < SQL_COLUMNS_MAX ? count : SQL_COLUMNS_MAX;
-		for (int i = 0; i < out->count; i++)
-			snprintf(out->names[i], sizeof(out->names[i]), "%s", fields[i].name);
+	for (int i = 0; i < count && out->count < SQL_COLUMNS_MAX; i++) {
+		if (is_known(out, i, fields[i].name))
+			continue;
+		if (!(out->names[out->count] = strdup(fields[i].name)))
+			return false;
+		out->count++;
 	}
 	json_add(out->rows, cli_row(fields, count));
 	return true;
 }
 
-static char *read_statement(void)
+/* Standard input, whole; NULL: it cannot be taken, and *why says why. */
+static char *read_statement(const char **why)
 {
-	char *text = malloc(STATEMENT_BYTES_MAX + 1);
-	if (!text)
+	char *text = malloc(STATEMENT_BYTES_MAX + 2);
+	size_t n = text ? fread(text, 1, STATEMENT_BYTES_MAX + 1, stdin) : 0;
+	*why = !text || ferror(stdin)		? "standard input cannot be read"
+	       : n > STATEMENT_BYTES_MAX	? "the statements on standard input are longer than 1 MiB"
+	       : memchr(text, '\0', n) != NULL ? "there is a NUL byte in the statements on standard input"
+						: NULL;
+	if (*why) {
+		free(text);
 		return NULL;
-	size_t n = fread(text, 1, STATEMENT_BYTES_MAX, stdin);
+	}
 	text[n] = '\0';
 	return text;
 }
 
 static int run_statement(struct cli *c, const struct cli_setting *s, const char *sql)
 {
-	struct sql_output *out = calloc(1, sizeof(*out));
+	struct sql_output out = {.rows = json_new_array()};
 	struct cli_column columns[SQL_COLUMNS_MAX + 1];
 	struct ferry_why why = {0};
-	if (!out)
-		return cli_fail(c, FERRY_NO_MEMORY, "", NULL);
-	out->rows = json_new_array();
-	enum ferry_error e = replica_query(s->paths.replica, sql, cli_flag(c, "read-only"), take_row, out, &why);
+	enum ferry_error e = replica_query(s->paths.replica, sql, cli_flag(c, "read-only"), take_row, &out, &why);
 	int exit_code;
 	if (e != FERRY_OK) {
 		exit_code = cli_fail(c, e, why.text, e == FERRY_BUSY ? "Another program writes; try again" : NULL);
-		json_release(out->rows);
+		json_release(out.rows);
 	} else {
 		memset(columns, 0, sizeof(columns));
-		for (int i = 0; i < out->count; i++)
-			columns[i].key = out->names[i];
-		exit_code = cli_print_rows(c, out->rows, columns, "Done; no rows.");
+		for (int i = 0; i < out.count; i++)
+			columns[i].key = out.names[i];
+		exit_code = cli_print_rows(c, out.rows, columns, "Done; no rows.");
 	}
-	free(out);
+	for (int i = 0; i < out.count; i++)
+		free(out.names[i]);
 	return exit_code;
 }
 
@@ -280,13 +297,16 @@ int cli_sql(struct cli *c)
 	struct cli_setting s;
 	int exit_code = CLI_OK;
 	char *typed = NULL;
+	const char *why = NULL;
 	if (cli_setting_init(c, &s, &exit_code)) {
-		const char *sql = cli_argument(c, 0) ? cli_argument(c, 0) : (typed = read_statement());
+		const char *sql = cli_argument(c, 0) ? cli_argument(c, 0) : (typed = read_statement(&why));
 		if (!files_exists(s.paths.replica))
 			exit_code = cli_fail(c, FERRY_NOT_ENROLLED, "there is no replica: this device is not enrolled",
 					     "Run ferry-agent enrol with a token, or name the folder with --state-dir");
+		else if (!sql)
+			exit_code = cli_fail(c, FERRY_USAGE, why, "Nothing was run. Give it in smaller pieces, or use sqlite3");
 		else
-			exit_code = run_statement(c, &s, sql ? sql : "");
+			exit_code = run_statement(c, &s, sql);
 	}
 	free(typed);
 	cli_setting_deinit(&s);

@@ -110,7 +110,9 @@ static int verify_beside(struct verifying *v)
 		e = ferry_fail(&why, FERRY_EXISTS, "ferry-agent is running on this replica, and is older than this command");
 	json_release(answer);
 	if (e != FERRY_OK)
-		return cli_fail(v->c, e, why.text, "Stop the agent first, then verify again");
+		return cli_fail(v->c, e, why.text, e == FERRY_BUSY ? "If another program writes, try again when it is done"
+		    : e == FERRY_IO		   ? NULL
+								    : "Stop the agent first, then verify again");
 	if (!v->hub)
 		return report(v);
 	struct json *o = json_new_object();
@@ -125,9 +127,12 @@ static int verify(struct verifying *v)
 	char detail[160] = "";
 	bool match = false;
 	int exit_code = CLI_OK, lock = -1;
-	if (files_lock(v->s->paths.lock, &lock, &why) != FERRY_OK)
+	enum ferry_error e = files_lock(v->s->paths.lock, &lock, &why);
+	if (e == FERRY_EXISTS)
 		return verify_beside(v);
-	enum ferry_error e = prove(v, &match, detail, &why);
+	if (e != FERRY_OK)
+		return cli_fail(v->c, e, why.text, "Run this as the user that ferry-agent runs as");
+	e = prove(v, &match, detail, &why);
 	close(lock); /* asking the hub takes it again */
 	if (e == FERRY_OK && !number(v, "SELECT coalesce(max(id), 0) AS n FROM ferry_repaired", &v->repaired_before, &exit_code))
 		return exit_code;

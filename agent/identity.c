@@ -69,7 +69,9 @@ static enum ferry_error read_enrolment(const char *folder, struct identity *out,
 enum ferry_error identity_load(const char *folder, struct identity *out, struct ferry_why *why)
 {
 	if (!identity_exists(folder))
-		return ferry_fail(why, FERRY_NOT_ENROLLED, "this device is not enrolled (%s is not there)", folder);
+		return errno == EACCES ? ferry_fail(why, FERRY_IO, "%s cannot be read: %s; run this as the user that ferry-agent runs as",
+						    folder, strerror(EACCES))
+				       : ferry_fail(why, FERRY_NOT_ENROLLED, "this device is not enrolled (%s is not there)", folder);
 	memset(out, 0, sizeof(*out));
 	char key[FILES_PATH_MAX];
 	enum ferry_error e = files_join(key, folder, "device.key", why);

@@ -15,7 +15,7 @@
 struct wait {
 	int64_t mark;     /* everything captured up to here */
 	int64_t refused;  /* what stood in ferry_rejected before */
-	struct json *id;  /* what the client called it, or NULL */
+	struct json *reply; /* has what the client called it, as "id" */
 	char *note;       /* of one transaction alone; NULL: all that was committed */
 };
 
@@ -58,7 +58,7 @@ static void client_free(struct client *gone)
 	gone->feed->client_count--;
 	local_news_want(gone->feed->news, gone->feed->client_count > 0);
 	for (unsigned i = 0; i < gone->wait_count; i++) {
-		json_release(gone->waits[i].id);
+		json_release(gone->waits[i].reply);
 		free(gone->waits[i].note);
 	}
 	loop_watch_free(gone->watch);
@@ -166,11 +166,10 @@ static void say_all(void *ctx, const char *line)
 static bool answer(struct client *c, unsigned i)
 {
 	struct wait w = c->waits[i];
-	struct json *o = json_new_object();
+	struct json *o = w.reply;
 	struct replica_outcome now = replica_outcome(c->feed->replica, w.refused);
 	c->waits[i] = c->waits[--c->wait_count];
 	json_put_text(o, "answer", "durable");
-	json_put(o, "id", w.id);
 	json_put_int(o, "position", now.position);
 	json_put_int(o, "rejected", now.refused);
 	json_put_int(o, "parked", now.parked);
@@ -181,11 +180,10 @@ static bool answer(struct client *c, unsigned i)
 static bool answer_told(struct client *c, unsigned i, const struct replica_told *told)
 {
 	struct wait w = c->waits[i];
-	struct json *o = json_new_object();
+	struct json *o = w.reply;
 	c->waits[i] = c->waits[--c->wait_count];
 	json_put_text(o, told->number > 0 ? "answer" : "error",
 		      told->number > 0 ? "durable" : "no transaction with this note is known, or it is forgotten");
-	json_put(o, "id", w.id);
 	json_put_text(o, "note", w.note);
 	if (told->number > 0) {
 		json_put_int(o, "position", told->position);
@@ -224,28 +222,33 @@ static void look_at_all(void *ctx)
 	}
 }
 
-static bool refuse(struct client *c, const char *sentence)
+/* reply: of the request, with its id; taken over. */
+static bool refuse_as(struct client *c, struct json *reply, const char *sentence)
 {
-	struct json *o = json_new_object();
-	json_put_text(o, "error", sentence);
-	return say_json(c, o);
+	json_put_text(reply, "error", sentence);
+	return say_json(c, reply);
 }
 
-static struct json *copy_id(const struct json *id)
+static bool refuse(struct client *c, const char *sentence)
 {
-	struct json *holder, *copy = NULL;
-	char *text;
+	return refuse_as(c, json_new_object(), sentence);
+}
+
+/* The start of an answer: what the client called its request. NULL: that is neither text nor whole number. */
+static struct json *reply_to(const struct json *id)
+{
+	struct json *o = json_new_object();
 	if (json_is_null(id))
+		json_put_null(o, "id");
+	else if (json_text(id))
+		json_put_text(o, "id", json_text(id));
+	else if (json_int(id, 0) == json_int(id, 1))
+		json_put_int(o, "id", json_int(id, 0));
+	else {
+		json_release(o);
 		return NULL;
-	if (json_text(id))
-		return json_new_text(json_text(id));
-	holder = json_new_object();
-	json_put_int(holder, "id", json_int(id, 0));
-	text = json_write_text(json_get(holder, "id"), true);
-	copy = json_new_text(text);
-	free(text);
-	json_release(holder);
-	return copy;
+	}
+	return o;
 }
 
 /* Everything else waits while every row is read. False: the client is gone. */
@@ -268,15 +271,18 @@ static bool verify(struct client *c, const char *what)
 /* False: the client is gone. */
 static bool take_wait(struct client *c, const struct json *id, const struct json *note)
 {
+	struct json *reply = reply_to(id);
+	if (!reply)
+		return refuse(c, "an id is a text or a whole number");
 	if (c->wait_count == LOCAL_WAITS_MAX)
-		return refuse(c, "too many waits at a time");
+		return refuse_as(c, reply, "too many waits at a time");
 	if (!json_is_null(note) && (!json_text(note) || !*json_text(note)))
-		return refuse(c, "a note is a text: the one that the transaction wrote into ferry_tx");
+		return refuse_as(c, reply, "a note is a text: the one that the transaction wrote into ferry_tx");
 	char *copy = json_is_null(note) ? NULL : strdup(json_text(note));
 	if (!json_is_null(note) && !copy)
-		return refuse(c, "the agent has no memory for this wait");
+		return refuse_as(c, reply, "the agent has no memory for this wait");
 	struct wait *w = &c->waits[c->wait_count++];
-	*w = (struct wait){.id = copy_id(id), .note = copy};
+	*w = (struct wait){.reply = reply, .note = copy};
 	replica_mark(c->feed->replica, &w->mark, &w->refused);
 	return look_at_waits(c);
 }

@@ -9,7 +9,7 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 17
+#define LAYOUT_VERSION 21
 #define AGENT_CACHE_KIB 2000
 #define HELLO_BYTES_MAX ((size_t)1 << 20) /* names of scopes */
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
@@ -100,7 +100,7 @@ enum ferry_error replica_begin(struct replica *r, struct ferry_why *why)
 static void reload(struct replica *r)
 {
 	r->g.error = FERRY_OK;
-	r->removed.count = 0;
+	r->removed.count = r->carried.count = 0;
 	state_load(r);
 	sums_load(r);
 	model_load(r, &r->now, 0);
@@ -191,24 +191,45 @@ static int64_t pragma_number(struct replica *r, const char *sql)
 	return n;
 }
 
+static uint64_t draw(struct replica *r)
+{
+	return r->options.random != NULL ? r->options.random(r->options.random_ctx) : random_u64();
+}
+
+static void draw_uuid(struct replica *r, struct uuid *out)
+{
+	uint64_t halves[2] = {draw(r), draw(r)};
+
+	memcpy(out->b, halves, sizeof(out->b));
+}
+
 static void create_file(struct replica *r)
 {
 	struct uuid incarnation;
 	sqlite3_stmt *s = NULL;
 
-	random_bytes(&incarnation, sizeof(incarnation));
+	draw_uuid(r, &incarnation);
 	gate_execf(&r->g, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, LAYOUT_VERSION);
 	gate_execf(&r->g, "PRAGMA default_cache_size = %d", SUGGESTED_CACHE_PAGES);
 	gate_exec(&r->g, replica_ddl);
-	gate_run(&r->g, gate_statement(&r->g, &s, "INSERT INTO ferry_state(one, incarnation) VALUES (1, ?1)"), "b",
-		 &incarnation, (int)sizeof(incarnation));
+	gate_run(&r->g, gate_statement(&r->g, &s, "INSERT INTO ferry_state(one, incarnation, layout) VALUES (1, ?1, ?2)"), "bi",
+		 &incarnation, (int)sizeof(incarnation), (int64_t)LAYOUT_VERSION);
 	gate_finalize(&s);
+}
+
+/* PRAGMA user_version says it in files of before layout 20. Apps' libraries like to set it, so
+ * the file has a place of its own for it since. */
+static int64_t layout_of(struct replica *r)
+{
+	bool told = pragma_number(r, "SELECT count(*) FROM pragma_table_info('ferry_state') WHERE name = 'layout'") == 1;
+
+	return pragma_number(r, told ? "SELECT layout FROM ferry_state" : "PRAGMA user_version");
 }
 
 /* A file of an earlier version is brought up to date, within the transaction that looks at it. */
 static void upgrade_file(struct replica *r, const char *path)
 {
-	int64_t version = pragma_number(r, "PRAGMA user_version");
+	int64_t version = layout_of(r);
 
 	if (version == LAYOUT_VERSION)
 		return;
@@ -246,8 +267,18 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_15);
 	if (version < 16)
 		gate_exec(&r->g, replica_upgrade_16);
-	gate_exec(&r->g, replica_upgrade_17);
-	gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION);
+	if (version < 17)
+		gate_exec(&r->g, replica_upgrade_17);
+	if (version < 18)
+		gate_exec(&r->g, replica_upgrade_18);
+	if (version < 19)
+		gate_exec(&r->g, replica_upgrade_19);
+	if (version < 20)
+		gate_exec(&r->g, replica_upgrade_20);
+	gate_exec(&r->g, replica_upgrade_21);
+	gate_execf(&r->g, "UPDATE ferry_state SET layout = %d", LAYOUT_VERSION);
+	if (pragma_number(r, "PRAGMA user_version") == version)
+		gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION); /* so that earlier versions keep off */
 }
 
 static enum ferry_error prepare_file(struct replica *r, const char *path, struct ferry_why *why)
@@ -260,7 +291,7 @@ static enum ferry_error prepare_file(struct replica *r, const char *path, struct
 			  "PRAGMA wal_autocheckpoint = %d; PRAGMA ignore_check_constraints = ON; PRAGMA legacy_alter_table = ON; "
 			  "PRAGMA secure_delete = FAST",
 		   r->options.full ? "FULL" : "NORMAL", AGENT_CACHE_KIB,
-		   CHECKPOINT_PAGES + (int)(random_u64() % CHECKPOINT_PAGES));
+		   CHECKPOINT_PAGES + (int)(draw(r) % CHECKPOINT_PAGES));
 	/* What the agent writes is not captured. Only this connection is
 	 * concerned, at no cost to anybody else's (REPLICA.md, Capture). */
 	sqlite3_db_config(r->g.db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
@@ -272,7 +303,7 @@ static enum ferry_error prepare_file(struct replica *r, const char *path, struct
 	id = pragma_number(r, "PRAGMA application_id");
 	if (id == 0 && pragma_number(r, "SELECT count(*) FROM sqlite_schema") == 0)
 		create_file(r);
-	else if (id != APPLICATION_ID)
+	else if (id != APPLICATION_ID && pragma_number(r, "SELECT count(*) FROM sqlite_schema WHERE name = 'ferry_state'") != 1)
 		gate_fail(&r->g, FERRY_CORRUPT, "%s is not a replica.", path);
 	else
 		upgrade_file(r, path);
@@ -349,6 +380,7 @@ void replica_close(struct replica *r)
 	free(r->frames);
 	free(r->sums);
 	free(r->removed.p);
+	free(r->carried.p);
 	free(r->after.p);
 	free(r);
 }
@@ -367,7 +399,7 @@ enum ferry_error replica_enrol(struct replica *r, const struct uuid *tenant, con
 		gate_fail(&r->g, FERRY_EXISTS, "This replica belongs to another device: move the file away first.");
 	r->st.device = *device;
 	r->st.tenant = *tenant;
-	random_bytes(&r->st.incarnation, sizeof(r->st.incarnation));
+	draw_uuid(r, &r->st.incarnation);
 	gate_run(&r->g, gate_statement(&r->g, &s, "UPDATE ferry_state SET hub = ?1, incarnation = ?2"), "tb", hub,
 		 &r->st.incarnation, 16);
 	gate_finalize(&s);
@@ -445,7 +477,7 @@ static enum ferry_error propose_life(struct replica *r, struct ferry_why *why)
 
 	if (e != FERRY_OK)
 		return e;
-	r->next_mark = (int64_t)(random_u64() | 1);
+	r->next_mark = (int64_t)(draw(r) | 1);
 	gate_run(&r->g, q(r, Q_LIFE_PROPOSE), "i", r->next_mark);
 	e = replica_end(r, why);
 	if (e != FERRY_OK)
@@ -602,14 +634,15 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 {
 	struct replica *r = store;
 	enum ferry_error e = FERRY_OK;
-	bool go;
+	bool go, arrived;
 
 	frames_drop(r);
 	rewind_drop(r);
 	go = scopes_go(r, w) && w->code != FERRY_OTHER_HISTORY && r->st.rewound == 0; /* then what they held is compared first */
+	arrived = carry_greet(r, w);
 	if (w->adopted)
 		e = number_apart(r, w, why);
-	if (e == FERRY_OK && go)
+	if (e == FERRY_OK && (go || arrived))
 		e = cut_all(r, why);
 	if (e == FERRY_OK)
 		e = replica_begin(r, why);
@@ -621,12 +654,14 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 	r->st.tenant = w->tenant;
 	guess_clock(r, w->clock);
 	take_numbers(r, w);
-	if (go) {
+	if (go || arrived)
 		cut_rest(r);
+	if (go)
 		scopes_evict(r, w);
-	}
 	if (w->mode == WELCOME_DELTA && w->adding_count == 0 && r->st.fill != FILL_NONE)
 		fill_forget(r);
+	if (arrived)
+		carry_end(r);
 	gate_exec(&r->g, "DELETE FROM ferry_frame");
 	if (w->mode == WELCOME_FILL && !w->compared)
 		alarms_tried(r);

@@ -27,6 +27,8 @@ struct replica_options {
 	int64_t history_age_us;    /* how long they are kept; 0: REPLICA_HISTORY_AGE_US */
 	int64_t (*wall)(void *ctx); /* microseconds since 1970; NULL: the machine's clock */
 	void *wall_ctx;
+	uint64_t (*random)(void *ctx); /* marks and names of lives come of it; NULL: the kernel's generator */
+	void *random_ctx;
 };
 
 extern const struct agent_store_ops replica_store_ops; /* `store` is a struct replica * */

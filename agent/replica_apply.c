@@ -445,8 +445,6 @@ static void move_bookmark(struct replica *r, const struct message_commit *c)
 	r->st.position = c->position;
 	r->st.mark = c->mark;
 	bookmark_note(r);
-	if (c->clock > r->st.commit_clock)
-		r->st.commit_clock = c->clock;
 	if (r->frames_spilled)
 		gate_exec(&r->g, "DELETE FROM ferry_frame");
 }
@@ -471,6 +469,9 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 		return e;
 	/* What was captured since then was made on the old bookmark, too. */
 	cut_rest(r);
+	r->scopes_lack &= !c->fill_done;
+	if (c->clock > r->st.commit_clock)
+		r->st.commit_clock = c->clock;
 	settle_take(r, c->settled, c->settled_count, &out);
 	if (swap && r->st.rewound > 0)
 		lost_keep(r);

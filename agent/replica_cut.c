@@ -622,14 +622,16 @@ static int64_t corrected(const struct replica *r, int64_t at, int64_t offset)
  * not offered yet, or could not be told from an earlier offer, is stamped anew:
  * what lies ahead of the hub's time, and what was pushed up to the state it was
  * made on. A stamp that is likely stays, since the clock may have been right
- * then. One that goes in parts stays, too: they have to be the same each time. */
+ * then; so does one that the clock of now puts earlier, or ahead: later states came
+ * while it waited, and somebody has set the clock since. One that goes in parts stays,
+ * too: they have to be the same each time. */
 void cut_restamp(struct replica *r, int64_t hub_now)
 {
 	struct set set = {.number = 0};
 
 	while (r->g.error == FERRY_OK) {
 		sqlite3_stmt *s = q(r, Q_SET_NEXT);
-		int64_t after = set.number, at = -1;
+		int64_t after = set.number, edited = -1, at;
 
 		arena_reset(&r->work);
 		if (!gate_step(&r->g, s, "i", after) || !set_get(r, s, &set))
@@ -638,11 +640,14 @@ void cut_restamp(struct replica *r, int64_t hub_now)
 			continue;
 		s = set_entries(r, &set, 0);
 		if (gate_next(&r->g, s)) {
-			at = corrected(r, sqlite3_column_int64(s, 6) * 1000, r->st.clock_offset);
+			edited = sqlite3_column_int64(s, 6) * 1000;
 			sqlite3_reset(s);
 		}
-		if (at >= 0)
-			gate_run(&r->g, q(r, Q_SET_AT), "ii", set.number, at < hub_now ? at : hub_now);
+		at = edited + r->st.clock_offset;
+		if (edited < 0 || (set.at <= hub_now && (at <= set.at || at > hub_now)))
+			continue;
+		at = corrected(r, edited, r->st.clock_offset);
+		gate_run(&r->g, q(r, Q_SET_AT), "ii", set.number, at < hub_now ? at : hub_now);
 	}
 }
 

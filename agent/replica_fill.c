@@ -341,7 +341,7 @@ static void reject_gone(struct replica *r, struct table *old, const char *key, c
 {
 	const struct set set = {.number = e->number};
 
-	if (gone != 0 && e->number > 0 && !number_list_has(&r->removed, e->number))
+	if (gone != 0 && e->number > 0 && !entry_settled(r, e))
 		reject_row(r, &set, FERRY_UNKNOWN_COLUMN, "The hub's schema no longer has these columns.", old, key, e, gone);
 }
 
@@ -396,7 +396,7 @@ static void drop_row(struct replica *r, struct table *old, const char *key)
 		struct entry *e = &s.entries[i];
 		const struct set set = {.number = e->number};
 
-		if (e->number > 0 && !number_list_has(&r->removed, e->number))
+		if (e->number > 0 && !entry_settled(r, e))
 			reject_row(r, &set, FERRY_UNKNOWN_TABLE, "This device no longer gets the table.", old, key, e,
 				   (e->op & OP_MASK) == OP_INSERT ? old->all : e->mask);
 		entry_delete(r, old->t->table, key, e->seq);

@@ -44,7 +44,7 @@ static void keep_row(struct replica *r, struct table *t, const char *key, uint64
 		const struct entry *e = &s.entries[k];
 		uint64_t mask;
 
-		if (e->number <= 0 || number_list_has(&r->removed, e->number))
+		if (e->number <= 0 || entry_settled(r, e))
 			continue;
 		mask = said(t, e, lost);
 		for (int i = 0; i < t->t->column_count; i++) {

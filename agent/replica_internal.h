@@ -37,6 +37,7 @@ enum set_state {
 	SET_COMPLETE = 1, /* ended; content not yet fixed */
 	SET_READY = 2,    /* fixed: may be pushed */
 	SET_SPLIT = 3,    /* refused and offered again under other numbers; remembered for its dependants */
+	SET_CARRIED = 4,  /* settled; rows of it stay in sight until their scope is filled (replica_carry.c) */
 };
 
 enum split_level { SPLIT_NOT = 0, SPLIT_PAUSES = 1, SPLIT_ROWS = 2 };
@@ -106,7 +107,7 @@ enum query {
 	Q_STATE_LOAD, Q_STATE_SAVE, Q_LEASES_DUE, Q_LEASE_ADD, Q_LEASE_FORGET, Q_CUT_ANY, Q_LOG_ANY, Q_LOG_RAW, Q_LOG_GET, Q_LOG_DELETE, Q_LOG_NONE, Q_LOG_DROP_NONE, Q_LOG_MAX,
 	Q_LOG_RANGE, Q_LOG_LISTED, Q_LOG_KEEP, Q_LOG_MASK, Q_LOG_MERGE, Q_LOG_MERGED, Q_PENDING_ADD, Q_PENDING_DELETE, Q_PENDING_LAST, Q_PENDING_STACK,
 	Q_PENDING_BASE, Q_PENDING_NUMBER, Q_PENDING_ANY, Q_PENDING_ROWS, Q_SET_ADD, Q_SET_SAVE, Q_SET_GET, Q_SET_NEXT,
-	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_AT, Q_SET_FORGET, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_NOTE, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
+	Q_SET_BUILDING, Q_SET_COMPLETE, Q_SET_FIX, Q_SET_DELETE, Q_SET_AT, Q_SET_FORGET, Q_SET_CARRY, Q_SETS_CARRIED, Q_SET_INSERTS, Q_PARK_ADD, Q_PARK_NOTE, Q_PARK_DELETE, Q_DEPEND_ADD, Q_DEPEND_DELETE, Q_SPLIT_ADD, Q_SPLIT_DELETE,
 	Q_PARENT, Q_SCOPE_ID, Q_SCOPE_NAME, Q_SCOPE_ADD, Q_SCOPES_HELD, Q_SCOPES_FILLING, Q_REJECT_ADD, Q_REJECT_OTHER, Q_REJECT_OF, Q_REJECT_LIFTED, Q_REJECT_VERDICT,
 	Q_REJECT_LOCAL, Q_VERDICT_ADD, Q_VERDICT_CHANGE, Q_VERDICTS_TRIM, Q_NOTE_UNCUT, Q_NOTE_WAITS, Q_NOTE_VERDICT, Q_REPAIR_DUE, Q_WATCH_MARK, Q_WATCH_LEFT, Q_WATCH_REFUSED, Q_CONFLICT_ADD, Q_REJECT_VALUE, Q_SUM_SAVE, Q_FRAME_ADD, Q_FRAME_GET,
 	Q_STATUS, Q_DATA_VERSION, Q_PENDING_FROM,
@@ -150,6 +151,9 @@ struct replica {
 	struct row_joiner fill_row;            /* of a fill, over several messages */
 	bool fill_row_whole;                   /* it is to be staged, however often that is tried */
 	struct number_list removed;            /* entries of these sets go at the next rebase */
+	struct number_list carried;            /* of these, too, but those of rows that are carried (replica_carry.c) */
+	bool carrying;                         /* such a row is being rebased */
+	bool scopes_lack;                      /* the hub has named scopes whose rows have yet to come */
 	struct number_list after;              /* replays that the change-set being pushed comes after */
 	bool replays_noted;                    /* rows of those pushed are in temp.ferry_after */
 	int64_t data_version;
@@ -221,7 +225,8 @@ extern const char *const replica_sql[Q_COUNT];
 extern const char replica_ddl[], replica_upgrade_2[], replica_upgrade_3[], replica_upgrade_4[], replica_upgrade_5[],
 	replica_upgrade_6[], replica_upgrade_7[], replica_upgrade_8[], replica_upgrade_9[], replica_upgrade_10[], replica_upgrade_11[],
 	replica_upgrade_12[], replica_upgrade_13[], replica_upgrade_14[], replica_upgrade_15[],
-	replica_upgrade_16[], replica_upgrade_17[];
+	replica_upgrade_16[], replica_upgrade_17[], replica_upgrade_18[], replica_upgrade_19[],
+	replica_upgrade_20[], replica_upgrade_21[];
 
 /* replica_schema.c */
 void model_load(struct replica *r, struct model *m, int gen);
@@ -267,6 +272,15 @@ int64_t entry_append(struct replica *r, uint32_t table, const char *key, const s
 void log_delete(struct replica *r, int64_t seq);
 void entry_delete(struct replica *r, uint32_t table, const char *key, int64_t seq);
 void row_rebase(struct replica *r, struct table *t, const char *key); /* after numbers were added to r->removed */
+
+/* replica_carry.c: rows that were made in a scope which is on its way */
+bool carry_greet(struct replica *r, const struct message_welcome *w); /* true: what is carried goes now (carry_end) */
+/* Within a transaction, when all that was captured is ingested. */
+void carry_end(struct replica *r);
+void carry_begin(struct replica *r);                                   /* of the transaction that takes verdicts */
+void carry_settled(struct replica *r, const struct settled *v);        /* one that was not refused */
+bool carry_row(const struct replica *r, const struct stack *s);        /* do the settled entries of this row stay? */
+bool entry_settled(const struct replica *r, const struct entry *e);    /* the hub has its change-set */
 
 /* replica_verdict.c; within the transaction that applies the verdict */
 #define REPLICA_VERDICTS_MAX 10000
@@ -393,8 +407,8 @@ enum ferry_error replica_next_push(void *store, struct push_cursor *cursor, size
 /* Gives the parts of a change-set as they stand, if they can be sent. */
 void push_each(struct replica *r, int64_t number, void (*take)(struct replica *r, const struct change_set *set));
 
-/* A change-set as it was pushed, part by part; false: it cannot be read back,
- * or `take` refused. */
+/* replica_push_parts.c: a change-set as it was pushed, part by part; false: it cannot
+ * be read back, or `take` refused. */
 bool push_parts(struct replica *r, const struct set *set, bool (*take)(void *ctx, const struct change_set *part), void *ctx);
 
 /* replica_after.c: in the order in which change-sets are pushed */
@@ -429,6 +443,10 @@ void lost_note(struct replica *r, const struct table *t, const char *key, const 
 void lost_end(struct replica *r);
 /* row: as the hub has it now; mask: the columns that are known of it. */
 void lost_found(struct replica *r, const struct table *t, const char *key, const struct row *row, uint64_t mask);
+
+/* replica_repair.c */
+/* One row of ferry_repair, within a transaction of an app's kind; failures stand in the gate. */
+void repair_carry_out(struct gate *g, struct arena *a, int64_t id, const char *action, bool of_conflict, int64_t target);
 
 /* replica_settle.c */
 void time_now(struct replica *r, char out[TIME_TEXT_MAX]);

@@ -122,6 +122,12 @@ static bool keep_part(void *ctx, const struct change_set *part)
 	return g->error == FERRY_OK;
 }
 
+/* How old what is kept is, the hub's clock says (P10): this device's may be set by years at any time. */
+static int64_t hub_now(struct replica *r)
+{
+	return r->st.commit_clock > 0 ? r->st.commit_clock : replica_wall(r);
+}
+
 /* In the transaction that applies its verdict. What cannot be read back any
  * more is kept without its body: then its number is all that comes back. */
 void kept_add(struct replica *r, const struct set *set, const struct settled *v)
@@ -136,7 +142,7 @@ void kept_add(struct replica *r, const struct set *set, const struct settled *v)
 	if (!whole && r->g.error == FERRY_OK)
 		gate_run(&r->g, q(r, Q_KEPT_PART_DELETE), "i", set->number);
 	gate_run(&r->g, q(r, Q_KEPT_ADD), "iiiitiib", set->number, v->position, (int64_t)v->verdict, (int64_t)v->code,
-		 v->sentence, replica_wall(r), whole ? k.bytes : 0, whole ? k.first.p : NULL, (int)k.first.n);
+		 v->sentence, hub_now(r), whole ? k.bytes : 0, whole ? k.first.p : NULL, (int)k.first.n);
 	r->st.kept_bytes += whole ? k.bytes : 0;
 	buffer_deinit(&k.body);
 	buffer_deinit(&k.first);
@@ -183,7 +189,6 @@ void kept_backed_up(struct replica *r, int64_t position)
  * and said. Replays stay until they are settled. */
 void kept_trim(struct replica *r)
 {
-	int64_t now = replica_wall(r);
 	uint32_t n = 0;
 
 	if (r->st.kept_bytes > r->options.history_bytes_max) {
@@ -200,7 +205,7 @@ void kept_trim(struct replica *r)
 		}
 	}
 	if (r->commits % FERRY_PAST_MAX == 0)
-		n += forget_found(r, Q_KEPT_AGED, now - r->options.history_age_us);
+		n += forget_found(r, Q_KEPT_AGED, hub_now(r) - r->options.history_age_us);
 	if (n == 0)
 		return;
 	r->st.forgotten += n;
@@ -232,7 +237,7 @@ static bool body_read(struct replica *r, int64_t number, uint32_t part, struct a
 static void reject_block(struct replica *r, const struct set *set, const struct settled *v, const struct block *b)
 {
 	struct table *t = model_table(&r->now, b->table);
-	struct cell *cells;
+	struct cell *cells, *olds;
 
 	for (uint32_t row = 0; t != NULL && row < b->row_count && r->g.error == FERRY_OK; row++) {
 		struct entry e = {.number = set->number, .op = (int)b->op};
@@ -240,10 +245,13 @@ static void reject_block(struct replica *r, const struct set *set, const struct 
 
 		arena_reset(&r->work);
 		cells = arena_array(&r->work, FERRY_COLUMNS_MAX, sizeof(*cells));
-		if (cells == NULL)
+		olds = arena_array(&r->work, FERRY_COLUMNS_MAX, sizeof(*olds));
+		if (cells == NULL || olds == NULL)
 			return;
-		for (int i = 0; i < FERRY_COLUMNS_MAX; i++)
+		for (int i = 0; i < FERRY_COLUMNS_MAX; i++) {
 			cells[i] = cell_null();
+			olds[i] = (struct cell){.type = CELL_FAR}; /* until it is said */
+		}
 		for (uint16_t c = 0; c < b->column_count; c++) {
 			int column = table_column(t, b->nums[c]);
 
@@ -252,7 +260,14 @@ static void reject_block(struct replica *r, const struct set *set, const struct 
 			cells[column] = value_to_cell(&r->work, t->t->columns[column].kind, &b->cells[(size_t)c * b->row_count + row]);
 			e.mask |= UINT64_C(1) << column;
 		}
+		for (uint16_t o = 0; o < b->old_count; o++) {
+			int column = table_column(t, b->old_nums[o]);
+
+			if (column >= 0)
+				olds[column] = value_to_cell(&r->work, t->t->columns[column].kind, &b->olds[(size_t)o * b->row_count + row]);
+		}
 		e.fresh = cells;
+		e.old = b->old_count > 0 ? olds : NULL;
 		uuid_format(&b->keys[row], key);
 		reject_row(r, set, v->code, v->sentence != NULL ? v->sentence : ferry_error_text(v->code), t, key, &e, e.mask);
 	}
@@ -305,7 +320,7 @@ static void fill_gaps(struct replica *r, const struct message_welcome *w)
 		if (above < w->settled_above_count && w->settled_above[above] == n)
 			continue;
 		gate_run(&r->g, q(r, Q_KEPT_GAP), "iiiti", n, (int64_t)VERDICT_REJECTED, (int64_t)FERRY_FORGOTTEN,
-			 ferry_error_text(FERRY_FORGOTTEN), replica_wall(r));
+			 ferry_error_text(FERRY_FORGOTTEN), hub_now(r));
 	}
 }
 

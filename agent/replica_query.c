@@ -56,6 +56,7 @@ enum ferry_error replica_query(const char *path, const char *sql, bool read_only
 
 	if (e != FERRY_OK)
 		return e;
+	(void)sqlite3_db_config(g.db, SQLITE_DBCONFIG_DQS_DML, 1, (int *)NULL); /* as the shells of apps */
 	while (go_on && *sql != '\0' && g.error == FERRY_OK) {
 		sqlite3_stmt *s = NULL;
 		int code = sqlite3_prepare_v2(g.db, sql, -1, &s, &sql);
@@ -73,6 +74,8 @@ enum ferry_error replica_query(const char *path, const char *sql, bool read_only
 		}
 		sqlite3_finalize(s);
 	}
+	if (g.error == FERRY_OK && sqlite3_txn_state(g.db, NULL) == SQLITE_TXN_WRITE)
+		gate_fail(&g, FERRY_USAGE, "The statements end without COMMIT: nothing of their transaction was kept.");
 	e = g.error == FERRY_OK ? FERRY_OK : ferry_fail(why, g.error, "%s", g.why.text);
 	gate_close(&g);
 	return e;

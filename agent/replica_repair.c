@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/replica_internal.h"
+#include "shared/policy.h"
 
 #define REPAIR_COLUMNS_MAX (FERRY_COLUMNS_MAX + 1)
 
@@ -310,9 +311,80 @@ static void read_values(struct repair *p, const char *table, const char *json, s
 	gate_finalize(&s);
 }
 
+/* What the row has in a column; NULL: the row is not there. */
+static const struct cell *present_cell(struct repair *p, const char *table, const char *key, const char *column)
+{
+	const char *key_column = key_of(p, table);
+	sqlite3_str *sql = sqlite3_str_new(p->g->db);
+	struct cell *out = NULL;
+	sqlite3_stmt *s;
+
+	sqlite3_str_appendf(sql, "SELECT \"%w\" FROM \"%w\" WHERE \"%w\" = ?1", column, table, key_column != NULL ? key_column : "");
+	s = prepare(p, sql);
+	if (s != NULL && gate_step(p->g, s, "t", key)) {
+		out = arena_alloc(p->a, sizeof(*out));
+		if (out != NULL)
+			*out = cell_keep(p->a, s, 0);
+		else
+			gate_fail(p->g, FERRY_NO_MEMORY, "No memory for a value.");
+	}
+	gate_finalize(&s);
+	return out;
+}
+
+static struct cell *value_named(struct values *v, const char *column)
+{
+	for (int i = 0; i < v->count; i++) {
+		if (strcmp(v->names[i], column) == 0)
+			return &v->cells[i];
+	}
+	return NULL;
+}
+
+/* What the difference comes to over the row as it is now; where there is none, the value stays. */
+static void lay_over(struct repair *p, enum column_policy policy, enum column_kind kind, const struct cell *old,
+		     const struct cell *present, struct cell *value)
+{
+	struct policy_edit e = {.mine_wins = true};
+	struct value merged;
+	enum policy_outcome outcome;
+	int code;
+
+	if (!cell_to_value(p->a, kind, old, &e.old, &code) || !cell_to_value(p->a, kind, value, &e.mine, &code) ||
+	    !cell_to_value(p->a, kind, present, &e.theirs, &code))
+		return;
+	outcome = policy_merge(p->a, policy, kind, &e, &merged);
+	if (outcome == POLICY_FULL)
+		gate_fail(p->g, FERRY_LIMIT, "A value is too large to be merged.");
+	else if (outcome == POLICY_MERGED || outcome == POLICY_OVERLAP)
+		*value = value_to_cell(p->a, kind, &merged);
+}
+
+/* R2: a difference is one however late it is tried again. A value that a person has put in the place
+ * of the refused one is what he wants. */
+static void lay_differences(struct repair *p, const char *table, const char *key, const char *json, struct values *v)
+{
+	sqlite3_stmt *s = NULL;
+
+	(void)gate_statement(p->g, &s, "SELECT e.key, json_extract(e.value, '$[0]'), json_extract(e.value, '$[1]'), c.policy, c.kind "
+				       "FROM json_each(?1) e JOIN ferry_table t ON t.gen = 0 AND t.name = ?2 "
+				       "JOIN ferry_column c ON c.gen = 0 AND c.tbl = t.tbl AND c.name = e.key");
+	for (bool more = gate_step(p->g, s, "tt", json, table); more; more = gate_next(p->g, s)) {
+		const char *column = text_of(p, s, 0);
+		struct cell old = cell_keep(p->a, s, 1), made = cell_keep(p->a, s, 2);
+		struct cell *value = column == NULL ? NULL : value_named(v, column);
+		const struct cell *present = value != NULL && cell_equal(value, &made) ? present_cell(p, table, key, column) : NULL;
+
+		if (present != NULL)
+			lay_over(p, (enum column_policy)sqlite3_column_int(s, 3), (enum column_kind)sqlite3_column_int(s, 4), &old, present, value);
+	}
+	gate_finalize(&s);
+}
+
 static void retry_row(struct repair *p, sqlite3_stmt *s)
 {
 	const char *table = text_of(p, s, 0), *key = text_of(p, s, 1), *op = text_of(p, s, 2), *json = text_of(p, s, 3);
+	const char *differences = text_of(p, s, 5);
 	struct values *v = arena_alloc(p->a, sizeof(*v));
 
 	if (table == NULL || key == NULL || op == NULL || json == NULL || v == NULL) {
@@ -325,6 +397,8 @@ static void retry_row(struct repair *p, sqlite3_stmt *s)
 		return;
 	}
 	read_values(p, table, json, v);
+	if (strcmp(op, "update") == 0 && differences != NULL)
+		lay_differences(p, table, key, differences, v);
 	if (strcmp(op, "insert") == 0)
 		insert_row(p, table, key, v);
 	else if (!update_row(p, table, key, v))
@@ -338,7 +412,7 @@ static void retry(struct repair *p)
 	const char *note = NULL;
 	bool any = false;
 
-	(void)gate_statement(p->g, &s, "SELECT \"table\", key, op, \"values\", note FROM ferry_rejected WHERE number = ?1 ORDER BY id");
+	(void)gate_statement(p->g, &s, "SELECT \"table\", key, op, \"values\", note, differences FROM ferry_rejected WHERE number = ?1 ORDER BY id");
 	for (bool more = gate_step(p->g, s, "i", p->target); more; more = gate_next(p->g, s)) {
 		any = true;
 		note = text_of(p, s, 4) != NULL ? text_of(p, s, 4) : note;
@@ -432,7 +506,7 @@ static void write_again(struct repair *p, int64_t number)
 {
 	sqlite3_stmt *s = NULL;
 
-	(void)gate_statement(p->g, &s, "SELECT \"table\", key, op, \"values\" FROM ferry_rejected WHERE number = ?1 AND other IS NULL ORDER BY id");
+	(void)gate_statement(p->g, &s, "SELECT \"table\", key, op, \"values\", note, differences FROM ferry_rejected WHERE number = ?1 AND other IS NULL ORDER BY id");
 	for (bool more = gate_step(p->g, s, "i", number); more; more = gate_next(p->g, s))
 		retry_row(p, s);
 	gate_finalize(&s);
@@ -480,11 +554,25 @@ static void repair_rejected(struct repair *p)
 
 /* ---- One after the other ---- */
 
+void repair_carry_out(struct gate *g, struct arena *a, int64_t id, const char *action, bool of_conflict, int64_t target)
+{
+	struct repair p = {.g = g, .a = a, .id = id, .target = target, .of_conflict = of_conflict, .action = action};
+	sqlite3_stmt *done = NULL;
+
+	if (of_conflict)
+		repair_conflict(&p);
+	else
+		repair_rejected(&p);
+	(void)gate_statement(g, &done, "UPDATE ferry_repair SET done_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?1");
+	gate_run(g, done, "i", id);
+	gate_finalize(&done);
+}
+
 /* The transaction of one repair; *out_found false: nothing was left to do. */
 static enum ferry_error repair_next(struct gate *g, struct arena *a, int64_t *out_id, bool *out_found, struct ferry_why *why)
 {
 	struct repair p = {.g = g, .a = a};
-	sqlite3_stmt *s = NULL, *done = NULL;
+	sqlite3_stmt *s = NULL;
 	enum ferry_error e = gate_begin(g, why);
 
 	*out_found = false;
@@ -500,15 +588,8 @@ static enum ferry_error repair_next(struct gate *g, struct arena *a, int64_t *ou
 		p.target = sqlite3_column_int64(s, p.of_conflict ? 2 : 3);
 	}
 	gate_finalize(&s);
-	if (*out_found && g->error == FERRY_OK) {
-		if (p.of_conflict)
-			repair_conflict(&p);
-		else
-			repair_rejected(&p);
-		(void)gate_statement(g, &done, "UPDATE ferry_repair SET done_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?1");
-		gate_run(g, done, "i", p.id);
-		gate_finalize(&done);
-	}
+	if (p.action && g->error == FERRY_OK)
+		repair_carry_out(g, a, p.id, p.action, p.of_conflict, p.target);
 	return gate_end(g, why);
 }
 
@@ -540,6 +621,7 @@ enum ferry_error replica_repair(const char *path, int busy_ms, int *out_done, st
 
 	if (e != FERRY_OK)
 		return e;
+	g.asked = true;
 	arena_init(&a, REPLICA_WORK_BYTES_MAX);
 	for (*out_done = 0; e == FERRY_OK && found && *out_done < REPAIRS_MAX; *out_done += found) {
 		struct ferry_why what = {{0}};

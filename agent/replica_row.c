@@ -491,26 +491,33 @@ static void put_aside(struct replica *r, struct table *t, const char *key, const
 	(void)entry_append(r, t->t->table, key, &aside);
 }
 
+static bool goes(const struct replica *r, const struct entry *e)
+{
+	if (r->carrying && number_list_has(&r->carried, e->number))
+		return false;
+	return entry_settled(r, e);
+}
+
 static bool worth_keeping(const struct replica *r, const struct stack *s, uint32_t i, bool row_present)
 {
 	const struct entry *e = &s->entries[i];
 	bool others = false;
 
 	if ((e->op & OP_MASK) != OP_ASIDE)
-		return !number_list_has(&r->removed, e->number);
+		return !goes(r, e);
 	for (uint32_t k = 0; k < i; k++)
-		others |= (s->entries[k].op & OP_MASK) != OP_ASIDE && !number_list_has(&r->removed, s->entries[k].number);
+		others |= (s->entries[k].op & OP_MASK) != OP_ASIDE && !goes(r, &s->entries[k]);
 	if (!others)
 		return false;
 	for (uint32_t k = i + 1; k < s->count; k++) {
-		if (!number_list_has(&r->removed, s->entries[k].number))
+		if (!goes(r, &s->entries[k]))
 			return true;
 	}
 	return !row_present;
 }
 
 /* Makes `confirmed` what stands beneath the pending edits: rewrites their old
- * values, drops those in r->removed, and writes the visible row. `standing`
+ * values, drops those that are settled, and writes the visible row. `standing`
  * is the row as it is now in the target. */
 void stack_rebase(struct replica *r, enum target target, struct table *t, const char *key, struct stack *s,
 		  const struct row *confirmed, const struct row *standing)
@@ -541,6 +548,9 @@ void row_rebase(struct replica *r, struct table *t, const char *key)
 
 	arena_reset(&r->work);
 	stack_load(r, t, key, &s);
-	if (r->g.error == FERRY_OK)
-		stack_rebase(r, TARGET_LIVE, t, key, &s, &s.confirmed, &s.visible);
+	if (r->g.error != FERRY_OK)
+		return;
+	r->carrying = carry_row(r, &s);
+	stack_rebase(r, TARGET_LIVE, t, key, &s, &s.confirmed, &s.visible);
+	r->carrying = false;
 }

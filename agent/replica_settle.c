@@ -116,6 +116,28 @@ char *row_json(const struct table *t, const struct cell *cells, uint64_t mask)
 	return sqlite3_str_finish(s);
 }
 
+/* What an update saw and made of columns whose policy merges differences (R2), by column: whoever tries it again
+ * wants that, not the value. NULL: nothing. */
+static char *differences_json(const struct table *t, const struct entry *e, uint64_t mask)
+{
+	sqlite3_str *s = sqlite3_str_new(NULL);
+
+	for (int i = 0; i < t->t->column_count && e->old != NULL && (e->op & OP_MASK) == OP_UPDATE; i++) {
+		if ((mask & t->differs & UINT64_C(1) << i) == 0 || e->old[i].type == CELL_FAR || e->fresh[i].type == CELL_FAR)
+			continue;
+		sqlite3_str_appendall(s, sqlite3_str_length(s) > 0 ? "," : "{");
+		append_json_text(s, (const uint8_t *)t->t->columns[i].name, strlen(t->t->columns[i].name));
+		sqlite3_str_appendall(s, ":[");
+		append_json(s, &e->old[i]);
+		sqlite3_str_appendchar(s, 1, ',');
+		append_json(s, &e->fresh[i]);
+		sqlite3_str_appendchar(s, 1, ']');
+	}
+	if (sqlite3_str_length(s) > 0)
+		sqlite3_str_appendchar(s, 1, '}');
+	return sqlite3_str_finish(s);
+}
+
 /* What it said of columns that went with a schema joins the others. */
 static char *with_former_values(struct replica *r, int64_t seq, char *json)
 {
@@ -159,19 +181,21 @@ void reject_row(struct replica *r, const struct set *set, int code, const char *
 		const char *key, const struct entry *e, uint64_t mask)
 {
 	static const char *const ops[] = {"", "insert", "update", "delete"};
-	char now[TIME_TEXT_MAX], *json;
+	char now[TIME_TEXT_MAX], *json, *differences;
 
 	mask &= ~former_columns(r, t, e->seq);
 	json = with_former_values(r, e->seq, row_json(t, e->fresh, (e->op & OP_MASK) == OP_DELETE ? 0 : mask));
+	differences = differences_json(t, e, mask);
 
 	time_now(r, now);
 	if (json == NULL)
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a refused row.");
 	else
-		gate_run(&r->g, q(r, Q_REJECT_ADD), "iittttttttii", set->origin != 0 ? set->origin : set->number, (int64_t)code,
+		gate_run(&r->g, q(r, Q_REJECT_ADD), "iittttttttiit", set->origin != 0 ? set->origin : set->number, (int64_t)code,
 			 ferry_error_name(code), sentence, now, set->note, t->t->name, key, ops[e->op & OP_MASK], json, set->number,
-			 blocked_by(r, set, code));
+			 blocked_by(r, set, code), differences);
 	keep_far_values(r, t, e, mask);
+	sqlite3_free(differences);
 	sqlite3_free(json);
 }
 
@@ -534,6 +558,7 @@ static void settle_one(struct replica *r, const struct settled *v, struct store_
 	tell(r, v, false);
 	if (!number_list_add(&r->removed, v->number))
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
+	carry_settled(r, v);
 }
 
 bool settle_waits_here(const struct settled *v)
@@ -560,7 +585,7 @@ void settle_take(struct replica *r, const struct settled *settled, uint32_t coun
 	struct verdict_order *order = calloc((size_t)count + 1, sizeof(*order));
 	struct set set;
 
-	r->removed.count = 0;
+	carry_begin(r);
 	if (order == NULL) {
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
 		return;
@@ -579,6 +604,16 @@ void settle_take(struct replica *r, const struct settled *settled, uint32_t coun
 	free(order);
 }
 
+static bool any_entry_left(struct replica *r, const struct set *set)
+{
+	sqlite3_stmt *s = set_entries(r, set, 0);
+	bool any = gate_next(&r->g, s);
+
+	if (s != NULL)
+		sqlite3_reset(s);
+	return any;
+}
+
 static void sweep_set(struct replica *r, const struct set *set)
 {
 	sqlite3_stmt *s = set_entries(r, set, 0);
@@ -592,8 +627,12 @@ static void sweep_set(struct replica *r, const struct set *set)
 			row_rebase(r, t, key);
 	}
 	former_forget(r, set->number);
-	gate_run(&r->g, q(r, Q_SPLIT_DELETE), "i", set->number);
 	gate_run(&r->g, q(r, Q_DEPEND_DELETE), "i", set->number);
+	if (number_list_has(&r->carried, set->number) && any_entry_left(r, set)) {
+		gate_run(&r->g, q(r, Q_SET_CARRY), "i", set->number);
+		return;
+	}
+	gate_run(&r->g, q(r, Q_SPLIT_DELETE), "i", set->number);
 	gate_run(&r->g, q(r, Q_SET_DELETE), "i", set->number);
 }
 
@@ -608,7 +647,7 @@ void settle_sweep(struct replica *r)
 		if (set_find(r, r->removed.p[i], &set))
 			sweep_set(r, &set);
 	}
-	r->removed.count = 0;
+	r->removed.count = r->carried.count = 0;
 	gate_run(&r->g, q(r, Q_SET_FORGET), "");
 }
 

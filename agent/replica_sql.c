@@ -34,6 +34,16 @@
 	"sentence TEXT NOT NULL, at TEXT NOT NULL) STRICT;" \
 	"CREATE TABLE ferry_depends(number INTEGER NOT NULL, on_number INTEGER NOT NULL, PRIMARY KEY(number, on_number)) " \
 	"STRICT, WITHOUT ROWID;"
+/* Of settled change-sets, rows that stay in sight until their scope is there (replica_carry.c). */
+#define CARRIED_DDL "CREATE INDEX ferry_change_set_carried ON ferry_change_set(number) WHERE state = 4;"
+#define NOT_CARRIED "NOT EXISTS(SELECT 1 FROM ferry_change_set s WHERE s.number = p.number AND s.state = 4)"
+#define ANY_CARRIED "EXISTS(SELECT 1 FROM ferry_change_set WHERE state = 4)"
+#define CARRIED_ROWS \
+	"iif(" ANY_CARRIED ", (SELECT count(*) FROM ferry_pending p CROSS JOIN ferry_change_set s " \
+	"WHERE s.number = p.number AND s.state = 4), 0)"
+#define OLDEST \
+	"iif(" ANY_CARRIED ", (SELECT min(l.at) FROM ferry_log l LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key " \
+	"AND p.seq = l.seq WHERE l.op & 7 IN (1, 2, 3) AND " NOT_CARRIED "), min(at))"
 #define OUTBOX_VIEW \
 	"CREATE VIEW ferry_outbox(number, \"table\", key, op, at, parked, blocked_by) AS " \
 	"SELECT p.number, t.name, l.key, CASE l.op & 7 WHEN 1 THEN 'insert' WHEN 2 THEN 'update' ELSE 'delete' END, " \
@@ -41,10 +51,18 @@
 	"LEFT JOIN ferry_rejected x ON x.pushed = d.on_number LEFT JOIN ferry_parked y ON y.number = d.on_number " \
 	"WHERE d.number = p.number) FROM ferry_log l JOIN ferry_table t ON t.gen = 0 AND t.tbl = l.tbl " \
 	"LEFT JOIN ferry_pending p ON p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq " \
-	"LEFT JOIN ferry_parked k ON k.number = p.number WHERE l.op & 7 IN (1, 2, 3);"
+	"LEFT JOIN ferry_parked k ON k.number = p.number WHERE l.op & 7 IN (1, 2, 3) AND " NOT_CARRIED ";"
 #define PARKED_SETS "(SELECT count(*) FROM ferry_parked)"
 #define PARKED_ROWS "(SELECT count(*) FROM ferry_parked k CROSS JOIN ferry_pending p WHERE p.number = k.number)"
 /* What became of change-sets, also after their bodies are forgotten. */
+/* A base that is no position would be taken for none, and the edits as having seen everything. */
+#define MARK_TRIGGER \
+	"CREATE TRIGGER ferry_tx_insert INSTEAD OF INSERT ON ferry_tx BEGIN " \
+	"SELECT RAISE(ABORT, 'base is a position as ferry_status shows it: a whole number') WHERE NEW.base IS NOT NULL AND " \
+	"(CAST(CAST(NEW.base AS INTEGER) AS TEXT) <> CAST(NEW.base AS TEXT) OR CAST(NEW.base AS INTEGER) < 0); " \
+	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) " \
+	"VALUES (0, NEW.note, 5, CAST(NEW.base AS INTEGER), total_changes(), " AT_NOW "); END;"
+
 #define VERDICT_DDL \
 	"CREATE TABLE ferry_verdict(number INTEGER PRIMARY KEY, note TEXT, verdict TEXT NOT NULL, name TEXT, sentence TEXT, " \
 	"position INTEGER, part_of INTEGER, at TEXT NOT NULL) STRICT;" \
@@ -84,10 +102,10 @@
 #define STATUS_VIEW \
 	"CREATE VIEW ferry_status(position, filling, waiting_rows, waiting_sets, oldest_at, rejected, conflicts, " \
 	"mismatches, parked, replays, kept_sets, kept_bytes, forgotten, lost) AS " \
-	"SELECT position, fill_active, (SELECT count(*) FROM ferry_log WHERE op & 7 IN (1, 2, 3)) - " PARKED_ROWS ", " \
+	"SELECT position, fill_active, (SELECT count(*) FROM ferry_log WHERE op & 7 IN (1, 2, 3)) - " PARKED_ROWS " - " CARRIED_ROWS ", " \
 	"(SELECT count(*) FROM ferry_change_set WHERE state < 3) - " PARKED_SETS " + " \
 	"EXISTS(SELECT 1 FROM ferry_log WHERE seq > ingested AND op > 0) + " REPLAYS ", " \
-	"(SELECT " AT_TEXT("min(at)") " FROM ferry_log WHERE op & 7 IN (1, 2, 3)), " \
+	"(SELECT " AT_TEXT(OLDEST) " FROM ferry_log WHERE op & 7 IN (1, 2, 3)), " \
 	"(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict), " \
 	"(SELECT count(*) FROM ferry_mismatch WHERE healed_at IS NULL), " PARKED_SETS ", " REPLAYS ", " \
 	"(SELECT count(*) FROM ferry_kept), kept_bytes, forgotten, " \
@@ -98,6 +116,7 @@
 	"kept_bytes INTEGER NOT NULL DEFAULT 0, forgotten INTEGER NOT NULL DEFAULT 0, rewound INTEGER NOT NULL DEFAULT 0, " \
 	"life INTEGER NOT NULL DEFAULT 0, life_mark INTEGER NOT NULL DEFAULT 0"
 
+#define LAYOUT "layout INTEGER NOT NULL DEFAULT 0"
 #define OFFERED "offered INTEGER NOT NULL DEFAULT 0"
 
 const char replica_ddl[] =
@@ -107,7 +126,7 @@ const char replica_ddl[] =
 	"ingested INTEGER NOT NULL DEFAULT 0, clock_offset INTEGER NOT NULL DEFAULT 0, "
 	"commit_clock INTEGER NOT NULL DEFAULT 0, fill_active INTEGER NOT NULL DEFAULT 0, "
 	"fill_position INTEGER NOT NULL DEFAULT -1, fill_table INTEGER NOT NULL DEFAULT 0, fill_after BLOB, "
-	"fill_scope INTEGER NOT NULL DEFAULT 0, " STATE_10 ", " OFFERED ") STRICT;"
+	"fill_scope INTEGER NOT NULL DEFAULT 0, " STATE_10 ", " OFFERED ", " LAYOUT ") STRICT;"
 	"CREATE TABLE ferry_table(gen INTEGER NOT NULL, tbl INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, "
 	"key_num INTEGER NOT NULL, writable INTEGER NOT NULL, rank INTEGER NOT NULL, "
 	"scope INTEGER NOT NULL DEFAULT 0, fill_scope INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(gen, tbl)) STRICT;"
@@ -135,17 +154,15 @@ const char replica_ddl[] =
 	"CREATE TABLE ferry_frame(id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
 	"CREATE TABLE ferry_rejected(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, code INTEGER NOT NULL, "
 	"name TEXT NOT NULL, sentence TEXT NOT NULL, at TEXT NOT NULL, note TEXT, \"table\" TEXT NOT NULL, "
-	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL, pushed INTEGER, blocked_by INTEGER, other TEXT) STRICT;"
+	"key TEXT NOT NULL, op TEXT NOT NULL, \"values\" TEXT NOT NULL, pushed INTEGER, blocked_by INTEGER, other TEXT, differences TEXT) STRICT;"
 	"CREATE TABLE ferry_conflict(id INTEGER PRIMARY KEY, number INTEGER NOT NULL, at TEXT NOT NULL, "
 	"kind TEXT NOT NULL, winner TEXT NOT NULL, \"table\" TEXT NOT NULL, key TEXT NOT NULL, \"column\" TEXT, "
 	"device_value ANY, hub_value ANY, other_device TEXT, values_at_hub INTEGER NOT NULL DEFAULT 0) STRICT;"
 	REJECTED_VALUE_DDL
 	"CREATE VIEW ferry_tx(note, base) AS SELECT NULL, NULL WHERE 0;"
-	"CREATE TRIGGER ferry_tx_insert INSTEAD OF INSERT ON ferry_tx BEGIN "
-	"INSERT INTO ferry_log(tbl, key, op, mask, tc, at) "
-	"VALUES (0, NEW.note, 5, NEW.base, total_changes(), " AT_NOW "); END;"
+	MARK_TRIGGER
 	"CREATE VIEW ferry_uuid(id) AS WITH made(id) AS MATERIALIZED (SELECT " UUID_SQL ") SELECT id FROM made;"
-	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL KEPT_DDL FORMER_DDL VERDICT_DDL OUTBOX_VIEW STATUS_VIEW;
+	MISMATCH_DDL REPAIR_DDL SEEN_DDL REPAIRED_DDL SCHEMA_DDL LEASE_DDL WAITS_DDL KEPT_DDL FORMER_DDL VERDICT_DDL CARRIED_DDL OUTBOX_VIEW STATUS_VIEW;
 
 /* From layout 1: who wrote what a conflict met, and what the checksums found. */
 const char replica_upgrade_2[] =
@@ -217,6 +234,19 @@ const char replica_upgrade_16[] =
 /* From layout 16: verdicts as a table. */
 const char replica_upgrade_17[] = VERDICT_DDL;
 
+/* From layout 17: a mark's base is looked at. */
+const char replica_upgrade_18[] = "DROP TRIGGER ferry_tx_insert;" MARK_TRIGGER;
+
+/* From layout 18: settled change-sets that are carried. */
+const char replica_upgrade_19[] =
+	CARRIED_DDL "DROP VIEW ferry_outbox; DROP VIEW ferry_status;" OUTBOX_VIEW STATUS_VIEW;
+
+/* From layout 19: the layout has a place of its own. */
+const char replica_upgrade_20[] = "ALTER TABLE ferry_state ADD COLUMN " LAYOUT ";";
+
+/* From layout 20: a refused difference is kept as one. */
+const char replica_upgrade_21[] = "ALTER TABLE ferry_rejected ADD COLUMN differences TEXT;";
+
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"
 
@@ -285,6 +315,8 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SET_DELETE] = "DELETE FROM ferry_change_set WHERE number = ?1",
 	[Q_SET_FORGET] = "DELETE FROM ferry_change_set WHERE state = 3 AND NOT EXISTS("
 			 "SELECT 1 FROM ferry_change_set c WHERE c.state < 3 AND c.number < ferry_change_set.last)",
+	[Q_SET_CARRY] = "UPDATE ferry_change_set SET state = 4 WHERE number = ?1",
+	[Q_SETS_CARRIED] = "SELECT number FROM ferry_change_set WHERE state = 4",
 	[Q_SET_INSERTS] = "SELECT inserts, number FROM ferry_change_set WHERE state < 3 AND number <> ?1",
 	[Q_PARK_ADD] = "REPLACE INTO ferry_parked(number, code, name, sentence, at) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[Q_PARK_NOTE] = "INSERT INTO ferry_parked(number, code, name, sentence, at) VALUES (?1, ?2, ?3, ?4, ?5) "
@@ -302,7 +334,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_SCOPES_HELD] = "SELECT name, id FROM ferry_scope WHERE held = 1 ORDER BY name",
 	[Q_SCOPES_FILLING] = "SELECT name, id FROM ferry_scope WHERE filling ORDER BY name",
 	[Q_REJECT_ADD] = "INSERT INTO ferry_rejected(number, code, name, sentence, at, note, \"table\", key, op, \"values\", "
-			 "pushed, blocked_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, nullif(?12, 0))",
+			 "pushed, blocked_by, differences) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, nullif(?12, 0), ?13)",
 	[Q_REJECT_OTHER] = "UPDATE ferry_rejected SET other = ?3 WHERE pushed = ?1 AND key = ?2 AND op = 'insert'",
 	[Q_REJECT_OF] = "SELECT number FROM ferry_rejected WHERE pushed = ?1 LIMIT 1",
 	[Q_REJECT_LIFTED] = "DELETE FROM ferry_rejected WHERE pushed = ?1",
@@ -312,6 +344,8 @@ const char *const replica_sql[Q_COUNT] = {
 	/* What is parked is at the hub, but for what it had no room to keep. */
 	[Q_WATCH_LEFT] = "SELECT 1 FROM ferry_log l WHERE l.seq <= ?1 AND l.op & 7 IN (1, 2, 3) AND NOT EXISTS("
 			 "SELECT 1 FROM ferry_pending p JOIN ferry_parked k ON k.number = p.number AND k.name <> 'KEPT_FULL' "
+			 "WHERE p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq) AND NOT EXISTS("
+			 "SELECT 1 FROM ferry_pending p JOIN ferry_change_set s ON s.number = p.number AND s.state = 4 "
 			 "WHERE p.tbl = l.tbl AND p.key = l.key AND p.seq = l.seq) LIMIT 1",
 	[Q_WATCH_REFUSED] = "SELECT count(DISTINCT number), " PARKED_SETS " FROM ferry_rejected WHERE id > ?1",
 	/* One that was refused before it left goes out empty, and is accepted so: that is not its verdict. */
@@ -332,7 +366,7 @@ const char *const replica_sql[Q_COUNT] = {
 	[Q_FRAME_ADD] = "INSERT INTO ferry_frame(body) VALUES (?1)",
 	[Q_FRAME_GET] = "SELECT id, body FROM ferry_frame WHERE id > ?1 ORDER BY id LIMIT 1",
 	[Q_STATUS] = "SELECT (SELECT count(*) FROM ferry_change_set WHERE state < 3) - " PARKED_SETS " + "
-		     "EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1 AND op > 0) + " REPLAYS ", count(*) - " PARKED_ROWS ", min(at), "
+		     "EXISTS(SELECT 1 FROM ferry_log WHERE seq > ?1 AND op > 0) + " REPLAYS ", count(*) - " PARKED_ROWS " - " CARRIED_ROWS ", " OLDEST ", "
 		     "(SELECT count(DISTINCT number) FROM ferry_rejected), (SELECT count(*) FROM ferry_conflict) "
 		     "FROM ferry_log WHERE op & 7 IN (1, 2, 3)",
 	[Q_PENDING_FROM] = "SELECT base FROM ferry_pending WHERE tbl = ?1 AND key = ?2 AND seq >= ?3 ORDER BY seq LIMIT 2",

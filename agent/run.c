@@ -108,13 +108,14 @@ static struct json *status_json(struct run *r)
 	char hub[300];
 	int error = agent_core_error(r->core);
 	bool known = !r->is_wiped && replica_store_ops.status(r->replica, &s, NULL) == FERRY_OK;
+	bool failed = r->ending && r->result != FERRY_OK;
 	snprintf(hub, sizeof(hub), "%s:%d", r->host, r->port);
 	json_put_int(o, "pid", getpid());
 	json_put_text(o, "state", r->is_wiped ? "wiped" : state_name(agent_core_state(r->core)));
 	json_put_int(o, "since", r->since);
 	json_put_text(o, "hub", hub);
-	json_put_text(o, "error", error ? ferry_error_name(error) : NULL);
-	json_put_text(o, "why", *agent_core_why(r->core) ? agent_core_why(r->core) : NULL);
+	json_put_text(o, "error", failed ? ferry_error_name((int)r->result) : error ? ferry_error_name(error) : NULL);
+	json_put_text(o, "why", failed ? r->why->text : *agent_core_why(r->core) ? agent_core_why(r->core) : NULL);
 	json_put_int(o, "clock_offset_us", agent_core_clock_offset(r->core));
 	json_put_bool(o, "caught_up", agent_core_idle(r->core));
 	json_put_int(o, "updated_at", loop_wall_us());

@@ -46,6 +46,8 @@ enum ferry_error gate_open(struct gate *g, const char *path, int flags, int busy
 	}
 	sqlite3_extended_result_codes(g->db, 1);
 	sqlite3_busy_timeout(g->db, busy_timeout_ms);
+	/* Else "view" of a table whose column an app has renamed is the text 'view', and goes to the hub as its value. */
+	(void)sqlite3_db_config(g->db, SQLITE_DBCONFIG_DQS_DML, 0, (int *)NULL);
 	return FERRY_OK;
 }
 
@@ -75,6 +77,14 @@ void gate_fail_sqlite(struct gate *g)
 
 	if (e == FERRY_NO_SPACE)
 		gate_fail(g, e, "The disk of the replica is full; free some space.");
+	else if ((sqlite3_errcode(g->db) & 0xff) == SQLITE_READONLY)
+		gate_fail(g, e, "The replica cannot be written (%s): use the user that ferry-agent runs as, on a disk that may be written.",
+			  sqlite3_errmsg(g->db));
+	else if (sqlite3_errcode(g->db) == SQLITE_ERROR && g->asked)
+		gate_fail(g, FERRY_USAGE, "The replica answers: %s", sqlite3_errmsg(g->db));
+	else if (sqlite3_errcode(g->db) == SQLITE_ERROR)
+		gate_fail(g, e, "A program changed the replica's tables (%s): undo that, or enrol anew with --force, which puts the "
+			  "file aside.", sqlite3_errmsg(g->db));
 	else if (e == FERRY_CORRUPT)
 		gate_fail(g, e, "The replica is damaged (%s): enrol anew with --force, which puts the file aside.",
 			  sqlite3_errmsg(g->db));

@@ -32,6 +32,8 @@ struct cell {
 struct gate {
 	sqlite3 *db;
 	sqlite3_stmt *begin, *commit; /* kept prepared: an agent beside a busy app runs them all the time */
+	bool asked;             /* statements have names and values that a person gave: what SQLite cannot make
+				 * of them is FERRY_USAGE, no fault of the file */
 	enum ferry_error error; /* the first failure since gate_begin */
 	struct ferry_why why;
 };

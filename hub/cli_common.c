@@ -1,6 +1,8 @@
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hub/cli.h"
 #include "shared/flags_command.h"
@@ -194,7 +196,7 @@ const struct cli_command hub_commands[] = {
 	 "ferry-hub verify --tenant acme --repair", verify_options, cli_verify},
 	{"bundle import", "<file>", 1, 1, "merge a device's changes that came as a file",
 	 "As over a link: each change-set takes effect once, whichever way it comes first. Needs the\n"
-	 "state folder, for the CA's key, and no running hub.",
+	 "state folder, for the CA's key. A hub may run beside it or not.",
 	 "ferry-hub bundle import tablet-7.bundle --answer tablet-7.answer", bundle_options, cli_bundle_import},
 	{"bundle export", "<file> <answer>", 2, 2, "make the answer to a device's bundle without merging it",
 	 "Brings the device from where it stood when it made the bundle to the present. For an answer\n"
@@ -393,8 +395,10 @@ struct json *cli_ask_hub(const struct cli_setting *s, const char *path, struct j
 	size_t n;
 	json_release(body);
 	enum ferry_error e = hub_admin_socket(&s->settings, socket, why);
-	if (e == FERRY_OK && !files_exists(socket))
-		e = ferry_fail(why, FERRY_LINK_CLOSED, "no hub runs with the state folder %s", s->settings.state_dir);
+	if (e == FERRY_OK && access(socket, R_OK | W_OK) != 0)
+		e = errno == EACCES ? ferry_fail(why, FERRY_IO, "%s cannot be used: %s; run this as the user that ferry-hub runs as",
+						 socket, strerror(EACCES))
+				    : ferry_fail(why, FERRY_LINK_CLOSED, "no hub runs with the state folder %s", s->settings.state_dir);
 	if (e == FERRY_OK)
 		e = http_fetch_now(&config, &status, &answer_text, &n, why);
 	if (e == FERRY_OK) {

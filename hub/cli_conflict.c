@@ -37,7 +37,7 @@ static int list(struct cli_repair *r)
 	int exit_code = CLI_OK;
 	const char *params[FILTERS_MAX] = {NULL, cli_value(r->c, "device"), cli_value(r->c, "table"), NULL,
 					   cli_flag(r->c, "all") ? "true" : "false", cli_repair_limit(r->c)};
-	struct json *rows = cli_repair_query(r, list_sql, params, FILTERS_MAX, &exit_code);
+	struct json *rows = cli_repair_filters(r, &exit_code) ? cli_repair_query(r, list_sql, params, FILTERS_MAX, &exit_code) : NULL;
 	return rows ? cli_print_rows(r->c, rows, columns, "There are no open conflicts.") : exit_code;
 }
 
@@ -70,7 +70,62 @@ struct resolving {
 	bool dry, found;
 };
 
-static int print_resolved(const struct resolving *x, const struct pg_rows *rows)
+/* Which value it is about; and all that the hub kept of a row that would be inserted again. $1: its id. */
+static const char about_sql[] =
+	"SELECT t.nsp || '.' || t.name, k.key::text, c.name FROM ferry.conflict k LEFT JOIN ferry.tracked t ON t.tbl = k.tbl "
+	"LEFT JOIN ferry.tracked_column c ON c.tbl = k.tbl AND c.num = k.num WHERE k.id::text = lower($1)";
+static const char kept_sql[] =
+	"SELECT c.name, left(ferry.value_text(c.kind, k.hub_value), 4096) FROM ferry.conflict x JOIN ferry.conflict k "
+	"ON k.tenant_id = x.tenant_id AND k.tx = x.tx AND k.device_id = x.device_id AND k.number = x.number AND k.tbl = x.tbl "
+	"AND k.key = x.key AND k.kind = x.kind JOIN ferry.tracked_column c ON c.tbl = k.tbl AND c.num = k.num AND NOT c.generated "
+	"WHERE x.id::text = lower($1) AND k.hub_value IS NOT NULL ORDER BY c.num";
+
+/* What it writes, or would. NULL: *e. */
+static struct json *writes_of(const struct resolving *x, struct pg_admin *db, const struct pg_rows *about, const struct pg_rows *done,
+			      enum ferry_error *e, struct ferry_why *why)
+{
+	const char *action = pg_rows_text(done, 0, 0), *column = pg_rows_text(about, 0, 2);
+	struct json *list = json_new_array(), *of = json_new_object();
+	json_put_text(of, "table", pg_rows_text(about, 0, 0));
+	json_put_text(of, "key", pg_rows_text(about, 0, 1));
+	json_put_text(of, "op", action);
+	*e = FERRY_OK;
+	if (strcmp(action, "update") == 0) {
+		json_add(list, cli_repair_write(of, column, pg_rows_text(done, 0, 1), pg_rows_text(done, 0, 2)));
+	} else if (strcmp(action, "delete") == 0) {
+		json_add(list, cli_repair_write(of, NULL, NULL, NULL));
+	} else if (strcmp(action, "insert") == 0) {
+		struct pg_rows *kept;
+		*e = pg_admin_query(db, kept_sql, &x->id, 1, &kept, why);
+		for (int i = 0; *e == FERRY_OK && i < pg_rows_count(kept); i++)
+			json_add(list, cli_repair_write(of, pg_rows_text(kept, i, 0), NULL, pg_rows_text(kept, i, 1)));
+		if (*e == FERRY_OK)
+			pg_rows_free(kept);
+	}
+	json_release(of);
+	if (*e == FERRY_OK)
+		return list;
+	json_release(list);
+	return NULL;
+}
+
+static int print_dry(const struct cli *c, struct json *o, struct json *writes, bool none, const char *stands)
+{
+	if (cli_json(c)) {
+		json_put(o, "writes", writes);
+		return cli_print_done(c, o, "%s", "");
+	}
+	if (none)
+		(void)cli_print_done(c, o, "Would be resolved: what stands is what was chosen (%s)", stands);
+	else
+		(void)cli_print_done(c, o, "Would be resolved by an %s:", json_text(json_get(json_at(writes, 0), "op")));
+	cli_print_writes(writes, 0);
+	json_release(writes);
+	return CLI_OK;
+}
+
+/* writes: of a dry run, handed over; NULL: it is done. */
+static int print_resolved(const struct resolving *x, const struct pg_rows *rows, struct json *writes)
 {
 	const char *action = pg_rows_text(rows, 0, 0), *before = pg_rows_text(rows, 0, 1), *after = pg_rows_text(rows, 0, 2);
 	struct json *o = json_new_object();
@@ -83,39 +138,50 @@ static int print_resolved(const struct resolving *x, const struct pg_rows *rows)
 	json_put_bool(o, "done", !x->dry);
 	before = before ? before : "NULL";
 	after = after ? after : "NULL";
+	if (writes)
+		return print_dry(x->r->c, o, writes, strcmp(action, "none") == 0, after);
 	if (strcmp(action, "none") == 0)
-		return cli_print_done(x->r->c, o, "%s: what stands is what was chosen (%s)", x->dry ? "Would be resolved" : "Resolved",
-				      after);
-	return cli_print_done(x->r->c, o, "%s by an %s: %s -> %s", x->dry ? "Would be resolved" : "Resolved", action, before, after);
+		return cli_print_done(x->r->c, o, "Resolved: what stands is what was chosen (%s)", after);
+	return cli_print_done(x->r->c, o, "Resolved by an %s: %s -> %s", action, before, after);
+}
+
+static enum ferry_error resolve_found(struct resolving *x, struct pg_admin *db, const struct pg_rows *about, int *out_exit,
+				      struct ferry_why *why)
+{
+	struct pg_rows *rows;
+	struct json *writes = NULL;
+	const char *params[] = {x->id, x->take, x->value, cli_value(x->r->c, "by"), x->dry ? "true" : "false"};
+	enum ferry_error e = pg_admin_query(db, "SELECT action, before, after, resolved FROM ferry.resolve_conflict($1::uuid, $2, $3, "
+					    "coalesce($4, session_user::text), $5::bool)", params, 5, &rows, why);
+	if (e != FERRY_OK)
+		return e;
+	if (x->dry)
+		writes = writes_of(x, db, about, rows, &e, why);
+	if (e == FERRY_OK)
+		*out_exit = print_resolved(x, rows, writes);
+	pg_rows_free(rows);
+	return e;
 }
 
 static bool resolve_at(void *ctx, struct pg_admin *db, const char *conninfo, const char *prefix, const char *tenant, int *out_exit)
 {
 	struct resolving *x = ctx;
 	struct ferry_why why = {0};
-	struct pg_rows *rows;
-	const char *params[] = {x->id, x->take, x->value, cli_value(x->r->c, "by"), x->dry ? "true" : "false"};
+	struct pg_rows *about;
 	(void)conninfo;
 	(void)tenant;
 	if (*prefix || x->found)
 		return true; /* a database is asked once */
-	enum ferry_error e = pg_admin_query(db, "SELECT id FROM ferry.conflict WHERE id::text = lower($1)", params, 1, &rows, &why);
+	enum ferry_error e = pg_admin_query(db, about_sql, &x->id, 1, &about, &why);
 	if (e == FERRY_OK) {
-		x->found = pg_rows_count(rows) == 1;
-		pg_rows_free(rows);
+		x->found = pg_rows_count(about) == 1;
+		if (x->found)
+			e = resolve_found(x, db, about, out_exit, &why);
+		pg_rows_free(about);
 	}
-	if (e == FERRY_OK && x->found)
-		e = pg_admin_query(db, "SELECT action, before, after, resolved FROM ferry.resolve_conflict($1::uuid, $2, $3, "
-				   "coalesce($4, session_user::text), $5::bool)", params, 5, &rows, &why);
-	if (e != FERRY_OK) {
+	if (e != FERRY_OK)
 		*out_exit = cli_repair_fail(x->r->c, db, e, &why);
-		return false;
-	}
-	if (x->found) {
-		*out_exit = print_resolved(x, rows);
-		pg_rows_free(rows);
-	}
-	return true;
+	return e == FERRY_OK;
 }
 
 static int resolve(struct cli_repair *r)

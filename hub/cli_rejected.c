@@ -86,7 +86,7 @@ static int list(struct cli_repair *r)
 						    {"number", "change-set"}, {"name", "code"}, {"constraint", NULL},
 						    {"sentence", NULL}, {"state", NULL}, {"bytes", NULL}, {NULL, NULL}};
 	int exit_code = CLI_OK;
-	struct json *rows = find(r, NULL, &exit_code);
+	struct json *rows = cli_repair_filters(r, &exit_code) ? find(r, NULL, &exit_code) : NULL;
 	return rows ? cli_print_rows(r->c, rows, columns, "Nothing was refused.") : exit_code;
 }
 
@@ -406,19 +406,82 @@ static int requeue_in(struct cli_repair *r, const struct found *f)
 	return exit_code;
 }
 
+struct wanted { /* what differs from the hub's row */
+	const struct json *change, *hub;
+	struct json *list;
+};
+
+static char *shown_text(const struct json *v)
+{
+	return json_is_null(v) ? NULL : json_text(v) ? strdup(json_text(v)) : json_write_text(v, true);
+}
+
+static void add_wanted(void *ctx, const char *column, const struct json *value)
+{
+	struct wanted *w = ctx;
+	char *before = shown_text(json_get(w->hub, column)), *after = shown_text(value);
+	if (!before != !after || (before && strcmp(before, after) != 0))
+		json_add(w->list, cli_repair_write(w->change, column, before, after));
+	free(before);
+	free(after);
+}
+
+/* A row of the change-set, with the hub's beside it. */
+static void add_writes(struct json *list, const struct json *change)
+{
+	const char *values = json_text(json_get(change, "values")), *row = json_text(json_get(change, "row"));
+	struct json *wanted = NULL, *hub = NULL;
+	if (!row || json_read_text(row, strlen(row), &hub, NULL) != FERRY_OK)
+		hub = NULL;
+	if (json_read_text(values, strlen(values), &wanted, NULL) != FERRY_OK)
+		wanted = NULL; /* larger than a document */
+	if (strcmp(json_text(json_get(change, "op")), "delete") != 0)
+		json_each(wanted, add_wanted, &(struct wanted){.change = change, .hub = hub, .list = list});
+	else if (hub)
+		json_add(list, cli_repair_write(change, NULL, NULL, NULL));
+	json_release(wanted);
+	json_release(hub);
+}
+
+static int print_requeue(const struct cli_repair *r, const struct shown *s)
+{
+	struct json *o = json_new_object(), *writes = json_new_array();
+	int64_t left_out = s->rows - (int64_t)json_count(s->list);
+	for (size_t i = 0; i < json_count(s->list); i++)
+		add_writes(writes, json_at(s->list, i));
+	json_put_text(o, "id", json_text(json_get(s->set, "id")));
+	json_put_int(o, "rows", s->rows);
+	json_put_bool(o, "done", false);
+	if (cli_json(r->c)) {
+		json_put(o, "writes", writes);
+		json_put_int(o, "left_out", left_out);
+		return cli_print_done(r->c, o, "%s", "");
+	}
+	(void)cli_print_done(r->c, o, "%lld rows would be merged again; they were refused with %s. What they have against what stands:",
+			     (long long)s->rows, json_text(json_get(s->set, "name")));
+	cli_print_writes(writes, left_out);
+	json_release(writes);
+	return CLI_OK;
+}
+
 static int say_requeue(struct cli_repair *r, struct found *f)
 {
+	struct shown s = {.r = r, .set = f->set, .limit = SHOWN_ROWS, .exit_code = CLI_OK};
+	struct pg_rows *columns = NULL;
 	struct ferry_why why = {0};
-	int64_t rows = 0;
-	enum ferry_error e = kept_each(&f->kept, count_row, &rows, &why);
+	enum ferry_error e = pg_admin_query(f->place.db, columns_sql, NULL, 0, &columns, &why);
 	if (e != FERRY_OK)
-		return kept_fail(r, f, e, &why);
-	struct json *o = json_new_object();
-	json_put_text(o, "id", json_text(json_get(f->set, "id")));
-	json_put_int(o, "rows", rows);
-	json_put_bool(o, "done", false);
-	return cli_print_done(r->c, o, "%lld rows would be merged again; they were refused with %s", (long long)rows,
-			      json_text(json_get(f->set, "name")));
+		return cli_repair_fail(r->c, f->place.db, e, &why);
+	s.columns = columns;
+	s.list = json_new_array();
+	e = kept_each(&f->kept, describe, &s, &why);
+	if (e != FERRY_OK)
+		s.exit_code = kept_fail(r, f, e, &why);
+	else if (s.exit_code == CLI_OK)
+		s.exit_code = print_requeue(r, &s);
+	json_release(s.list);
+	pg_rows_free(columns);
+	return s.exit_code;
 }
 
 static bool has_two(void *ctx, const struct block *b, uint32_t row)

@@ -7,6 +7,7 @@
 #include "hub/cli_place.h"
 
 #define LIMIT_DEFAULT "200"
+#define LIMIT_MAX     100000
 
 int cli_repair_run(struct cli *c, int (*run)(struct cli_repair *r))
 {
@@ -22,10 +23,43 @@ int cli_repair_run(struct cli *c, int (*run)(struct cli_repair *r))
 
 const char *cli_repair_limit(const struct cli *c)
 {
+	return cli_value(c, "limit") ? cli_value(c, "limit") : LIMIT_DEFAULT;
+}
+
+static bool limit_is_right(const struct cli *c)
+{
 	const char *text = cli_value(c, "limit");
 	char *end;
-	long n = text ? strtol(text, &end, 10) : 0;
-	return text && *text && !*end && n > 0 && n <= 100000 ? text : LIMIT_DEFAULT;
+	long n = text ? strtol(text, &end, 10) : 1;
+	return !text || (*text && !*end && n > 0 && n <= LIMIT_MAX);
+}
+
+/* sql: a row if something in some place has the name ($2). */
+static bool is_known(struct cli_repair *r, const char *sql, const char *name, const char *what, const char *advice, int *out_exit)
+{
+	const char *params[] = {NULL, name};
+	struct ferry_why why;
+	struct json *rows = cli_repair_query(r, sql, params, 2, out_exit);
+	bool known = json_count(rows) > 0;
+	if (rows && !known) {
+		ferry_why_set(&why, "there is no %s %.80s", what, name);
+		*out_exit = cli_fail(r->c, FERRY_NOT_FOUND, why.text, advice);
+	}
+	json_release(rows);
+	return known;
+}
+
+bool cli_repair_filters(struct cli_repair *r, int *out_exit)
+{
+	const char *device = cli_value(r->c, "device"), *table = cli_value(r->c, "table");
+	if (!limit_is_right(r->c)) {
+		*out_exit = cli_fail(r->c, FERRY_USAGE, "--limit takes a number from 1 to 100000", NULL);
+		return false;
+	}
+	return (!device || is_known(r, "SELECT id FROM ferry.device WHERE ($1::uuid IS NULL OR tenant_id = $1::uuid) "
+				       "AND (name = $2 OR id::text = lower($2)) LIMIT 1", device, "device", "See: ferry-hub device list", out_exit)) &&
+	       (!table || is_known(r, "SELECT name FROM ferry.tracked WHERE ($1::uuid IS NULL OR true) "
+				      "AND $2 IN (name, nsp || '.' || name) LIMIT 1", table, "table", "See: ferry-hub model", out_exit));
 }
 
 /* "FE010": SQL of ours says which code it means. */
@@ -145,6 +179,18 @@ static enum ferry_error read_row(struct pg_admin *db, const struct json *o, stru
 	}
 	pg_rows_free(names);
 	return e;
+}
+
+struct json *cli_repair_write(const struct json *of, const char *column, const char *before, const char *after)
+{
+	struct json *o = json_new_object();
+	json_put_text(o, "table", json_text(json_get(of, "table")));
+	json_put_text(o, "key", json_text(json_get(of, "key")));
+	json_put_text(o, "op", json_text(json_get(of, "op")));
+	json_put_text(o, "column", column);
+	json_put_text(o, "before", before);
+	json_put_text(o, "after", after);
+	return o;
 }
 
 struct json *cli_repair_with_row(struct cli_repair *r, const struct json *o, int *out_exit)

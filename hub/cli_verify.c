@@ -17,7 +17,7 @@ struct verifying {
 	struct cli *c;
 	const char *tenant, *table; /* only of these; NULL: all */
 	char limit[24];             /* rows listed of each table */
-	bool repair, shown;
+	bool repair, shown, met; /* met: some place has the table */
 	struct json *rows;
 	int64_t found;
 	struct ferry_why why;
@@ -74,8 +74,10 @@ static bool verify_place(void *ctx, struct pg_admin *db, const char *conninfo, c
 					    "SELECT t.tbl, t.relid::text FROM ferry.tracked t "
 					    "WHERE $1::text IS NULL OR $1 IN (t.replica_name, t.name, t.relid::text) ORDER BY t.tbl",
 					    params, 1, &tables, &v->why);
-	for (int i = 0; e == FERRY_OK && i < pg_rows_count(tables); i++)
+	for (int i = 0; e == FERRY_OK && i < pg_rows_count(tables); i++) {
+		v->met = true;
 		e = verify_table(v, db, conninfo, pg_rows_text(tables, i, 0), pg_rows_text(tables, i, 1));
+	}
 	pg_rows_free(tables);
 	if (v->shown)
 		fputs("\r\033[K", stderr);
@@ -106,8 +108,11 @@ static int verify(struct verifying *v, const struct cli_setting *s, struct pg_ad
 		return exit_code;
 	v->tenant = given ? tenant : NULL;
 	v->rows = json_new_array();
-	if (cli_each_place(v->c, s, home, verify_place, v, &exit_code))
+	bool asked = cli_each_place(v->c, s, home, verify_place, v, &exit_code);
+	if (asked && (v->met || !v->table))
 		return report(v);
+	if (asked)
+		exit_code = cli_fail(v->c, FERRY_NOT_FOUND, "no tracked table has this name", "See: ferry-hub model");
 	json_release(v->rows);
 	return exit_code;
 }
@@ -119,9 +124,10 @@ int cli_verify(struct cli *c)
 			      .shown = isatty(STDERR_FILENO) && !cli_json(c)};
 	struct pg_admin *home = NULL;
 	const char *limit = cli_value(c, "limit");
-	long long n = limit ? strtoll(limit, NULL, 10) : LIMIT_DEFAULT;
+	char *end = NULL;
+	long long n = limit ? strtoll(limit, &end, 10) : LIMIT_DEFAULT;
 	int exit_code = CLI_OK;
-	if (n < 1 || n > 1000000)
+	if (n < 1 || n > 1000000 || (end && *end))
 		return cli_fail(c, FERRY_USAGE, "--limit takes a number from 1 to 1000000", NULL);
 	snprintf(v.limit, sizeof(v.limit), "%lld", n);
 	if (cli_setting_init(c, &s, &exit_code) && cli_database(c, &s, &home, &exit_code))

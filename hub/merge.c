@@ -239,12 +239,26 @@ enum ferry_error merge_row(struct merge *m, const struct merge_row *from)
 	return FERRY_OK;
 }
 
-bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key)
+static const struct row *row_of(const struct merge *m, uint32_t table, const struct uuid *key)
 {
 	int64_t table_index = merge_table_index(m->schema, table);
-	const struct row *row = table_index < 0 ? NULL : merge_find(m, (uint32_t)table_index, key);
+
+	return table_index < 0 ? NULL : merge_find(m, (uint32_t)table_index, key);
+}
+
+bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key)
+{
+	const struct row *row = row_of(m, table, key);
 
 	return row != NULL && row->state.known;
+}
+
+bool merge_made_by_another(const struct merge *m, uint32_t table, const struct uuid *key, const struct uuid *device)
+{
+	const struct row *row = row_of(m, table, key);
+
+	return row != NULL && row->state.exists && row->state.born_stamp != NO_STAMP &&
+	       !uuid_equal(&m->stamps[row->state.born_stamp].author, device);
 }
 
 static uint64_t stamp_hash(const struct merge *m, const struct uuid *author, int64_t number, int64_t at)

@@ -171,6 +171,9 @@ FERRY_CHECK enum ferry_error merge_row(struct merge *m, const struct merge_row *
 /* Does the hub know this row, or know that it is deleted, with what was applied? */
 bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key);
 
+/* Did what was applied make this row, by somebody else than this device? */
+bool merge_made_by_another(const struct merge *m, uint32_t table, const struct uuid *key, const struct uuid *device);
+
 /* Of the author of what is applied from now on: copies of its replica have used
  * numbers up to here; 0: none has, as a new merge takes it. */
 void merge_apart(struct merge *m, int64_t number);

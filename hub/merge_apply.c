@@ -77,10 +77,20 @@ static bool by_device(const struct edit *e, const struct version *v)
 	return v->number <= e->set->number && !uuid_is_zero(&v->author) && uuid_equal(&v->author, e->author);
 }
 
+/* R17: a replay that had been settled when the edit was made, and lost: its replica showed it no more then.
+ * An edit of the lost history is older than that. */
+static bool lost_by_then(const struct edit *e, const struct version *v)
+{
+	const struct change_set *s = e->set;
+	bool of_lost = s->old_position > 0 || (s->lost_from > 0 && s->base_position >= s->lost_from);
+
+	return !of_lost && v->old_position > 0 && v->old_position <= s->base_position;
+}
+
 /* R2. What another copy of the device's replica may have written is not its own. */
 static bool is_own(const struct edit *e, const struct version *v)
 {
-	return by_device(e, v) && v->number > e->m->apart;
+	return by_device(e, v) && v->number > e->m->apart && !lost_by_then(e, v);
 }
 
 static bool seen(const struct edit *e, const struct version *v, int64_t base)

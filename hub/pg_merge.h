@@ -89,7 +89,11 @@ struct merge_entry { /* an item of the run */
 	const char *constraint; /* that refused it, or NULL */
 	int64_t position; /* of a repeated one */
 	bool unstored;    /* a staged one whose parts are not all there: nothing of it is kept */
-	struct park_waits waits; /* state rejected, verdict parked */
+	struct park_waits waits; /* verdict parked */
+	bool waits_noted;        /* in this transaction */
+	bool waits_came;         /* it was refused, and then nothing was missing */
+	bool parks_on;           /* state held: it waits for something else than its device was told */
+	const char *former;      /* what that was told why it is parked; NULL: it is not */
 };
 
 struct merge_table { /* rows of a table that the run touches */
@@ -189,6 +193,7 @@ struct merge_op {
 	uint32_t part_count;
 	struct row_joiner row; /* one that goes on over several parts */
 	struct pg_failure *scans; /* taken back with this; now its references are looked at. NULL: it is merged */
+	struct merge_entry *parks; /* a small one, of which that is so */
 	uint32_t waits_call;
 	bool rest; /* WRITE_DELETES_FIRST: its deletions are written, now all else */
 };
@@ -221,11 +226,15 @@ void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_fa
 void pg_run_park(struct merge_op *m, struct merge_entry *e, int code, const char *sentence);
 
 /* pg_merge_park.c */
-bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f); /* false: refuse it */
+/* May the entry, refused with this, wait for rows that it lacks? Then, after it was taken back, the batch asks which
+ * these are, and with the answer it ends as refused, parked or still parked. */
+bool pg_park_may(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
+void pg_park_ask(struct merge_op *m, struct merge_entry *e);
+void pg_park_decide(struct merge_op *m, struct merge_entry *e); /* or once more: it still waits to be merged */
 void pg_park_behind(struct merge_op *m, struct merge_entry *e, int64_t number);
-void pg_park_settle(struct merge_op *m); /* adds what the parked wait for to the batch */
+void pg_park_settle(struct merge_op *m); /* adds until when the parked wait, and what else these do now, to the batch */
 /* A staged one was refused: is it to be seen what it waits for? Then, after it was taken back, from its first
- * portion on, with m->parts: it ends as refused or parked, or still waits. */
+ * portion on, with m->parts, and it ends in the same ways. */
 bool pg_park_scans(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
 void pg_park_scan(struct merge_op *m);
 
@@ -237,6 +246,7 @@ void pg_room_read(struct merge_op *m);
 void pg_groups_start(struct merge_op *m);
 void pg_group_refused(struct merge_op *m);          /* a write was refused */
 void pg_run_undo(struct merge_op *m, pg_step next); /* back to the savepoint */
+void pg_run_undo_begin(struct merge_op *m);         /* the same as the beginning of a batch */
 /* Is it that a row's key is taken? Then the entry is refused, or waits to be tried again. */
 bool pg_group_key_clash(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f);
 /* Before the write: dependencies (R6), locked rows (R12), scopes (P7). */
@@ -252,6 +262,8 @@ FERRY_CHECK enum ferry_error pg_load_feed(struct merge_op *m, struct merge *merg
 void pg_load_forget(struct merge_op *m);
 const struct merge_table *pg_load_table(const struct merge_op *m, uint32_t tbl);
 int64_t pg_load_row(const struct merge_table *t, const struct uuid *key); /* -1: not loaded */
+/* Was it not there when it was loaded, and is made in this transaction by somebody else than this device? */
+bool pg_made_by_another(const struct merge_op *m, const struct merge_table *t, int64_t row, const struct uuid *device);
 
 /* pg_merge_write.c */
 void pg_write_savepoint(struct merge_op *m);
@@ -295,6 +307,7 @@ bool pg_portion_is_empty(const struct merge_op *m); /* nothing but pieces of a r
 /* pg_merge_stage.c */
 void pg_stage_begin(struct merge_op *m);                /* after A */
 void pg_stage_next(struct pg_op *op);                   /* a portion has come */
+void pg_stage_again(struct pg_op *op);                  /* from its first part on */
 void pg_stage_refused(struct merge_op *m);              /* a write was refused */
 
 #endif

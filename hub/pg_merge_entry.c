@@ -343,6 +343,8 @@ static void read_repeated(struct merge_op *m)
 		e->verdict = pg_verdict_named(pg_text(b, m->settled_call, row, 2));
 		if (e->item->again && (e->verdict == VERDICT_REJECTED || e->verdict == VERDICT_PARKED)) {
 			e->state = ITEM_WAITING; /* the device's lock keeps others from doing the same */
+			if (e->verdict == VERDICT_PARKED && !pg_is_null(b, m->settled_call, row, 4))
+				e->former = answer_text(m, pg_text(b, m->settled_call, row, 4));
 			e->verdict = VERDICT_ACCEPTED;
 			continue;
 		}

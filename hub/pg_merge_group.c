@@ -101,6 +101,19 @@ static bool is_held(const struct merge_op *m, const struct merge_table *t, int64
 	return t->held[row] || (i >= 0 && whole->held[i]);
 }
 
+/* A row that another device makes in this transaction has no scope to compare yet, but where all rows of
+ * the table are in one: who touches it too is judged in the next. Not so what a lost history is brought
+ * back with, which has to stand together (R18): its edits are judged when they are written. */
+static void admit_new_row(struct merge_op *m, struct merge_entry *e, const struct merge_table *t, int64_t row)
+{
+	if (!pg_made_by_another(m, t, row, &e->item->device))
+		return;
+	if (t->table->scope_form > PG_SCOPE_GLOBAL && !e->item->park)
+		e->state = ITEM_HELD;
+	else if (t->table->scope_form <= PG_SCOPE_GLOBAL && !holds_scope(e->device, t->table->tenant_scope))
+		refuse_row(m, e, HOLDS_NOT);
+}
+
 /* Rows that somebody else holds make it wait; rows that are outside the
  * device's scopes before the write refuse it (P7). */
 static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct block *b)
@@ -123,6 +136,9 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 			e->state = ITEM_HELD;
 			return;
 		}
+		admit_new_row(m, e, t, i);
+		if (e->state != ITEM_WAITING)
+			return;
 		if (!in_scope_now(&t->rows[i], b->op) || !t->scopes[i] || (good && strcmp(good, t->scopes[i]) == 0))
 			continue;
 		if (!holds_scope(e->device, t->scopes[i])) {
@@ -338,7 +354,7 @@ static void settle_only(struct merge_op *m)
 static bool anything_to_settle(const struct merge_op *m)
 {
 	for (uint32_t i = 0; i < m->entry_count; i++) {
-		if (m->entries[i].state == ITEM_APPLIED || m->entries[i].state == ITEM_REJECTED)
+		if (m->entries[i].state == ITEM_APPLIED || m->entries[i].state == ITEM_REJECTED || m->entries[i].waits_noted)
 			return true;
 	}
 	return false;
@@ -406,7 +422,7 @@ static void group_undone(struct pg_op *op)
 	group_next((struct merge_op *)op);
 }
 
-void pg_run_undo(struct merge_op *m, pg_step next)
+void pg_run_undo_begin(struct merge_op *m)
 {
 	pg_batch_reset(&m->op.batch);
 	pg_call(&m->op.batch, "ROLLBACK TO SAVEPOINT ferry_group");
@@ -414,6 +430,11 @@ void pg_run_undo(struct merge_op *m, pg_step next)
 	m->savepoint = false;
 	m->phase = MERGE_LOADS;
 	m->op.store->stats.narrowings++;
+}
+
+void pg_run_undo(struct merge_op *m, pg_step next)
+{
+	pg_run_undo_begin(m);
 	pg_op_run(&m->op, next);
 }
 
@@ -474,6 +495,24 @@ bool pg_group_key_clash(struct merge_op *m, struct merge_entry *e, const struct 
 	return true;
 }
 
+static void park_counted(struct pg_op *op)
+{
+	struct merge_op *m = (struct merge_op *)op;
+
+	pg_park_decide(m, m->parks);
+	if (m->parks->state == ITEM_WAITING)
+		m->stack[m->stack_count++] = m->group;
+	group_next(m);
+}
+
+static void group_parks(struct merge_op *m, struct merge_entry *e)
+{
+	m->parks = e;
+	pg_run_undo_begin(m);
+	pg_park_ask(m, e);
+	pg_op_run(&m->op, park_counted);
+}
+
 void pg_group_refused(struct merge_op *m)
 {
 	struct pg_failure f = m->op.batch.failure;
@@ -491,7 +530,10 @@ void pg_group_refused(struct merge_op *m)
 		pg_run_park(m, e, FERRY_FOREIGN_KEY, "a row that it refers to is not there yet");
 	} else if (e && pg_order_next(m, e, &f)) {
 		m->stack[m->stack_count++] = m->group;
-	} else if (e && !pg_park_missing(m, e, &f)) {
+	} else if (e && pg_park_may(m, e, &f)) {
+		group_parks(m, e);
+		return;
+	} else if (e) {
 		pg_run_refuse(m, e, pg_order_failure(e, &f));
 		pg_tell_note(m, e);
 	}

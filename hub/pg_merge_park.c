@@ -77,6 +77,16 @@ static bool waits_of_block(struct merge_op *m, struct arena *a, struct park_wait
 	return ok;
 }
 
+static void forget_waits(struct merge_op *m, const struct merge_entry *e)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	pg_call(b, "DELETE FROM ferry.parked_wait WHERE tenant_id = $1 AND device_id = $2 AND number = $3");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuid(b, &e->item->device);
+	pg_arg_int8(b, e->item->number);
+}
+
 static void note_waits(struct merge_op *m, const struct merge_entry *e, const struct park_waits *w)
 {
 	struct pg_batch *b = &m->op.batch;
@@ -93,11 +103,11 @@ static void note_waits(struct merge_op *m, const struct merge_entry *e, const st
 	pg_arg_uuids(b, w->own.keys, w->own.count);
 }
 
-static void count_waits(struct merge_op *m, const struct merge_entry *e, uint32_t *out_call)
+static void count_waits(struct merge_op *m, const struct merge_entry *e)
 {
 	struct pg_batch *b = &m->op.batch;
 
-	*out_call = pg_call(b, "SELECT ferry.count_waits($1, $2, $3)");
+	m->waits_call = pg_call(b, "SELECT missing, one FROM ferry.count_waits($1, $2, $3)");
 	pg_arg_uuid(b, &m->op.tenant);
 	pg_arg_uuid(b, &e->item->device);
 	pg_arg_int8(b, e->item->number);
@@ -109,17 +119,58 @@ static void park(struct merge_op *m, struct merge_entry *e, int code, const char
 	e->verdict = VERDICT_PARKED;
 }
 
-static void park_for_parent(struct merge_op *m, struct merge_entry *e)
+/* Names one of the rows that it lacks, and says how many more there are. */
+static void missing_sentence(const struct merge_op *m, const char *one_end, const char *more_end, struct ferry_why *out)
 {
-	park(m, e, FERRY_FOREIGN_KEY, "it refers to a row that is not at the hub yet, and waits there for it");
+	const struct pg_batch *b = &m->op.batch;
+	int64_t missing = pg_int(b, m->waits_call, 0, 0);
+	const char *one = pg_is_null(b, m->waits_call, 0, 1) ? "a row" : pg_text(b, m->waits_call, 0, 1);
+
+	if (missing == 1)
+		ferry_why_set(out, "it refers to %s, which %s", one, one_end);
+	else
+		ferry_why_set(out, "it refers to %s and %lld more, which %s", one, (long long)missing - 1, more_end);
 }
 
 static void refuse_expired(struct merge_op *m, struct merge_entry *e)
 {
-	pg_run_reject(m, e, FERRY_FOREIGN_KEY, "it refers to a row that did not come to the hub in time");
+	struct ferry_why why;
+
+	missing_sentence(m, "did not come to the hub in time", "did not come to the hub in time", &why);
+	pg_run_reject(m, e, FERRY_FOREIGN_KEY, why.text);
 }
 
-bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
+/* One that waits already goes on; its device is told when it is for something else now. One that was refused
+ * and is tried again stays so. */
+static void park_for_parent(struct merge_op *m, struct merge_entry *e)
+{
+	struct ferry_why why;
+
+	missing_sentence(m, "is not at the hub yet, and waits there for it", "are not at the hub yet, and waits there for them", &why);
+	park(m, e, FERRY_FOREIGN_KEY, why.text);
+	if (!e->item->again)
+		return;
+	e->state = ITEM_HELD;
+	e->parks_on = e->former && strcmp(e->former, why.text) != 0;
+}
+
+/* What it lacks is counted, after its write was taken back. Where nothing is missing, that may have
+ * come between the two, or it is something else that refuses it: a second attempt shows it. */
+void pg_park_decide(struct merge_op *m, struct merge_entry *e)
+{
+	if (pg_int(&m->op.batch, m->waits_call, 0, 0) > 0) {
+		if (e->item->expired)
+			refuse_expired(m, e);
+		else
+			park_for_parent(m, e);
+	} else if (e->waits_came) {
+		pg_run_refuse(m, e, pg_order_failure(e, m->scans));
+	}
+	e->waits_came = true;
+	m->scans = NULL;
+}
+
+bool pg_park_may(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
 {
 	struct park_waits w = {0};
 
@@ -129,17 +180,17 @@ bool pg_park_missing(struct merge_op *m, struct merge_entry *e, const struct pg_
 		if (!waits_of_block(m, &m->arena, &w, &e->set->blocks[i]))
 			return false;
 	}
-	if (w.refs.count == 0)
-		return false;
-	if (e->item->expired) {
-		refuse_expired(m, e);
-	} else if (e->item->again) {
-		e->state = ITEM_HELD;
-	} else {
-		park_for_parent(m, e);
-		e->waits = w;
-	}
-	return true;
+	m->scans = arena_copy(&m->arena, f, sizeof(*f));
+	e->waits = w;
+	return w.refs.count > 0 && m->scans;
+}
+
+void pg_park_ask(struct merge_op *m, struct merge_entry *e)
+{
+	forget_waits(m, e);
+	note_waits(m, e, &e->waits);
+	count_waits(m, e);
+	e->waits_noted = true;
 }
 
 void pg_park_behind(struct merge_op *m, struct merge_entry *e, int64_t number)
@@ -155,24 +206,43 @@ void pg_park_behind(struct merge_op *m, struct merge_entry *e, int64_t number)
 	e->waits.number = number;
 }
 
-void pg_park_settle(struct merge_op *m)
+static void settle_parked(struct merge_op *m, const struct merge_entry *e)
 {
 	struct pg_batch *b = &m->op.batch;
-	uint32_t ignored;
 
+	pg_call(b, "SELECT ferry.park($1, $2, $3, $4, $5)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuid(b, &e->item->device);
+	pg_arg_int8(b, e->item->number);
+	pg_arg_int4(b, e->waits.child);
+	pg_arg_int8(b, e->waits.number);
+}
+
+static void settle_parked_on(struct merge_op *m, const struct merge_entry *e)
+{
+	struct pg_batch *b = &m->op.batch;
+
+	pg_call(b, "SELECT ferry.park_on($1, $2, $3, $4, $5, $6, $7)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_uuid(b, &e->item->device);
+	pg_arg_int8(b, e->item->number);
+	pg_arg_int4(b, e->waits.child);
+	pg_arg_int8(b, m->tx);
+	pg_arg_int4(b, e->code);
+	pg_arg_text(b, e->sentence);
+}
+
+void pg_park_settle(struct merge_op *m)
+{
 	for (uint32_t i = 0; i < m->entry_count; i++) {
 		const struct merge_entry *e = &m->entries[i];
 
-		if (e->state != ITEM_REJECTED || e->verdict != VERDICT_PARKED)
-			continue;
-		note_waits(m, e, &e->waits);
-		count_waits(m, e, &ignored);
-		pg_call(b, "SELECT ferry.park($1, $2, $3, $4, $5)");
-		pg_arg_uuid(b, &m->op.tenant);
-		pg_arg_uuid(b, &e->item->device);
-		pg_arg_int8(b, e->item->number);
-		pg_arg_int4(b, e->waits.child);
-		pg_arg_int8(b, e->waits.number);
+		if (e->parks_on)
+			settle_parked_on(m, e);
+		else if (e->state == ITEM_REJECTED && e->verdict == VERDICT_PARKED)
+			settle_parked(m, e);
+		else if (e->state == ITEM_PARKED && e->waits_noted)
+			forget_waits(m, e); /* there was no room to keep it */
 	}
 }
 
@@ -193,34 +263,19 @@ bool pg_park_scans(struct merge_op *m, struct merge_entry *e, const struct pg_fa
 		return false;
 	m->scans = arena_copy(&m->arena, pg_order_failure(e, f), sizeof(*f));
 	e->waits = (struct park_waits){0};
+	e->waits_noted = true;
 	return m->scans != NULL;
-}
-
-static void scan_still(struct merge_op *m)
-{
-	m->entries[0].state = ITEM_HELD;
-	m->phase = MERGE_SETTLES;
-	pg_batch_reset(&m->op.batch);
-	m->finish_call = pg_call(&m->op.batch, "SELECT tenant_id, position FROM ferry.finish()");
-	pg_call(&m->op.batch, "COMMIT");
-	pg_op_run(&m->op, pg_run_settled);
 }
 
 static void scan_counted(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
-	struct merge_entry *e = &m->entries[0];
 
-	if (pg_int(&op->batch, m->waits_call, 0, 0) > 0 && !e->item->expired && e->item->again) {
-		scan_still(m); /* for other rows now, maybe */
+	pg_park_decide(m, &m->entries[0]);
+	if (m->entries[0].state == ITEM_WAITING) {
+		pg_stage_again(op);
 		return;
 	}
-	if (e->waits.child == 0 || (pg_int(&op->batch, m->waits_call, 0, 0) == 0 && !e->item->expired))
-		pg_run_refuse(m, e, m->scans);
-	else if (e->item->expired)
-		refuse_expired(m, e);
-	else
-		park_for_parent(m, e);
 	pg_batch_reset(&op->batch);
 	m->phase = MERGE_SETTLES;
 	pg_run_settle(m);
@@ -244,18 +299,14 @@ void pg_park_scan(struct merge_op *m)
 	}
 	if (w.child != 0)
 		e->waits.child = w.child;
-	if (m->part == 0) {
-		pg_call(&m->op.batch, "DELETE FROM ferry.parked_wait WHERE tenant_id = $1 AND device_id = $2 AND number = $3");
-		pg_arg_uuid(&m->op.batch, &m->op.tenant);
-		pg_arg_uuid(&m->op.batch, &e->item->device);
-		pg_arg_int8(&m->op.batch, e->item->number);
-	}
+	if (m->part == 0)
+		forget_waits(m, e);
 	note_waits(m, e, &w);
 	if (pg_portion_more(m)) {
 		pg_portion_ask(m, m->part + m->part_count);
 		pg_op_run(&m->op, pg_stage_next);
 	} else {
-		count_waits(m, e, &m->waits_call);
+		count_waits(m, e);
 		pg_op_run(&m->op, scan_counted);
 	}
 }

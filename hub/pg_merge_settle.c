@@ -140,7 +140,7 @@ static int64_t kept_staging(const struct merge_op *m)
 {
 	const struct merge_entry *e = &m->entries[0];
 
-	return e->state == ITEM_REJECTED && !e->unstored ? e->item->staging : 0;
+	return (e->state == ITEM_REJECTED || e->state == ITEM_HELD) && !e->unstored ? e->item->staging : 0;
 }
 
 /* A staged one stays in its parts. */

@@ -38,7 +38,7 @@ static void stage_reject(struct merge_op *m)
 }
 
 /* From its first part on: in the next order, or to see what it lacks. */
-static void stage_again(struct pg_op *op)
+void pg_stage_again(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
 	struct merge_entry *e = entry(m);
@@ -67,7 +67,7 @@ void pg_stage_refused(struct merge_op *m)
 		pg_run_park(m, e, FERRY_FOREIGN_KEY, "a row that it refers to is not there yet");
 		pg_run_abandon(m);
 	} else if (pg_order_next(m, e, &f) || pg_park_scans(m, e, &f)) {
-		pg_run_undo(m, stage_again);
+		pg_run_undo(m, pg_stage_again);
 	} else {
 		pg_run_refuse(m, e, pg_order_failure(e, &f));
 		pg_tell_note(m, e);

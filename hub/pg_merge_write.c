@@ -309,12 +309,17 @@ static bool declare_rows(struct merge_op *m, const struct written *x)
 
 /* ------------------------------------------------------------------ scopes */
 
+/* Where all rows of a table are in one scope, that was compared before. */
+static bool has_scopes(const struct written *x)
+{
+	return x->w->op != ROW_DELETE && x->table->scope_form != PG_SCOPE_TENANT && x->table->scope_form != PG_SCOPE_GLOBAL;
+}
+
 /* A row can only be elsewhere after the write than before when it is new or
- * a column of its scope's path was written; and where all rows of a table
- * are in one scope, that was compared before. */
+ * a column of its scope's path was written. */
 static bool needs_check(const struct written *x)
 {
-	if (x->w->op == ROW_DELETE || x->table->scope_form == PG_SCOPE_TENANT || x->table->scope_form == PG_SCOPE_GLOBAL)
+	if (!has_scopes(x))
 		return false;
 	if (x->w->op == ROW_INSERT || x->table->scope_also)
 		return true;
@@ -325,24 +330,40 @@ static bool needs_check(const struct written *x)
 	return false;
 }
 
-static bool check_scopes(struct merge_op *m, const struct written *x, const struct merge_writes *w)
+/* Did somebody else make the row in this transaction? Then there was nothing to compare before. */
+static bool is_another_s(const struct merge_op *m, const struct written *x, const struct merge_writes *w, uint32_t r)
+{
+	const struct merge_table *t = pg_load_table(m, x->w->table);
+
+	return t && pg_made_by_another(m, t, pg_load_row(t, &x->w->keys[r]), &w->stamps[x->w->stamps[r]].author);
+}
+
+static bool check_scopes(struct merge_op *m, const struct written *x, const struct merge_writes *w, bool all)
 {
 	struct pg_batch *b = &m->op.batch;
 	struct uuid *devices = arena_array(&b->arena, x->w->row_count + 1u, sizeof(*devices));
+	struct uuid *keys = arena_array(&b->arena, x->w->row_count + 1u, sizeof(*keys));
 	struct scope_check *check = &m->checks[m->check_count];
 	const char *also = x->table->scope_also;
 	struct pg_sql sql;
+	uint32_t n = 0;
 
 	check->owners = arena_array(&m->load_arena, x->w->row_count + 1u, sizeof(*check->owners));
-	if (!devices || !check->owners)
+	if (!devices || !keys || !check->owners)
 		return false;
 	for (uint32_t r = 0; r < x->w->row_count; r++) {
 		const struct merge_stamp *s = &w->stamps[x->w->stamps[r]];
-		const struct merge_entry *e = pg_run_find(m, &s->author, s->number);
+		const struct merge_entry *e;
 
-		devices[r] = s->author;
-		check->owners[r] = e ? (uint32_t)(e - m->entries) : 0;
+		if (!all && !is_another_s(m, x, w, r))
+			continue;
+		e = pg_run_find(m, &s->author, s->number);
+		keys[n] = x->w->keys[r];
+		devices[n] = s->author;
+		check->owners[n++] = e ? (uint32_t)(e - m->entries) : 0;
 	}
+	if (n == 0)
+		return true;
 	pg_sql_init(&sql);
 	pg_sql_add(&sql, "SELECT u.n::int FROM unnest($1::uuid[], $3::uuid[]) WITH ORDINALITY AS u(k, device, n) "
 		   "CROSS JOIN LATERAL (SELECT %s%s%s AS scope FROM %s r%s WHERE r.%s = $2 AND r.%s = u.k OFFSET 0) x "
@@ -350,9 +371,9 @@ static bool check_scopes(struct merge_op *m, const struct written *x, const stru
 		   x->table->scope_expr, also ? " || " : "", also ? also : "", x->table->name, x->table->scope_joins,
 		   x->table->tenant, x->table->key, also ? "ANY (x.scope)" : "x.scope");
 	check->call = pg_call(b, sql.p);
-	pg_arg_uuids(b, x->w->keys, x->w->row_count);
+	pg_arg_uuids(b, keys, n);
 	pg_arg_uuid(b, &m->op.tenant);
-	pg_arg_uuids(b, devices, x->w->row_count);
+	pg_arg_uuids(b, devices, n);
 	m->check_count++;
 	if (sql.failed)
 		b->full = true;
@@ -593,7 +614,7 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 	postpone_columns(m, &x);
 	if (!rights_after(m, &x, all))
 		return false;
-	return !needs_check(&x) || check_scopes(m, &x, all);
+	return !has_scopes(&x) || check_scopes(m, &x, all, needs_check(&x));
 }
 
 static bool write_some(struct merge_op *m, const struct merge_writes *w, bool deletes, bool others, bool postpone)

@@ -72,7 +72,9 @@ enum ferry_error requeue(const struct requeue *what, struct requeue_outcome *out
 		merge(&w, &item);
 		e = wait(&w, why);
 	}
-	if (e == FERRY_OK && w.retry)
+	if (e == FERRY_OK && w.retry && out->code != FERRY_OK)
+		e = ferry_fail(why, (enum ferry_error)out->code, "%s", out->sentence);
+	else if (e == FERRY_OK && w.retry)
 		e = ferry_fail(why, FERRY_BUSY, "another transaction holds its rows, or its device is not active");
 	pg_store_close(w.store);
 	loop_free(w.loop);

@@ -80,6 +80,9 @@ struct cli_column {
 int cli_print_rows(const struct cli *c, struct json *rows, const struct cli_column *columns, const char *empty);
 /* One object, a line each for the columns given. Releases object. */
 int cli_print_object(const struct cli *c, struct json *object, const struct cli_column *columns);
+/* For people: what a dry run found, a line each of objects with table, key, column (null: the row is
+ * deleted), before and after; left_out: how many more there would be. */
+void cli_print_writes(const struct json *writes, int64_t left_out);
 /* A sentence for a person, or with --json the object. Releases object. */
 int cli_print_done(const struct cli *c, struct json *object, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

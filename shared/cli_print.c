@@ -159,6 +159,30 @@ int cli_print_object(const struct cli *c, struct json *object, const struct cli_
 	return CLI_OK;
 }
 
+static char *value_shown(const struct json *v)
+{
+	return json_is_null(v) ? printable("NULL", LINE_CHARS_MAX) : cell_text(v, LINE_CHARS_MAX);
+}
+
+void cli_print_writes(const struct json *writes, int64_t left_out)
+{
+	for (size_t i = 0; i < json_count(writes); i++) {
+		const struct json *w = json_at(writes, i);
+		char *column = cell_text(json_get(w, "column"), LINE_CHARS_MAX), *before = value_shown(json_get(w, "before")),
+		     *after = value_shown(json_get(w, "after"));
+		printf("  %s %s ", json_text(json_get(w, "table")), json_text(json_get(w, "key")));
+		if (json_is_null(json_get(w, "column")))
+			puts("is deleted");
+		else
+			printf("%s: %s -> %s\n", column, before, after);
+		free(column);
+		free(before);
+		free(after);
+	}
+	if (left_out > 0)
+		printf("  and %" PRId64 " more\n", left_out);
+}
+
 int cli_print_done(const struct cli *c, struct json *object, const char *format, ...)
 {
 	va_list args;

@@ -173,6 +173,8 @@ static void merge_piece(struct merging *m, struct token old, struct token mine, 
 		emit(m, mine);
 	} else if (!words && old.n == 0) { /* both put something in there: first what was there first */
 		emit(m, theirs);
+		if (theirs.p[theirs.n - 1] != '\n' && mine.p[0] != '\n')
+			emit(m, (struct token){(const uint8_t *)"\n", 1}); /* where no line was, or an empty one */
 		emit(m, mine);
 	} else if (!words) {
 		merge_texts(m, old, mine, theirs, true);
@@ -227,8 +229,9 @@ enum policy_outcome policy_text(struct arena *a, const struct policy_edit *e, st
 	*out = e->mine;
 	if (value_equal(&e->old, &e->theirs))
 		return POLICY_MERGED;
-	/* Nothing is written twice: each piece of mine and theirs once at most, and what all three share. */
-	m.out = arena_alloc(a, (size_t)mine.n + theirs.n + 1);
+	/* Nothing is written twice: each piece of mine and theirs once at most, and what all three share; and where both
+	 * put something in, the end of a line between the two. */
+	m.out = arena_alloc(a, (size_t)mine.n + theirs.n + (mine.n < theirs.n ? mine.n : theirs.n) + 1);
 	if (m.out == NULL)
 		return POLICY_FULL;
 	merge_texts(&m, old, mine, theirs, false);

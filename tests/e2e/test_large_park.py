@@ -88,7 +88,7 @@ class LargePark(SiteCase):
         self.site.sql("UPDATE ferry.rejected SET parked_until = now() WHERE tenant_id = %s", self.tenant)
         wait_until(lambda: self.a.value("SELECT parked FROM ferry_status") == 0, 120, "their refusal")
         self.assertEqual(self.a.sql("SELECT name, sentence, count(*) FROM ferry_rejected GROUP BY number ORDER BY number"),
-                         [("FOREIGN_KEY", "it refers to a row that did not come to the hub in time", ROWS + 1),
+                         [("FOREIGN_KEY", "it refers to units %s, which did not come to the hub in time" % self.unit, ROWS + 1),
                           ("DEPENDS", "it builds on change-set 1, which was refused", 1)])
         self.assertEqual(self.a.value("SELECT count(*) FROM room_scan_sessions"), 0)
         self.assertEqual(json.loads(self.a.value('SELECT "values" FROM ferry_rejected WHERE key = ? AND name = ?', self.last, "FOREIGN_KEY"))

@@ -131,6 +131,21 @@ class LocalSocket(SiteCase):
         self.hub.resume()
         self.assertEqual(heard.wait(lambda x: "answer" in x, 60)["rejected"], 1)
 
+    def test_an_answer_has_the_id_of_its_request_as_it_was_given(self):
+        a = self.device("a")
+        self.settle()
+        heard = self.listen(a)
+        for given in (7, "7", 2**63 - 1, None):
+            heard.send(json.dumps({"wait": "durable", "id": given}))
+            self.assertEqual(heard.wait(lambda x: "answer" in x)["id"], given)
+        heard.send('{"wait":"durable","note":"never written","id":8}')
+        self.assertEqual(heard.wait(lambda x: "event" not in x)["id"], 8)
+        heard.send('{"wait":"durable","note":5,"id":9}')
+        self.assertEqual(heard.wait(lambda x: "event" not in x)["id"], 9)
+        for given in (1.5, [1], {}, True):
+            heard.send(json.dumps({"wait": "durable", "id": given}))
+            self.assertIn("whole number", heard.wait(lambda x: "event" not in x)["error"])
+
     def test_P9_a_reader_that_does_not_keep_up_is_told_and_dropped_and_nobody_waits(self):
         count = 900
         self.site.sql("INSERT INTO inventory.units (tenant_id, project_id, code, unit_type_code) "

@@ -46,7 +46,8 @@ class HubConflicts(Repair):
                          [(unit, "view", "sea", "garden", "hub", "open")])
         self.assertEqual(len(self.conflicts("--device", a.id, "--table", "units")), 1)
         self.assertEqual(self.conflicts("--table", "leads"), [])
-        self.assertEqual(self.conflicts("--device", str(uuid.uuid4())), [])
+        other = self.device("b", start=False)
+        self.assertEqual(self.conflicts("--device", other.label), [])
         shown = self.hub.json("conflict", "show", found[0]["id"])
         self.assertEqual(json.loads(shown["row"])["view"], self.hub_unit(unit, "view"))
 

@@ -130,6 +130,20 @@ class Choices(SiteCase):
         self.assertEqual((kept["key"], kept["values"]["email"]), (key, "ONE@example.com"))
         self.assertEqual(self.fails(a, "rejected", "retry", number), "NOT_FOUND")
 
+    def test_P6_values_that_cannot_be_written_are_answered_and_hold_no_other_repair_up(self):
+        a, key, number = self.refused_contact()
+        answers = (("not json", "malformed JSON"), ('{"nosuch": 1}', "nosuch"), ('{"full_name": "x", "tags": {}', "malformed JSON"))
+        for values, answer in answers:
+            a.sql('UPDATE ferry_rejected SET "values" = ?', values)
+            a.sql("INSERT INTO ferry_repair(action, rejected) VALUES ('retry', ?)", number)
+            wait_until(lambda: a.value("SELECT count(*) FROM ferry_repair WHERE done_at IS NULL") == 0, 30, "the answer to " + values)
+            self.assertIn(answer, a.value("SELECT error FROM ferry_repair ORDER BY id DESC LIMIT 1"))
+        a.sql("UPDATE ferry_rejected SET \"values\" = json_object('full_name', 'Good')")
+        a.sql("INSERT INTO ferry_repair(action, rejected) VALUES ('retry', ?)", number)
+        wait_until(lambda: a.row("contacts", key) is not None, 30, "the repair")
+        self.settle()
+        self.assert_same()
+
     def test_an_action_that_there_is_not_is_refused_by_SQL(self):
         a = self.device("a", scopes=["tenant"])
         self.settle()

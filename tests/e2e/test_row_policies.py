@@ -99,11 +99,11 @@ class MissingParent(SiteCase):
         self.assert_same()
 
     def test_P2_R6_a_row_whose_parent_does_not_come_in_time_is_refused_with_what_builds_on_it(self):
-        _, a, session = self.orphan()
+        unit, a, session = self.orphan()
         self.site.sql("UPDATE ferry.rejected SET parked_until = now() WHERE tenant_id = %s", self.tenant)
         wait_until(lambda: a.value("SELECT parked FROM ferry_status") == 0, 60, "their refusal")
         self.assertEqual(a.sql("SELECT name, sentence FROM ferry_rejected ORDER BY number"),
-                         [("FOREIGN_KEY", "it refers to a row that did not come to the hub in time"),
+                         [("FOREIGN_KEY", "it refers to units %s, which did not come to the hub in time" % unit),
                           ("DEPENDS", "it builds on change-set 1, which was refused")])
         self.assertEqual(a.sql("SELECT * FROM room_scan_sessions WHERE id = ?", session), [])
         self.settle()  # the name of the project may still be under way

@@ -377,13 +377,16 @@ class Site:
         devices = devices or self.devices
         left = []
 
+        def standings():
+            return ((d, d.standing()) for d in devices)
+
         def settled():
-            left[:] = [(d.label, *d.standing()) for d in devices if d.standing()[1:] != (0, 0)]
+            left[:] = [(d.label, *now) for d, now in standings() if now[1:] != (0, 0)]
             if left:
                 return False
-            heads = {d.tenant: self.hub.head(d.tenant) for d in devices}
-            left[:] = [(d.label, *d.standing(), heads[d.tenant]) for d in devices
-                       if d.standing()[0] < heads[d.tenant] or d.standing()[1:] != (0, 0)]
+            heads = {tenant: self.hub.head(tenant) for tenant in {d.tenant for d in devices}}
+            left[:] = [(d.label, *now, heads[d.tenant]) for d, now in standings()
+                       if now[0] < heads[d.tenant] or now[1:] != (0, 0)]
             return not left
         try:
             wait_until(settled, seconds)

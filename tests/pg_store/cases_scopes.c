@@ -68,6 +68,81 @@ void P7_rows_outside_the_scopes_are_refused(void)
 	pg_store_close(s);
 }
 
+/* Where it is, is known when it is written: until then nobody else may touch it. */
+void P7_rows_that_another_device_makes_in_the_same_batch_are_judged_by_the_scope_they_come_to(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid p1 = id_of(101), p2 = id_of(102), room = id_of(1), gone = id_of(2), mine = id_of(3);
+	struct uuid insider, outsider;
+	struct small_set *made, *edit;
+	struct merge_item items[6];
+	char scopes[200];
+
+	snprintf(scopes, sizeof(scopes), "project:%s", text_of(&p1));
+	insider = device_new(1, &tenant_a, scopes);
+	snprintf(scopes, sizeof(scopes), "project:%s", text_of(&p2));
+	outsider = device_new(2, &tenant_a, scopes);
+	for (uint32_t n = 1; n <= 3; n++) {
+		struct uuid key = id_of(n);
+
+		made = set_new(n, 0, "room", ROW_INSERT, key);
+		set_cell(made, "room", "project_id", value_bytes(n == 3 ? p2.b : p1.b, 16));
+		set_cell(made, "room", "name", text("mine"));
+		items[n - 1] = item(n == 3 ? outsider : insider, made);
+	}
+	edit = set_new(4, 1000, "room", ROW_UPDATE, room);
+	set_cell(edit, "room", "name", text("whose?"));
+	items[3] = item(outsider, edit);
+	items[4] = item(outsider, set_new(5, 1000, "room", ROW_DELETE, gone));
+	edit = set_new(6, 1000, "room", ROW_UPDATE, mine);
+	set_cell(edit, "room", "name", text("still mine"));
+	items[5] = item(outsider, edit);
+	merge(s, &tenant_a, items, 6);
+	CHECK(accepted(0) && accepted(1) && accepted(2) && accepted(5));
+	CHECK(merged.results[3].retry && merged.results[4].retry);
+	CHECK(is(ask("SELECT string_agg(name, ',' ORDER BY id) FROM t.room"), "mine,mine,still mine"));
+	merge(s, &tenant_a, items + 3, 2);
+	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_OUT_OF_SCOPE) && verdict_is(1, VERDICT_REJECTED, FERRY_OUT_OF_SCOPE));
+	CHECK(is(ask("SELECT count(*) FROM t.room"), "3"));
+	pg_store_close(s);
+}
+
+/* What a lost history is brought back with stands together (R18): there an edit does not wait. */
+void P7_edits_of_rows_that_another_device_s_replay_makes_in_the_same_batch_are_judged_once_written(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid p1 = id_of(101), p2 = id_of(102);
+	struct uuid maker, colleague, outsider;
+	struct merge_item items[4];
+	char scopes[200];
+
+	snprintf(scopes, sizeof(scopes), "project:%s", text_of(&p1));
+	maker = device_new(1, &tenant_a, scopes);
+	colleague = device_new(2, &tenant_a, scopes);
+	snprintf(scopes, sizeof(scopes), "project:%s", text_of(&p2));
+	outsider = device_new(3, &tenant_a, scopes);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct small_set *made = set_new(i + 1, 0, "room", ROW_INSERT, id_of(i + 1));
+		struct small_set *edit = set_new(1, 2000, "room", ROW_UPDATE, id_of(i + 1));
+
+		made->set.old_position = 2000;
+		made->set.old_verdict = edit->set.old_verdict = VERDICT_ACCEPTED;
+		made->set.lost_from = edit->set.lost_from = 5;
+		edit->set.old_position = 3000;
+		set_cell(made, "room", "project_id", value_bytes(p1.b, 16));
+		set_cell(edit, "room", "name", text("edited"));
+		items[i] = item(maker, made);
+		items[i + 2] = item(i == 0 ? colleague : outsider, edit);
+	}
+	for (uint32_t i = 0; i < 4; i++)
+		items[i].park = true;
+	merge(s, &tenant_a, items, 4);
+	CHECK(accepted(0) && accepted(1) && !merged.results[2].retry && merged.results[2].settled.verdict != VERDICT_REJECTED);
+	CHECK(verdict_is(3, VERDICT_REJECTED, FERRY_OUT_OF_SCOPE));
+	CHECK(is(ask("SELECT string_agg(coalesce(name, 'as made'), ',' ORDER BY id) FROM t.room"), "edited,as made"));
+	pg_store_close(s);
+}
+
 void moved_rows_leave_one_scope_and_enter_the_other(void)
 {
 	struct pg_store *s = store_open();

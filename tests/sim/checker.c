@@ -26,6 +26,7 @@ void checker_free(struct checker *c)
 	free(c->history);
 	free(c->edits);
 	free(c->cells);
+	free(c->tallies);
 	free(c->replaced);
 	checker_lines_free(c);
 	free(c);
@@ -93,7 +94,7 @@ void checker_hub_clock(struct checker *c)
 /* What makes the cell's value one that was written once; 0: nothing. */
 static int64_t token_of(int64_t cell)
 {
-	int64_t token = cell >= PROJECT_CELL(0, 0) ? (cell - PROJECT_CELL(0, 0)) / 4 : cell;
+	int64_t token = cell >= LEVEL_CELL(0, 0) ? cell & 0xffff : cell >= PROJECT_CELL(0, 0) ? (cell - PROJECT_CELL(0, 0)) / 4 : cell;
 	return is_token(token) ? token : 0;
 }
 
@@ -110,10 +111,9 @@ void checker_edit(struct checker *c, int line, int key, const struct sim_row *be
 	if (line >= 0 && c->lines[line].left)
 		c->lines[line].left->rows[key] = *after;
 	c->counts.edits++;
-	sim_log(c->sim, "edit %d of replica %d: row %d was %s %lld %lld %lld %lld, is %s %lld %lld %lld %lld", c->edit_count - 1, line, key,
-		before->exists ? "there" : "gone", (long long)before->cells[0], (long long)before->cells[1],
-		(long long)before->cells[2], (long long)before->cells[3], after->exists ? "there" : "gone",
-		(long long)after->cells[0], (long long)after->cells[1], (long long)after->cells[2], (long long)after->cells[3]);
+	char was[ROW_TEXT_MAX], is[ROW_TEXT_MAX];
+	sim_log(c->sim, "edit %d of replica %d: row %d was %s, is %s", c->edit_count - 1, line, key, sim_row_text(before, was),
+		sim_row_text(after, is));
 	for (int i = 0; after->exists && i < sim_columns(after->table); i++)
 		if (token_of(after->cells[i]) && !c->token_edit[token_of(after->cells[i])])
 			c->token_edit[token_of(after->cells[i])] = c->edit_count;
@@ -241,13 +241,14 @@ static int edit_of_row(struct checker *c, int line, int key, const struct block 
 	return latest;
 }
 
+/* Offered again, all edits of the row that were in the refused one go together. */
 static void number_edits(struct checker *c, int line, int key, int latest, int64_t number)
 {
+	int64_t old = c->edits[latest].number;
+	bool again = old > 0 && old < number && c->lines[line].numbers[old].verdict == VERDICT_REJECTED;
 	for (int i = latest; i >= 0; i = c->edits[i].previous) {
 		struct edit *e = &c->edits[i];
-		bool again = i == latest && e->number > 0 && e->number < number &&
-			     c->lines[line].numbers[e->number].verdict == VERDICT_REJECTED;
-		if (e->key == key && !e->kept && (e->number == 0 || again))
+		if (e->key == key && !e->kept && (e->number == 0 || (again && e->number == old)))
 			e->number = number;
 	}
 }
@@ -261,6 +262,8 @@ static void keep_row(struct checker *c, int line, int64_t number, const struct b
 		return;
 	}
 	number_edits(c, line, key, edit, number);
+	if (b->table == TALLY)
+		checker_note_tally(c, (struct offered_row){.number = number, .line = line, .key = key, .edit = edit, .op = b->op});
 	if (b->op == ROW_DELETE)
 		keep_cell(c, (struct offered_cell){.number = number, .line = line, .key = key, .column = -1, .edit = edit});
 	for (uint16_t i = 0; i < b->column_count; i++) {
@@ -292,6 +295,25 @@ static uint64_t content_of(const struct change_set *set)
 	return h | 1;
 }
 
+/* R5: when the one that it builds on is refused and offered again in parts, it is, too. */
+static bool builds_on_joined(const struct checker *c, int line, const struct change_set *set)
+{
+	for (uint32_t i = 0; i < set->depends_count; i++)
+		if (c->lines[line].numbers[set->depends[i]].joined)
+			return true;
+	return false;
+}
+
+/* What another copy had settled this one keeps aside as refused (checker_refused looks); when the hub loses
+ * that, the number goes out empty. */
+static bool given_up(const struct checker *c, int line, const struct change_set *set)
+{
+	bool copied = false;
+	for (int other = 0; other < c->line_count; other++)
+		copied = copied || (other != line && c->lines[other].device == c->lines[line].device);
+	return copied && set->block_count == 0 && c->lines[line].numbers[set->number].replayed;
+}
+
 void checker_offered(struct checker *c, int line, const struct change_set *set)
 {
 	if (set->number >= NUMBERS_MAX || set->part >= 4)
@@ -299,13 +321,17 @@ void checker_offered(struct checker *c, int line, const struct change_set *set)
 	uint64_t content = content_of(set);
 	struct verdict_seen *v = &c->lines[line].numbers[set->number];
 	uint64_t *known = &v->content[set->part];
+	if (given_up(c, line, set)) {
+		*known = content;
+		return;
+	}
 	if (*known && *known != content)
 		sim_fail(c->sim, "replica %d used number %lld for two contents", line, (long long)set->number);
 	if (v->noted[set->part])
 		return;
 	*known = content;
 	v->noted[set->part] = true;
-	v->joined = set->joined;
+	v->joined = set->joined || builds_on_joined(c, line, set);
 	for (uint32_t i = 0; i < set->block_count; i++)
 		for (uint32_t r = 0; r < set->blocks[i].row_count; r++)
 			keep_row(c, line, set->number, &set->blocks[i], r);
@@ -335,14 +361,6 @@ void checker_held(struct checker *c, int line, const struct change_set *set)
 }
 
 /* Commits. */
-
-struct commit {
-	const struct sim_state *before, *after;
-	const int *lines;
-	const struct settled *settled;
-	uint32_t count;
-	int64_t position;
-};
 
 static const struct settled *verdict_in(const struct commit *t, const struct offered_cell *cell)
 {
@@ -419,6 +437,8 @@ static void check_row(struct checker *c, const struct commit *t, int key)
 	if (b->exists && !a->exists && !written_here(c, t, key, -1, 0))
 		sim_fail(c->sim, "P2: row %d vanished at %lld without a deletion", key, (long long)t->position);
 	for (int i = 0; i < sim_columns(a->table ? a->table : b->table); i++) {
+		if (checker_has_own_judge(a->table ? a->table : b->table, i))
+			continue;
 		bool gone = b->exists && b->cells[i] != CELL_NULL && (!a->exists || a->cells[i] != b->cells[i]);
 		bool new = a->exists && a->cells[i] != CELL_NULL && (!b->exists || a->cells[i] != b->cells[i]);
 		if (new && !written_here(c, t, key, i, a->cells[i]))
@@ -448,7 +468,7 @@ static void check_cell(struct checker *c, const struct commit *t, const struct o
 		return;
 	}
 	uint32_t table = c->edits[cell->edit].after.table;
-	if ((a->exists && a->cells[cell->column] == cell->value) || cell->value == CELL_NULL ||
+	if (checker_has_own_judge(table, cell->column) || (a->exists && a->cells[cell->column] == cell->value) || cell->value == CELL_NULL ||
 	    conflict_names(s, cell->key, table, cell->column, cell->value, false) ||
 	    loss_accounted(c, t, cell->key, cell->column, cell->value))
 		return;
@@ -495,26 +515,28 @@ static void keep_verdicts(struct checker *c, const struct commit *t)
 	}
 }
 
-/* R6: whatever builds on an earlier change-set of its device comes after it. */
+/* R6: whatever builds on an earlier change-set of its device comes after it. A part of a refused one that
+ * is offered again has a higher number than what was written later. */
 static void check_order(struct checker *c, const struct commit *t, const struct offered_cell *cell)
 {
 	for (int i = 0; i < c->cell_count; i++) {
 		const struct offered_cell *other = &c->cells[i];
 		const struct verdict_seen *v = &c->lines[cell->line].numbers[other->number];
 		bool in_vain = v->lost && v->verdict == VERDICT_REJECTED; /* refused in a lost history: it did nothing */
-		if (other->line == cell->line && other->key == cell->key && other->number < cell->number && !v->elsewhere && !in_vain &&
+		if (other->line == cell->line && other->key == cell->key && other->number < cell->number && other->edit < cell->edit && !v->elsewhere && !in_vain &&
 		    !checker_settled_by(c, other->line, other->number, t->position))
 			sim_fail(c->sim, "causality: change-set %lld of replica %d is settled at %lld before %lld, on which it builds",
 				 (long long)cell->number, cell->line, (long long)t->position, (long long)other->number);
 	}
 }
 
-/* P10: of two concurrent edits whose authors knew how wrong their clocks
- * were, the truly later one stands. */
+/* P10: of two concurrent edits of a column whose authors knew how wrong their clocks
+ * were, the truly later one stands. A deletion wins over edits of whatever time. */
 static void check_winner(struct checker *c, const struct settled *s, const struct conflict *f)
 {
 	int64_t mine, theirs;
-	if (c->timeless || f->num < 2 || f->left_out || !sim_cell(f->table, f->num, &f->device_value, &mine) ||
+	if (c->timeless || f->kind != CONFLICT_UPDATE_UPDATE || f->num < 2 || sim_policy(f->table, sim_cell_of(f->table, f->num)) != POLICY_LWW ||
+	    f->left_out || !sim_cell(f->table, f->num, &f->device_value, &mine) ||
 	    !sim_cell(f->table, f->num, &f->hub_value, &theirs) || !is_token(mine) || !is_token(theirs) ||
 	    !c->token_edit[mine] || !c->token_edit[theirs])
 		return;
@@ -553,6 +575,8 @@ void checker_commit(struct checker *c, int64_t position, const struct sim_state 
 	for (int key = 0; key < KEYS_MAX; key++)
 		check_row(c, &t, key);
 	check_verdicts(c, &t);
+	if (settled_count > 0)
+		checker_policies(c, &t);
 	struct past *p = sim_alloc(sizeof *p);
 	p->position = position;
 	p->state = *after;
@@ -566,7 +590,7 @@ void checker_acked(struct checker *c, int line, const struct settled *s)
 {
 	struct verdict_seen *v = s->number < NUMBERS_MAX ? &c->lines[line].numbers[s->number] : NULL;
 	if (v && s->verdict == VERDICT_PARKED) {
-		v->parked = true;
+		v->parked = v->position == 0; /* it may have been settled since */
 		return;
 	}
 	if (!v || !v->position)
@@ -585,6 +609,8 @@ void checker_rewind(struct checker *c, int64_t position)
 	for (int line = 0; line < c->line_count; line++)
 		for (int64_t n = 0; n < NUMBERS_MAX; n++) {
 			struct verdict_seen *v = &c->lines[line].numbers[n];
+			if (v->elsewhere > position)
+				v->elsewhere = 0;
 			if (v->position <= position)
 				continue;
 			v->position = 0;

@@ -12,6 +12,7 @@
  *   P6  what touches no locked row is settled though others wait
  *   P10 of concurrent edits the truly later stands, whatever the clocks say, once
  *       their authors have measured how wrong they are
+ *   R2  merging policies apply what accepted edits changed, each once, and nothing else
  *   R6  no change-set is settled before an earlier one that it builds on
  *   --  a number means one content: what a copy of a device wrote under a number that another
  *       copy used is kept there, and nobody takes the other's verdict for it
@@ -29,6 +30,7 @@ struct checker;
 /* A line is what one replica file was used for. Each device begins with the line of its number;
  * a copy of its replica is a line of its own, which shares what was before. */
 #define LINES_MAX (DEVICES_MAX + 200)
+#define KEPT_TALLIES_MAX 4000
 
 /* What a replica keeps as refused: all of it, or what was since another copy of its device used the number. */
 struct sim_kept {
@@ -36,7 +38,13 @@ struct sim_kept {
 	int deletions[KEYS_MAX]; /* how many */
 	bool pending[TOKENS_MAX]; /* what its outbox holds still (for checker_kept) */
 	int64_t last_number;      /* that it has given to a change-set */
+	struct {
+		int key;
+		int64_t cell;
+	} tallies[KEPT_TALLIES_MAX]; /* what refused edits of tallies held, whatever the column */
+	int tally_count;
 };
+void checker_keep_tally(struct sim_kept *kept, int key, int64_t cell); /* adds one */
 
 struct checker *checker_new(struct sim *sim, int devices);
 void checker_free(struct checker *c);
@@ -96,7 +104,7 @@ void checker_replica(struct checker *c, int line, int64_t position, const struct
 void checker_quiet(struct checker *c, int line, int64_t position, const struct sim_state *visible);
 
 struct checker_counts {
-	int edits, commits, settled, rejected, conflicts, states_compared, clocks_compared, regained;
+	int edits, commits, settled, rejected, conflicts, states_compared, clocks_compared, regained, tallies;
 };
 struct checker_counts checker_counts(const struct checker *c);
 

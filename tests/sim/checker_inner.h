@@ -28,7 +28,7 @@ struct verdict_seen {
 	bool replayed;       /* the same at any time */
 	bool lost;           /* it was settled; then the hub went back before that */
 	bool parked;         /* the hub said that it lacks what it builds on */
-	bool joined;         /* R5: when refused it is offered again, split */
+	bool joined;         /* R5: when refused it is offered again: split, or whole behind what is split */
 	uint64_t content[4]; /* by part; 0: not offered yet */
 	bool noted[4];       /* its rows are among the offered cells of this line */
 	int64_t elsewhere;   /* 0, or where another copy's content of this number was settled */
@@ -38,6 +38,28 @@ struct offered_cell { /* what a change-set writes; column -1: a deletion */
 	int64_t number;
 	int line, key, column, edit;
 	int64_t value;
+};
+
+struct offered_row { /* of a tally in a change-set */
+	int64_t number;
+	int line, key, edit;
+	enum row_op op;
+};
+
+/* What pending edits of a tally add to it. */
+struct difference {
+	bool any;
+	int64_t count, plus, minus, unclear; /* the last three: marks, a bit each */
+	int64_t stage; /* as it was seen first */
+};
+
+/* A commit of the hub that is being judged. */
+struct commit {
+	const struct sim_state *before, *after;
+	const int *lines;
+	const struct settled *settled;
+	uint32_t count;
+	int64_t position;
 };
 
 /* A value that took the place of another one at the hub, rightly, also in a history that is lost. */
@@ -101,6 +123,9 @@ struct checker {
 	unsigned looked_at[TOKENS_MAX], look; /* in which search */
 	struct offered_cell *cells;
 	int cell_count, cell_capacity;
+	struct offered_row *tallies;
+	int tally_count, tally_capacity;
+	int births[KEYS_MAX]; /* how often the hub took a tally as new */
 	struct past **history;
 	int history_count;
 	struct checker_counts counts;
@@ -115,5 +140,13 @@ int checker_last_edit(const struct checker *c, int line, int key, bool only_dele
 void checker_settled_together(struct checker *c, int line, int64_t number);
 void checker_settled_before(struct checker *c, int line, int64_t number); /* the other way round */
 void checker_lines_free(struct checker *c);
+
+/* checker_policies.c */
+void checker_note_tally(struct checker *c, struct offered_row row);
+void checker_policies(struct checker *c, const struct commit *t);
+bool checker_is_tally_kept(const struct sim_kept *kept, int key, int column, int64_t made);
+void checker_add_difference(struct difference *d, const struct edit *e);
+bool checker_shows_difference(const struct difference *d, int cell, int64_t mine, int64_t base, int64_t shown);
+bool checker_has_own_judge(uint32_t table, int cell); /* counter, set, guard: their values name no author */
 
 #endif

@@ -133,6 +133,7 @@ void checker_settled_together(struct checker *c, int line, int64_t number)
 		if (same_content(v, o)) {
 			o->position = v->position;
 			o->verdict = v->verdict;
+			o->lost = o->parked = false;
 		} else {
 			o->elsewhere = v->position;
 		}
@@ -163,6 +164,7 @@ void checker_settled_before(struct checker *c, int line, int64_t number)
 		v->position = o->position;
 		v->verdict = o->verdict;
 		v->elsewhere = 0;
+		v->lost = v->parked = false;
 	}
 }
 
@@ -217,14 +219,21 @@ static bool offered_later(const struct checker *c, const struct offered_cell *ce
 	return false;
 }
 
+static bool is_kept(const struct offered_cell *cell, const struct sim_kept *refused)
+{
+	if (cell->column < 0)
+		return refused->deletions[cell->key] > 0;
+	if (sim_is_tally(cell->key) && cell->value != CELL_NULL)
+		return checker_is_tally_kept(refused, cell->key, cell->column, cell->value);
+	return !is_token(cell->value) || refused->cells[cell->value];
+}
+
 void checker_refused(struct checker *c, int line, const struct sim_kept *refused)
 {
 	for (int i = 0; i < c->cell_count; i++) {
 		const struct offered_cell *cell = &c->cells[i];
 		const struct verdict_seen *v = &c->lines[line].numbers[cell->number];
-		bool deletes = cell->column < 0;
-		if (cell->line != line || !v->position || v->verdict != VERDICT_REJECTED || !(deletes || is_token(cell->value)) ||
-		    (deletes ? refused->deletions[cell->key] > 0 : refused->cells[cell->value]) || offered_later(c, cell))
+		if (cell->line != line || !v->position || v->verdict != VERDICT_REJECTED || is_kept(cell, refused) || offered_later(c, cell))
 			continue;
 		sim_fail(c->sim, "P5: change-set %lld of replica %d was refused, and %lld (row %d column %d) is not kept there",
 			 (long long)cell->number, line, (long long)cell->value, cell->key, cell->column);

@@ -7,10 +7,12 @@
 struct pending { /* this device's edits of a row that position does not include */
 	bool any, inserted, deleted;
 	bool unsent; /* inserted so, and not cut yet: with its deletion that comes to nothing */
+	struct difference difference;
 	bool split; /* a joined change-set was refused: shown until its parts are decided */
 	bool has[CELLS_MAX];
 	bool moved[CELLS_MAX]; /* the column is another one since, or gone: the value need not be shown */
 	int64_t cells[CELLS_MAX];
+	int64_t sure[CELLS_MAX]; /* gather_written(): the same without what was superseded */
 };
 
 static void add_pending(struct pending *p, const struct edit *e, unsigned changes)
@@ -19,6 +21,7 @@ static void add_pending(struct pending *p, const struct edit *e, unsigned change
 	p->unsent = ((p->unsent && !p->deleted) || e->inserts) && e->number == 0;
 	p->inserted = (p->inserted || e->inserts) && !e->deletes;
 	p->deleted = e->deletes;
+	checker_add_difference(&p->difference, e);
 	for (int i = 0; i < CELLS_MAX; i++) {
 		p->has[i] = !e->deletes && (p->has[i] || e->inserts || e->before.cells[i] != e->after.cells[i]);
 		if (e->deletes || e->inserts || e->before.cells[i] != e->after.cells[i])
@@ -43,6 +46,11 @@ static bool row_right(const struct pending *p, const struct sim_row *base, const
 	if (p->inserted && !shown->exists)
 		return false;
 	for (int i = 0; shown->exists && i < sim_columns(shown->table); i++) {
+		if (p->has[i] && !p->inserted && base->exists && checker_has_own_judge(shown->table, i)) {
+			if (!checker_shows_difference(&p->difference, i, p->cells[i], base->cells[i], shown->cells[i]))
+				return false;
+			continue;
+		}
 		int64_t expected = p->has[i] ? p->cells[i] : base->cells[i];
 		if (p->has[i] && p->moved[i] && (!base->exists || shown->cells[i] == base->cells[i] || shown->cells[i] == CELL_NULL))
 			continue;
@@ -59,14 +67,40 @@ static const struct sim_row *base_row(const struct sim_state *hub, int key, unsi
 	return scope >= 0 && (scopes >> scope & 1) ? &hub->rows[key] : &none;
 }
 
-/* The first row that is not as it should be; -1: none. */
-static int wrong_row(const struct sim_state *hub, const struct pending *pending, unsigned scopes,
-		     const struct sim_state *visible)
+/* A row that was made here in a scope which is on its way may be shown as it was written until
+ * that is there: no state has told of it. Of a column that merges differences, the refused ones are not in it; an
+ * edit that met a deletion at the hub is not shown any more. */
+static bool row_carried(const struct pending *written, const struct sim_row *base, const struct sim_row *shown)
 {
-	for (int key = 0; key < KEYS_MAX; key++)
-		if (!pending[key].split && !row_right(&pending[key], base_row(hub, key, scopes), &visible->rows[key]))
+	if (base->exists || !written->inserted || !shown->exists)
+		return false;
+	for (int i = 0; i < sim_columns(shown->table); i++)
+		if (!written->moved[i] && !checker_has_own_judge(shown->table, i) && shown->cells[i] != written->cells[i] &&
+		    shown->cells[i] != written->sure[i])
+			return false;
+	return true;
+}
+
+/* The first row that is not as it should be; -1: none. written: NULL, or all edits of the device
+ * that were not refused, while other scopes are on their way. */
+static int wrong_row(const struct sim_state *hub, const struct pending *pending, const struct pending *written,
+		     unsigned scopes, const struct sim_state *visible)
+{
+	for (int key = 0; key < KEYS_MAX; key++) {
+		const struct sim_row *base = base_row(hub, key, scopes), *shown = &visible->rows[key];
+		if (!pending[key].split && !row_right(&pending[key], base, shown) &&
+		    !(written && row_carried(&written[key], base, shown)))
 			return key;
+	}
 	return -1;
+}
+
+/* Settled in a history that is lost, or waiting for what was: it shows again when the replica stands where it
+ * is settled anew. */
+static bool being_brought_back(const struct checker *c, int line, int64_t number, int64_t position)
+{
+	const struct verdict_seen *v = &c->lines[line].numbers[number];
+	return number > 0 && (v->lost || v->parked || (v->replayed && !checker_settled_by(c, line, number, position)));
 }
 
 /* In the order in which they were made. */
@@ -80,12 +114,36 @@ static void gather_pending(const struct checker *c, int line, int64_t position, 
 		const struct edit *e = &c->edits[order[--n]];
 		if (e->kept)
 			continue;
-		if (e->number > 0 && (c->lines[line].numbers[e->number].lost || c->lines[line].numbers[e->number].parked))
-			pending[e->key].split = true; /* being brought back */
+		if (being_brought_back(c, line, e->number, position))
+			pending[e->key].split = true;
 		else if (!checker_settled_by(c, line, e->number, position))
 			add_pending(&pending[e->key], e, c->lines[line].changes);
 		else if (c->lines[line].numbers[e->number].joined && c->lines[line].numbers[e->number].verdict == VERDICT_REJECTED)
 			pending[e->key].split = true;
+	}
+	free(order);
+}
+
+static void add_written(struct pending *p, const struct edit *e, enum verdict verdict, unsigned changes)
+{
+	add_pending(p, e, changes);
+	for (int i = 0; verdict != VERDICT_SUPERSEDED && i < CELLS_MAX; i++)
+		if (e->inserts || e->before.cells[i] != e->after.cells[i])
+			p->sure[i] = e->after.cells[i];
+}
+
+/* The same of all its edits but the refused ones, settled or not. */
+static void gather_written(const struct checker *c, int line, struct pending *written)
+{
+	int *order = sim_alloc((size_t)c->edit_count * sizeof *order);
+	int n = 0;
+	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous)
+		order[n++] = i;
+	while (n > 0) {
+		const struct edit *e = &c->edits[order[--n]];
+		enum verdict verdict = e->number > 0 ? c->lines[line].numbers[e->number].verdict : VERDICT_ACCEPTED;
+		if (!e->kept && verdict != VERDICT_REJECTED)
+			add_written(&written[e->key], e, verdict, c->lines[line].changes);
 	}
 	free(order);
 }
@@ -119,20 +177,21 @@ static bool reachable(const struct watched *w, int k, unsigned now)
 
 /* Where the replica may stand now; -1 when there is such a place, or else a wrong row. */
 static int follow_scopes(struct watched *w, const struct sim_state *hub, const struct pending *pending,
-			 const struct sim_state *visible)
+			 const struct pending *written, const struct sim_state *visible)
 {
-	int wrong[SCOPE_MASKS], first = -1;
-	bool known[SCOPE_MASKS] = {false}, may[SCOPE_SETS_MAX][SCOPE_MASKS] = {{false}}, any = false;
+	int wrong[2][SCOPE_MASKS], first = -1;
+	bool known[2][SCOPE_MASKS] = {{false}}, may[SCOPE_SETS_MAX][SCOPE_MASKS] = {{false}}, any = false;
 	for (int k = 0; k < w->count; k++)
 		for (unsigned now = 0; now < SCOPE_MASKS; now++) {
 			if (!reachable(w, k, now))
 				continue;
-			if (!known[now])
-				wrong[now] = wrong_row(hub, pending, now, visible);
-			known[now] = true;
-			may[k][now] = wrong[now] < 0;
+			int lacks = (w->scopes[k] & ~now) != 0;
+			if (!known[lacks][now])
+				wrong[lacks][now] = wrong_row(hub, pending, lacks ? written : NULL, now, visible);
+			known[lacks][now] = true;
+			may[k][now] = wrong[lacks][now] < 0;
 			any = any || may[k][now];
-			first = first < 0 || now == w->scopes[w->count - 1] ? wrong[now] : first;
+			first = first < 0 || now == w->scopes[w->count - 1] ? wrong[lacks][now] : first;
 		}
 	if (!any)
 		return first;
@@ -148,34 +207,30 @@ static unsigned last_scopes(const struct watched *w)
 static void compare(struct checker *c, int line, int64_t position, const struct sim_state *visible, bool quiet)
 {
 	const struct sim_state *hub = checker_state_at(c, position);
-	struct pending *pending = sim_alloc(KEYS_MAX * sizeof *pending);
+	struct pending *pending = sim_alloc(KEYS_MAX * sizeof *pending), *written = sim_alloc(KEYS_MAX * sizeof *written);
 	struct watched *w = &c->lines[line].watched;
 	if (quiet)
 		gather_parked(c, line, pending);
 	else
 		gather_pending(c, line, position, pending);
-	int key = quiet ? wrong_row(hub, pending, last_scopes(w), visible) : follow_scopes(w, hub, pending, visible);
+	gather_written(c, line, written);
+	int key = quiet ? wrong_row(hub, pending, NULL, last_scopes(w), visible) :
+			  follow_scopes(w, hub, pending, written, visible);
 	if (key >= 0) {
 		const struct sim_row *base = base_row(hub, key, last_scopes(w)), *shown = &visible->rows[key];
-		sim_fail(c->sim,
-			 "%s: replica %d at %lld shows row %d as %s %lld %lld %lld %lld; the hub had %s %lld %lld %lld %lld; "
-			 "pending %s%s",
-			 quiet ? "P4" : "P3", line, (long long)position, key, shown->exists ? "there" : "gone",
-			 (long long)shown->cells[0], (long long)shown->cells[1], (long long)shown->cells[2],
-			 (long long)shown->cells[3], base->exists ? "there" : "gone", (long long)base->cells[0],
-			 (long long)base->cells[1], (long long)base->cells[2], (long long)base->cells[3],
-			 pending[key].any ? "edits" : "none", pending[key].deleted ? ", deleted" : "");
+		char is[ROW_TEXT_MAX], was[ROW_TEXT_MAX];
+		sim_fail(c->sim, "%s: replica %d at %lld shows row %d as %s; the hub had %s; pending %s%s", quiet ? "P4" : "P3", line,
+			 (long long)position, key, sim_row_text(shown, is), sim_row_text(base, was), pending[key].any ? "edits" : "none",
+			 pending[key].deleted ? ", deleted" : "");
 	}
 	free(pending);
+	free(written);
 	c->counts.states_compared++;
 }
 
-/* While a lost history is brought back, replicas show some of it already; then
- * only the end is judged. */
 void checker_replica(struct checker *c, int line, int64_t position, const struct sim_state *visible)
 {
-	if (!c->rewound)
-		compare(c, line, position, visible, false);
+	compare(c, line, position, visible, false);
 }
 
 /* The last word on each row was said to the hub, or came to nothing before. */
@@ -225,11 +280,16 @@ static bool waits_rightly(const struct edit *e, const bool waiting[KEYS_MAX], co
 	       (row->table == NOTE && waiting[row->cells[0]]);
 }
 
-/* It has a verdict, or waits for what is gone for good, or its replica keeps it. */
+/* It has a verdict, or its replica keeps it. */
+static bool is_decided(const struct checker *c, const struct edit *e)
+{
+	return e->kept || checker_settled_by(c, e->line, e->number, INT64_MAX);
+}
+
+/* Or it waits for what is gone for good. */
 static bool done_with(const struct checker *c, const struct edit *e)
 {
-	return e->kept || checker_settled_by(c, e->line, e->number, INT64_MAX) ||
-	       (e->number > 0 && c->lines[e->line].numbers[e->number].parked);
+	return is_decided(c, e) || (e->number > 0 && c->lines[e->line].numbers[e->number].parked);
 }
 
 static bool spread(const struct checker *c, int line, bool waiting[KEYS_MAX], bool *groups, bool *numbers)
@@ -237,8 +297,8 @@ static bool spread(const struct checker *c, int line, bool waiting[KEYS_MAX], bo
 	bool more = false;
 	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous) {
 		const struct edit *e = &c->edits[i];
-		if (done_with(c, e) || !waits_rightly(e, waiting, groups, numbers))
-			continue;
+		if (is_decided(c, e) || !waits_rightly(e, waiting, groups, numbers))
+			continue; /* what was parked may wait for a lock by now */
 		more = more || !waiting[e->key] || !groups[e->group] || (e->number > 0 && !numbers[e->number]);
 		waiting[e->key] = groups[e->group] = true;
 		if (e->number > 0)

@@ -52,6 +52,11 @@ void model_db_free(struct model_db *db)
 	free(db);
 }
 
+void model_db_slow_fills(struct model_db *db, int64_t page_us)
+{
+	db->fill_us = page_us;
+}
+
 void model_db_faults(struct model_db *db, const struct model_faults *faults)
 {
 	db->faults = *faults;

@@ -52,16 +52,28 @@ static unsigned changed_columns(const struct frame_maker *m, const struct sim_ro
  * there at some time and is no more has to be taken back. */
 struct stay {
 	bool ever[KEYS_MAX], always[KEYS_MAX], now[KEYS_MAX];
+	unsigned other[TALLIES_MAX]; /* cells of tallies that were not what they are: unlike tokens, their values come back */
 };
+
+static void note_others(const struct sim_state *was, const struct sim_state *is, struct stay *s)
+{
+	for (int i = 0; i < TALLIES_MAX; i++)
+		for (int cell = 0; cell < CELLS_MAX; cell++)
+			if (was->rows[KEYS_MAX - 1 - i].cells[cell] != is->rows[KEYS_MAX - 1 - i].cells[cell])
+				s->other[i] |= 1u << cell;
+}
 
 static void find_stays(const struct model_db *db, const struct feed_result *r, int scope, struct stay *s)
 {
 	memset(s->ever, false, KEYS_MAX);
+	memset(s->other, 0, sizeof s->other);
 	memset(s->always, true, KEYS_MAX);
-	scope_rows(&model_commit_at(db, r->to)->state, scope, s->now);
+	const struct sim_state *to = &model_commit_at(db, r->to)->state;
+	scope_rows(to, scope, s->now);
 	for (const struct past_commit *p = model_commit_at(db, r->to); p && p->position >= r->from; p = p->previous) {
 		bool in[KEYS_MAX];
 		scope_rows(&p->state, scope, in);
+		note_others(&p->state, to, s);
 		for (int key = 0; key < KEYS_MAX; key++) {
 			s->ever[key] = s->ever[key] || in[key];
 			s->always[key] = s->always[key] && in[key];
@@ -75,7 +87,7 @@ static void add_row(struct frame_maker *m, const struct stay *s, int key, const 
 	if (s->now[key] && !s->always[key]) {
 		add_block(m, key, ROW_INSERT, to, ~0u);
 	} else if (s->now[key]) {
-		unsigned changed = changed_columns(m, from, to);
+		unsigned changed = changed_columns(m, from, to) | (to->table == TALLY ? s->other[KEYS_MAX - 1 - key] : 0);
 		if (changed)
 			add_block(m, key, ROW_UPDATE, to, changed);
 	} else if (s->ever[key]) {
@@ -313,6 +325,11 @@ void model_fill(void *store, const struct fill_request *q, hub_fill_cb cb, void 
 	struct call c = {.store = store, .ctx = ctx, .cb.fill = cb, .device = sim_scope_number(q->scope),
 			 .number = q->table, .position = q->position,
 			 .mark = uuid_is_zero(&q->after) ? -1 : sim_key_number(&q->after)};
-	model_later(&c, answer_fill);
+	struct sim *sim = c.store->db->sim;
+	if (c.store->db->fill_us > 0)
+		sim_at(sim, sim->now + sim_range(sim, 1, c.store->db->fill_us), c.store->generation, answer_fill, NULL,
+		       sim_dup(&c, sizeof c));
+	else
+		model_later(&c, answer_fill);
 }
 

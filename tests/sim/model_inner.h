@@ -77,6 +77,7 @@ struct model_db {
 	struct staged staged[STAGED_MAX];
 	int64_t stagings;             /* names given to sessions */
 	int64_t locked_until[KEYS_MAX];
+	int64_t fill_us;              /* a page of a fill takes up to this; 0: as any answer */
 	int64_t rights;               /* how often a device got other scopes */
 	struct backup *backup;        /* the last one; NULL: none */
 	uint8_t epoch;                /* how often it was restored */

@@ -9,6 +9,8 @@ struct work { /* one merge call */
 	int64_t position;
 	struct arena arena;
 	struct merge *merge;
+	struct verdict_row **verdicts; /* of this call so far */
+	uint32_t count;
 };
 
 static void load_row(struct work *w, uint32_t table, int key)
@@ -64,7 +66,13 @@ static void apply_write(struct work *w, const struct merge_write *m, uint32_t r,
 		sim_fail(w->db->sim, "the merge updates row %d, which does not exist", key);
 		return;
 	}
+	struct sim_row was = w->d->state.rows[key];
 	model_write_row(w->d, key, &to, &v);
+	for (uint16_t i = 0; m->op == ROW_UPDATE && i < m->column_count; i++) {
+		int cell = sim_cell_of(m->table, m->nums[i]);
+		if ((m->by_hub >> i & 1) && was.cells[cell] != to.cells[cell])
+			w->d->meta[key].columns[cell] = (struct version){.position = w->position, .at = stamp->at};
+	}
 }
 
 static void apply_writes(struct work *w)
@@ -120,6 +128,26 @@ static bool translate(struct work *w, struct change_set *set, struct merge_outco
 	return t.code == FERRY_OK;
 }
 
+static bool was_refused(const struct work *w, int device, int64_t number)
+{
+	const struct verdict_row *v = model_verdict_of(w->db, device, number);
+	for (uint32_t i = 0; i < w->count && !v; i++)
+		if (w->verdicts[i] && w->verdicts[i]->device == device && w->verdicts[i]->settled.number == number)
+			v = w->verdicts[i];
+	return v && v->settled.verdict == VERDICT_REJECTED;
+}
+
+/* R6: what builds on a refused one is refused, too; if that was joined its device offers both again. */
+static bool builds_on_refused(const struct work *w, const struct merge_item *item, const struct change_set *set, struct merge_outcome *out)
+{
+	for (uint32_t i = 0; i < set->depends_count; i++)
+		if (was_refused(w, sim_device_number(&item->device), set->depends[i])) {
+			*out = (struct merge_outcome){.verdict = VERDICT_REJECTED, .code = FERRY_DEPENDS};
+			return true;
+		}
+	return false;
+}
+
 static void apply_item(struct work *w, const struct merge_item *item, struct merge_outcome *out)
 {
 	struct change_set sets[8];
@@ -129,7 +157,7 @@ static void apply_item(struct work *w, const struct merge_item *item, struct mer
 		sim_fail(w->db->sim, "a staged change-set without parts is merged");
 	for (uint32_t i = 0; i < n && out->verdict != VERDICT_REJECTED; i++) {
 		checker_offered(w->db->checker, line_of(w->db, item), &sets[i]);
-		if (!translate(w, &sets[i], out))
+		if (builds_on_refused(w, item, &sets[i], out) || !translate(w, &sets[i], out))
 			return;
 		if (w->db->faults.see_everything)
 			sets[i].base_position = w->db->head->position;
@@ -168,11 +196,30 @@ static struct verdict_row *new_verdict(struct work *w, const struct merge_item *
 	return v;
 }
 
+/* The planted bug: some policies are none. */
+static const struct schema *merged_schema(struct work *w)
+{
+	const struct schema *real = sim_schema(w->d->changes);
+	if (!w->db->faults.as_lww)
+		return real;
+	struct schema *s = arena_copy(&w->arena, real, sizeof *s);
+	struct schema_table *tables = arena_copy(&w->arena, real->tables, real->table_count * sizeof *tables);
+	s->tables = tables;
+	for (uint32_t t = 0; t < s->table_count; t++) {
+		struct schema_column *columns = arena_copy(&w->arena, tables[t].columns, tables[t].column_count * sizeof *columns);
+		for (int i = 0; i < tables[t].column_count; i++)
+			if (w->db->faults.as_lww >> columns[i].policy & 1)
+				columns[i].policy = POLICY_LWW;
+		tables[t].columns = columns;
+	}
+	return s;
+}
+
 /* All in one merge; false when a constraint speaks against the whole. */
 static bool merge_together(struct work *w, const struct merge_item *items, const bool *take, uint32_t count,
 			   struct verdict_row **out)
 {
-	w->merge = merge_new(sim_schema(w->d->changes), MERGE_BYTES);
+	w->merge = merge_new(merged_schema(w), MERGE_BYTES);
 	for (uint32_t i = 0; i < count; i++) {
 		struct merge_outcome o;
 		if (!take[i])
@@ -349,13 +396,29 @@ static void lock_together(struct call *c, bool *take)
 	}
 }
 
+/* The planted bug: what is repeated is known, but its counters are added. */
+static void count_again(struct model_db *db, const struct merge_item *item)
+{
+	if (!model_verdict_of(db, sim_device_number(&item->device), item->number))
+		return;
+	for (uint32_t i = 0; item->set && i < item->set->block_count; i++) {
+		const struct block *b = &item->set->blocks[i];
+		for (uint16_t o = 0; o < b->old_count; o++)
+			for (uint16_t n = 0; n < b->column_count; n++)
+				if (b->table == TALLY && sim_cell_of(TALLY, b->nums[n]) == TALLY_COUNT && b->old_nums[o] == b->nums[n])
+					db->now.state.rows[sim_key_number(b->keys)].cells[TALLY_COUNT] += b->cells[n].i - b->olds[o].i;
+	}
+}
+
 void model_merge_run(struct call *c)
 {
 	struct model_db *db = c->store->db;
+	for (uint32_t i = 0; db->faults.count_again && i < c->count; i++)
+		count_again(db, &c->items[i]);
 	struct database *d = sim_dup(&db->now, sizeof db->now);
 	struct verdict_row **verdicts = sim_alloc(c->count * sizeof(void *));
 	bool *take = sim_alloc(c->count);
-	struct work w = {.db = db, .d = d, .position = model_next_position(db)};
+	struct work w = {.db = db, .d = d, .position = model_next_position(db), .verdicts = verdicts, .count = c->count};
 	arena_init(&w.arena, MERGE_BYTES);
 	for (uint32_t i = 0; i < c->count; i++)
 		take[i] = take_item(c, i, take);

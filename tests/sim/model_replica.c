@@ -26,6 +26,7 @@ struct pending_row {
 	enum row_op op;
 	struct sim_row after;
 	bool has[CELLS_MAX];
+	int64_t old[CELLS_MAX]; /* what its author saw (R2) */
 	int64_t base[CELLS_MAX]; /* R1, per cell */
 	int64_t row_base;
 };
@@ -85,7 +86,15 @@ static unsigned changes_of(uint64_t schema_hash)
 	return schema_hash ? (unsigned)(schema_hash - SCHEMA_HASH) : 0;
 }
 
-static void apply_pending(struct sim_state *s, const struct pending_row *p)
+/* A difference is laid over what is beneath; any other value hides it. */
+static int64_t laid_over(const struct model_replica *m, uint32_t table, int cell, int64_t old, int64_t mine, int64_t beneath)
+{
+	enum column_policy policy = sim_policy(table, cell);
+	bool differs = policy == POLICY_COUNTER || policy == POLICY_SET;
+	return differs && !m->faults.hide_beneath ? sim_laid_over(table, cell, old, mine, beneath) : mine;
+}
+
+static void apply_pending(const struct model_replica *m, struct sim_state *s, const struct pending_row *p)
 {
 	struct sim_row *row = &s->rows[p->key];
 	if (p->op == ROW_DELETE)
@@ -94,10 +103,10 @@ static void apply_pending(struct sim_state *s, const struct pending_row *p)
 		*row = p->after;
 	for (int i = 0; p->op == ROW_UPDATE && row->exists && i < CELLS_MAX; i++)
 		if (p->has[i])
-			row->cells[i] = p->after.cells[i];
+			row->cells[i] = laid_over(m, row->table, i, p->old[i], p->after.cells[i], row->cells[i]);
 }
 
-static void apply_raw(struct sim_state *s, const struct raw_edit *e)
+static void apply_raw(const struct model_replica *m, struct sim_state *s, const struct raw_edit *e)
 {
 	struct sim_row *row = &s->rows[e->key];
 	if (!e->before.exists || !e->after.exists) {
@@ -106,7 +115,7 @@ static void apply_raw(struct sim_state *s, const struct raw_edit *e)
 	}
 	for (int i = 0; row->exists && i < CELLS_MAX; i++)
 		if (e->before.cells[i] != e->after.cells[i])
-			row->cells[i] = e->after.cells[i];
+			row->cells[i] = laid_over(m, row->table, i, e->before.cells[i], e->after.cells[i], row->cells[i]);
 }
 
 static void model_visible(void *store, struct sim_state *out)
@@ -115,9 +124,9 @@ static void model_visible(void *store, struct sim_state *out)
 	*out = m->confirmed;
 	for (int i = 0; i < m->set_count; i++)
 		for (uint32_t r = 0; !m->sets[i].settled && r < m->sets[i].row_count; r++)
-			apply_pending(out, &m->sets[i].rows[r]);
+			apply_pending(m, out, &m->sets[i].rows[r]);
 	for (int i = 0; i < m->raw_count; i++)
-		apply_raw(out, &m->raw[i]);
+		apply_raw(m, out, &m->raw[i]);
 	for (int key = 0; key < KEYS_MAX; key++)
 		sim_row_under(&out->rows[key], changes_of(m->schema_hash));
 }
@@ -190,6 +199,7 @@ static bool net_row(const struct model_replica *m, int first, int count, struct 
 	bool changed = false;
 	*p = (struct pending_row){.key = a->key, .op = ROW_UPDATE, .row_base = a->row_base};
 	memcpy(p->base, a->base, sizeof p->base);
+	memcpy(p->old, a->before.cells, sizeof p->old);
 	for (int i = first + 1; i < count; i++) {
 		if (m->raw[i].key != a->key)
 			continue;
@@ -304,13 +314,15 @@ static void put_depends(const struct model_replica *m, const struct pending_set 
 	out->depends = depends;
 }
 
-static void put_row(const struct pending_row *p, const struct pending_set *s, struct arena *arena, struct block *b)
+static void put_row(const struct model_replica *m, const struct pending_row *p, const struct pending_set *s, struct arena *arena, struct block *b)
 {
 	uint16_t *nums = arena_array(arena, CELLS_MAX, sizeof *nums);
 	struct value *cells = arena_array(arena, CELLS_MAX, sizeof *cells);
 	struct row_base *bases = arena_array(arena, CELLS_MAX + 1, sizeof *bases);
+	uint16_t *old_nums = arena_array(arena, CELLS_MAX, sizeof *old_nums);
+	struct value *olds = arena_array(arena, CELLS_MAX, sizeof *olds);
 	*b = (struct block){.table = p->after.table, .op = p->op, .row_count = 1, .nums = nums, .cells = cells,
-			    .keys = sim_key(p->key), .bases = bases};
+			    .keys = sim_key(p->key), .bases = bases, .old_nums = old_nums, .olds = olds};
 	if (p->op != ROW_UPDATE && p->row_base < s->base)
 		bases[b->base_count++] = (struct row_base){.position = p->row_base};
 	const struct schema_table *t = sim_table(s->changes, p->after.table);
@@ -321,6 +333,11 @@ static void put_row(const struct pending_row *p, const struct pending_set *s, st
 			continue;
 		if (p->op == ROW_UPDATE && p->base[cell] < s->base)
 			bases[b->base_count++] = (struct row_base){.num = c->num, .position = p->base[cell]};
+		if (p->op == ROW_UPDATE && policy_takes_old(c->policy)) {
+			old_nums[b->old_count] = c->num;
+			olds[b->old_count++] = sim_value(c->kind, p->after.table, cell,
+							m->faults.old_is_hubs ? m->confirmed.rows[p->key].cells[cell] : p->old[cell]);
+		}
 		nums[b->column_count] = c->num;
 		cells[b->column_count++] = sim_value(c->kind, p->after.table, cell, p->after.cells[cell]);
 	}
@@ -334,7 +351,7 @@ static void put_set(const struct model_replica *m, const struct pending_set *s, 
 	*out = (struct change_set){.step = sim_schema_step(s->changes), .number = s->number, .base_position = s->base, .at = s->at, .blocks = blocks,
 				   .block_count = s->row_count};
 	for (uint32_t r = 0; r < s->row_count; r++)
-		put_row(&s->rows[r], s, arena, &blocks[r]);
+		put_row(m, &s->rows[r], s, arena, &blocks[r]);
 	put_depends(m, s, arena, out);
 }
 
@@ -739,6 +756,9 @@ static void keep_row(const struct pending_row *p, struct sim_kept *out)
 	for (int i = 0; p->op != ROW_DELETE && i < CELLS_MAX; i++)
 		if (p->has[i] && is_token(p->after.cells[i]))
 			out->cells[p->after.cells[i]] = true;
+	for (int i = 0; p->op != ROW_DELETE && sim_is_tally(p->key) && i < CELLS_MAX; i++)
+		if (p->has[i])
+			checker_keep_tally(out, p->key, p->after.cells[i]);
 }
 
 static void model_kept(void *store, struct sim_kept *out)

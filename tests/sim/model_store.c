@@ -85,7 +85,7 @@ static void answer_device(void *unused, void *arg)
 			scopes[d.scope_count++] = sim_scope_name(i);
 	while (model_verdict_of(db, c->device, d.settled + 1))
 		d.settled++;
-	for (int64_t n = d.settled + 2; n < d.settled + 200; n++)
+	for (int64_t n = d.settled + 2, last = highest_settled(db, c->device); n <= last; n++) /* else it pushes them again */
 		if (model_verdict_of(db, c->device, n))
 			above[d.settled_above_count++] = n;
 	const struct past_commit *p = model_commit_at(db, c->position);

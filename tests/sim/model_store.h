@@ -26,6 +26,8 @@ struct model_faults {
 	bool forget_renames;         /* what was written to a column before another took its place is dropped */
 	bool hide_lives;             /* a feed does not say that another copy's life has begun */
 	bool merge_old_lives;        /* a merge takes what a former life of the device had sent */
+	bool count_again;            /* a repeated change-set's counters are added once more */
+	unsigned as_lww;             /* policies that are merged as lww, a bit each */
 };
 
 struct model_db;
@@ -34,6 +36,7 @@ struct model_store;
 struct model_db *model_db_new(struct sim *sim, struct checker *checker, int devices);
 void model_db_free(struct model_db *db);
 void model_db_faults(struct model_db *db, const struct model_faults *faults);
+void model_db_slow_fills(struct model_db *db, int64_t page_us);
 void model_db_device(struct model_db *db, int device, const bool scopes[SCOPES]); /* again: it gets others */
 /* Lets the copy in that was turned away last, and turns the others away from now on. */
 void model_db_release(struct model_db *db, int device);

@@ -254,8 +254,7 @@ static enum ferry_error store_status(void *store, struct store_status *out, stru
 static void store_clock(void *store, int64_t offset)
 {
 	struct agent *a = store;
-	if (!a->world->options.sqlite) /* apps of the real one stamp by this machine's clock */
-		checker_clock_known(a->world->checker, a->line);
+	checker_clock_known(a->world->checker, a->line);
 	if (a->replica.ops->clock)
 		a->replica.ops->clock(*a->replica.handle, offset);
 }

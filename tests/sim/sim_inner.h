@@ -92,6 +92,8 @@ struct world {
 	struct agent_limits agent_limits;
 	struct hub_limits hub_limits;
 	int next_key;
+	int tallies; /* made so far */
+	struct sim tally_dice; /* its generator alone is used */
 	int64_t next_token;
 	struct sim_outcome outcome;
 };

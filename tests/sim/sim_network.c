@@ -153,7 +153,7 @@ static void log_set(struct world *w, const struct change_set *set)
 				size_t n = strlen(text);
 				(void)snprintf(text + n, sizeof text - n, " %u=%lld", b->nums[c], (long long)cell);
 			}
-			sim_log(&w->sim, "  number %lld step %lld: op %d row %d%s", (long long)set->number, (long long)set->step, (int)b->op,
+			sim_log(&w->sim, "  number %lld of %.3f step %lld: op %d row %d%s", (long long)set->number, (double)(set->at - SIM_EPOCH_US) / SIM_S, (long long)set->step, (int)b->op,
 				sim_key_number(&b->keys[r]), text);
 		}
 }

@@ -21,8 +21,9 @@ const struct sim_profile profile_hour = {
 	.weights = {[TROUBLE_CUT] = 20, [TROUBLE_LINGER] = 8, [TROUBLE_AGENT_CRASH] = 20, [TROUBLE_HUB_CRASH] = 12,
 		    [TROUBLE_CLOCK] = 15, [TROUBLE_OUTAGE] = 5, [TROUBLE_AWAY] = 15, [TROUBLE_PRUNE] = 3, [TROUBLE_LOCK] = 8,
 		    [TROUBLE_RESCOPE] = 5},
-	.drawn_per_mille = 400,
-	.drawn = {[TROUBLE_COPY] = 12, [TROUBLE_PUT_BACK] = 6, [TROUBLE_CLONE] = 3, [TROUBLE_POWER] = 8, [TROUBLE_SCHEMA] = 8},
+	.drawn_per_mille = 400, .restored_per_mille = 80,
+	.drawn = {[TROUBLE_COPY] = 12, [TROUBLE_PUT_BACK] = 6, [TROUBLE_CLONE] = 3, [TROUBLE_POWER] = 8, [TROUBLE_SCHEMA] = 8,
+		  [TROUBLE_BACKUP] = 9, [TROUBLE_RESTORE] = 6},
 };
 
 const struct sim_profile profile_fleet = {
@@ -68,15 +69,20 @@ const struct sim_profile profile_schemas = {
 		    [TROUBLE_RESCOPE] = 4, [TROUBLE_SCHEMA] = 25},
 };
 
-static const int groups[TROUBLES] = {[TROUBLE_COPY] = 1, [TROUBLE_PUT_BACK] = 1, [TROUBLE_CLONE] = 1, [TROUBLE_POWER] = 1, [TROUBLE_SCHEMA] = 2,
-				     [TROUBLE_BACKUP] = 3, [TROUBLE_RESTORE] = 3};
+enum { COPIES = 1, SCHEMAS, RESTORES, GROUPS };
+
+static const int groups[TROUBLES] = {[TROUBLE_COPY] = COPIES, [TROUBLE_PUT_BACK] = COPIES, [TROUBLE_CLONE] = COPIES, [TROUBLE_POWER] = COPIES,
+				     [TROUBLE_SCHEMA] = SCHEMAS, [TROUBLE_BACKUP] = RESTORES, [TROUBLE_RESTORE] = RESTORES};
 
 void profile_draw(const struct sim_profile *p, struct sim *sim, int out_weights[TROUBLES])
 {
-	bool comes[4] = {false};
+	bool comes[GROUPS] = {false};
 	memcpy(out_weights, p->weights, sizeof p->weights);
-	for (int group = 1; p->drawn_per_mille > 0 && group < 4; group++)
-		comes[group] = sim_chance(sim, p->drawn_per_mille);
+	for (int group = 1; p->drawn_per_mille > 0 && group < GROUPS; group++)
+		comes[group] = sim_chance(sim, group == RESTORES ? p->restored_per_mille : p->drawn_per_mille);
+	/* With an earlier database an earlier schema comes back: what a device says of a column or a table that
+	 * the hub has no more is kept on the device, and the judge does not follow that yet. */
+	comes[SCHEMAS] = comes[SCHEMAS] && !comes[RESTORES];
 	for (int i = 0; i < TROUBLES; i++)
 		out_weights[i] += comes[groups[i]] ? p->drawn[i] : 0;
 }

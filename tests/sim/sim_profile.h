@@ -36,11 +36,13 @@ struct sim_profile {
 	int keys;             /* rows that are ever made */
 	int insert_percent, delete_percent;
 	int trouble_per_mille; /* after an edit */
+	int64_t fill_us;      /* a page of a fill takes up to this; 0: no longer than other answers */
+	int eager_edits;      /* who is given other scopes edits so often in the next seconds */
 	int twin_per_mille;   /* a connection is doubled: another hub gets the same bytes */
 	int weights[TROUBLES];
 	/* Kinds that change much of what others do come beside them in some of the seeds only: copies of
 	 * replicas, changes of the schema, restores, each drawn by itself. */
-	int drawn_per_mille;
+	int drawn_per_mille, restored_per_mille;
 	int drawn[TROUBLES];
 };
 

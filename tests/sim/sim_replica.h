@@ -20,6 +20,8 @@ struct replica_faults { /* planted bugs of the model */
 	bool keep_old_schema;      /* a changed schema is taken only with a fill */
 	bool strange_vanish;       /* what stands under such a number is dropped instead of kept */
 	bool forget_refused;       /* what is refused since the schema has no place for it is dropped */
+	bool hide_beneath;         /* R2: a pending value hides the hub's instead of being laid over it */
+	bool old_is_hubs;          /* R2: what its author saw is forgotten, and the hub's value sent for it */
 	bool base_is_now;          /* R1: an edit over a pending edit claims to have seen the hub's value */
 };
 

@@ -47,6 +47,7 @@ static void add_outcome(struct sim_outcome *sum, const struct sim_outcome *o)
 	sum->counts.rejected += o->counts.rejected;
 	sum->counts.conflicts += o->counts.conflicts;
 	sum->counts.states_compared += o->counts.states_compared;
+	sum->counts.tallies += o->counts.tallies;
 	sum->counts.regained += o->counts.regained;
 	sum->counts.clocks_compared += o->counts.clocks_compared;
 	for (int i = 0; i < TROUBLES; i++)
@@ -83,12 +84,12 @@ int sim_run_many(const struct sim_arguments *a, struct sim_options options, cons
 	}
 	printf("%s: %d runs from seed %llu: %.0f virtual minutes, %llu events, %d links, %d cuts, %d agent and %d hub "
 	       "crashes, %d clock jumps and %d of hubs, %d absences, %d locks, %d changes of scopes, %d restores, %d copies put back, %d powers lost, %d clones, %d copies turned away, %d changes of the schema, %d fills, %d comparisons; %d edits, %d settled, "
-	       "%d rejected, %d conflicts, %d regained, %d replica states and %d pairs of times compared\n",
+	       "%d rejected, %d conflicts, %d regained, %d replica states, %d tallies and %d pairs of times compared\n",
 	       what, a->runs, (unsigned long long)a->seed, (double)sum.virtual_us / 60e6, (unsigned long long)sum.events,
 	       sum.links, sum.cuts, sum.agent_crashes, sum.hub_crashes, sum.troubles[TROUBLE_CLOCK], sum.troubles[TROUBLE_HUB_CLOCK],
 	       sum.troubles[TROUBLE_AWAY], sum.troubles[TROUBLE_LOCK], sum.troubles[TROUBLE_RESCOPE], sum.troubles[TROUBLE_RESTORE],
 	       sum.troubles[TROUBLE_PUT_BACK], sum.troubles[TROUBLE_POWER], sum.troubles[TROUBLE_CLONE], sum.turned_away, sum.troubles[TROUBLE_SCHEMA], sum.fills, sum.comparisons,
-	       sum.counts.edits, sum.counts.settled, sum.counts.rejected, sum.counts.conflicts, sum.counts.regained, sum.counts.states_compared,
+	       sum.counts.edits, sum.counts.settled, sum.counts.rejected, sum.counts.conflicts, sum.counts.regained, sum.counts.states_compared, sum.counts.tallies,
 	       sum.counts.clocks_compared);
 	return 0;
 }

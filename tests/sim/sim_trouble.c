@@ -51,6 +51,16 @@ static void lock_rows(struct world *w, int64_t until)
 	int count = (int)sim_range(&w->sim, 1, 4);
 	for (int i = 0; i < count && w->next_key > 0; i++)
 		model_db_lock(w->db, (int)sim_range(&w->sim, 0, w->next_key - 1), until);
+	if (w->tallies > 0 && sim_chance(&w->tally_dice, 300))
+		model_db_lock(w->db, KEYS_MAX - (int)sim_range(&w->tally_dice, 1, w->tallies), until);
+}
+
+static void write_eagerly(void *ctx, void *arg)
+{
+	struct agent *a = ctx;
+	(void)arg;
+	if (!a->world->sim.calm)
+		people_edit_on_device(a->world, a);
 }
 
 static void rescope(struct world *w, struct agent *a)
@@ -68,6 +78,8 @@ static void rescope(struct world *w, struct agent *a)
 		}
 	model_db_device(w->db, a->number, a->scopes);
 	sim_log(&w->sim, "agent %d gets other scopes", a->number);
+	for (int i = 0; i < w->profile->eager_edits; i++)
+		sim_at(&w->sim, w->sim.now + sim_range(&w->sim, 1, 12 * (int64_t)SIM_S), NULL, write_eagerly, a, NULL);
 }
 
 /* Nothing of the lost history is under way any more when the hubs come back. */

@@ -5,6 +5,7 @@
 
 #include "protocol/envelope.h"
 #include "tests/sim/real_replica.h"
+#include "tests/sim/sim_sqlite.h"
 
 #define QUIET_LIMIT_US (1200 * (int64_t)SIM_S) /* after the last fault all must be exchanged within */
 
@@ -68,6 +69,10 @@ static void set_up(struct world *w)
 {
 	w->profile = w->options.profile ? w->options.profile : &profile_busy;
 	profile_draw(w->profile, &w->sim, w->weights);
+	if (w->weights[TROUBLE_RESTORE] > 0)
+		w->options.sqlite = true; /* the model keeps nothing for a restored hub */
+	if (w->options.sqlite)
+		sim_sqlite_begin(&w->sim);
 	choose_limits(w);
 	w->agent_count = (int)sim_range(&w->sim, w->profile->agents_min, w->profile->agents_max);
 	w->hub_count = (int)sim_range(&w->sim, 1, w->profile->hubs_max);
@@ -76,6 +81,7 @@ static void set_up(struct world *w)
 	w->checker = checker_new(&w->sim, w->agent_count);
 	w->db = model_db_new(&w->sim, w->checker, w->agent_count);
 	model_db_faults(w->db, &w->options.hub_faults);
+	model_db_slow_fills(w->db, w->profile->fill_us);
 	if (w->weights[TROUBLE_SCHEMA] > 0)
 		(void)model_db_migrate(w->db, 1u << sim_range(&w->sim, 0, CHANGES - 1));
 	for (int i = 0; i < 20; i++)
@@ -107,15 +113,16 @@ static bool idle(struct world *w, struct agent *a)
 	       status.outbox_sets > 0 && status.outbox_sets == checker_parked(w->checker, a->line);
 }
 
+static bool at_rest(struct world *w, struct agent *a)
+{
+	return a->shut || (a->running && idle(w, a) && position_of(a) >= model_db_head(w->db));
+}
+
 static bool quiet(struct world *w)
 {
-	for (int i = 0; i < w->agent_count; i++) {
-		struct agent *a = &w->agents[i];
-		if (a->shut)
-			continue;
-		if (!a->running || !idle(w, a) || position_of(a) < model_db_head(w->db))
+	for (int i = 0; i < w->agent_count; i++)
+		if (!at_rest(w, &w->agents[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -157,17 +164,25 @@ static void back_home(struct world *w)
 	}
 }
 
+static void tell_stuck(struct world *w, struct agent *a)
+{
+	struct store_status status = {0};
+	struct ferry_why why;
+	(void)a->replica.ops->status(*a->replica.handle, &status, &why);
+	sim_fail(&w->sim, "stuck: replica %d is in state %d (%s) at %lld of %lld, and of %llu change-sets that wait %llu are parked", a->line,
+		 a->running ? (int)agent_core_state(a->core) : -1, a->running ? agent_core_why(a->core) : "not running",
+		 (long long)position_of(a), (long long)model_db_head(w->db), (unsigned long long)status.outbox_sets,
+		 (unsigned long long)checker_parked(w->checker, a->line));
+}
+
 static void judge_end(struct world *w, bool in_time)
 {
 	for (int i = 0; !w->sim.failed && i < w->agent_count; i++) {
 		struct agent *a = &w->agents[i];
-		if (!in_time)
-			sim_fail(&w->sim, "stuck: agent %d is in state %d (%s) at %lld of %lld", i,
-				 a->running ? (int)agent_core_state(a->core) : -1,
-				 a->running ? agent_core_why(a->core) : "not running", (long long)position_of(a),
-				 (long long)model_db_head(w->db));
-		else
+		if (in_time)
 			agent_look(a, position_of(a), true);
+		else if (!at_rest(w, a) || i + 1 == w->agent_count)
+			tell_stuck(w, a);
 	}
 }
 
@@ -211,6 +226,7 @@ struct sim_outcome sim_run(const struct sim_options *options)
 	w->options = *options;
 	sim_init(&w->sim, options->seed);
 	w->sim.verbose = options->verbose;
+	sim_init(&w->tally_dice, options->seed ^ UINT64_C(0x9e3779b97f4a7c15));
 	set_up(w);
 	step_until(w, w->sim.now + (options->busy_us ? options->busy_us : w->profile->busy_us));
 	settle_down(w);

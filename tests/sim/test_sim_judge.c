@@ -237,21 +237,33 @@ static void hub_writes(struct story *s, int64_t token)
 	checker_commit(s->checker, ++s->position, &s->hub, NULL, NULL, 0);
 }
 
-/* On a device, which shows the row with one token there and writes another one. */
-static void device_writes(struct story *s, int line, int64_t number, int64_t shown, int64_t token)
+/* A device offers what it wrote there; depends 0: on nothing. */
+static void device_offers(struct story *s, int line, int64_t number, int64_t token, bool joined, int64_t depends)
 {
-	struct sim_row before = s->hub.rows[0], after;
 	uint16_t num = 3;
 	struct uuid key = *sim_key(0);
 	struct value cell = sim_value(KIND_TEXT, UNIT, 1, token);
 	struct block block = {.table = UNIT, .op = ROW_UPDATE, .column_count = 1, .row_count = 1, .nums = &num, .keys = &key,
 			      .cells = &cell};
-	struct change_set set = {.number = number, .blocks = &block, .block_count = 1};
+	struct change_set set = {.number = number, .blocks = &block, .block_count = 1, .joined = joined, .depends = &depends,
+				 .depends_count = depends != 0};
+	checker_offered(s->checker, line, &set);
+}
+
+/* On a device, which shows the row with one token there and writes another one. */
+static void device_edits(struct story *s, int line, int64_t shown, int64_t token)
+{
+	struct sim_row before = s->hub.rows[0], after;
 	before.cells[1] = shown;
 	after = before;
 	after.cells[1] = token;
 	checker_edit(s->checker, line, 0, &before, &after);
-	checker_offered(s->checker, line, &set);
+}
+
+static void device_writes(struct story *s, int line, int64_t number, int64_t shown, int64_t token)
+{
+	device_edits(s, line, shown, token);
+	device_offers(s, line, number, token, false, 0);
 }
 
 /* met 0: the hub keeps no conflict; else it kept this value. */
@@ -262,6 +274,12 @@ static void hub_settles(struct story *s, int line, int64_t number, int64_t token
 	struct settled settled = {.number = number, .verdict = VERDICT_ACCEPTED, .position = ++s->position, .conflicts = &f,
 				  .conflict_count = met != 0};
 	s->hub.rows[0].cells[1] = token;
+	checker_commit(s->checker, s->position, &s->hub, &line, &settled, 1);
+}
+
+static void hub_refuses(struct story *s, int line, int64_t number)
+{
+	struct settled settled = {.number = number, .verdict = VERDICT_REJECTED, .position = ++s->position};
 	checker_commit(s->checker, s->position, &s->hub, &line, &settled, 1);
 }
 
@@ -320,6 +338,274 @@ static void a_replay_that_meets_what_came_back_as_a_conflict_is_right(void **sta
 	assert_false(s->sim.failed);
 }
 
+/* The device wrote V, then W; that of V was refused, and is offered again in parts. */
+static void a_part_that_is_offered_again_comes_before_what_was_written_later(void **state)
+{
+	struct story *s = *state;
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	device_edits(s, 0, A, V);
+	device_offers(s, 0, 1, V, true, 0);
+	device_edits(s, 0, V, W);
+	device_offers(s, 0, 2, W, false, 1);
+	hub_refuses(s, 0, 1);
+	device_offers(s, 0, 3, V, false, 0);
+	hub_settles(s, 0, 3, V, 0);
+	assert_false(s->sim.failed);
+	hub_settles(s, 0, 2, W, 0);
+	assert_false(s->sim.failed);
+}
+
+static void R6_what_was_written_later_and_comes_first_is_found(void **state)
+{
+	struct story *s = *state;
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	device_writes(s, 0, 1, A, V);
+	device_writes(s, 0, 2, V, W);
+	hub_settles(s, 0, 2, W, 0);
+	assert_true(s->sim.failed);
+}
+
+/* V is refused, and W, which builds on it; the replica shows W still. */
+static void shows_what_was_refused(struct story *s, bool joined)
+{
+	struct sim_state visible;
+	checker_scopes(s->checker, 0, one);
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	device_edits(s, 0, A, V);
+	device_offers(s, 0, 1, V, joined, 0);
+	device_edits(s, 0, V, W);
+	device_offers(s, 0, 2, W, false, 1);
+	hub_refuses(s, 0, 1);
+	hub_refuses(s, 0, 2);
+	visible = s->hub;
+	visible.rows[0].cells[1] = W;
+	checker_replica(s->checker, 0, s->position, &visible);
+}
+
+static void what_builds_on_a_joined_one_is_shown_while_both_are_offered_again(void **state)
+{
+	struct story *s = *state;
+	shows_what_was_refused(s, true);
+	assert_false(s->sim.failed);
+}
+
+static void P3_what_is_shown_though_it_was_refused_is_found(void **state)
+{
+	struct story *s = *state;
+	shows_what_was_refused(s, false);
+	assert_true(s->sim.failed);
+}
+
+/* The device and a copy of its replica hold V under number 1, the hub settles it and loses it; what the copy
+ * brings back then is the device's, too. */
+static void what_a_copy_brings_back_is_regained_for_the_other(void **state)
+{
+	struct story *s = *state;
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	checker_scopes(s->checker, 0, one);
+	struct sim_state backup = s->hub;
+	int64_t position = s->position;
+	device_writes(s, 0, 1, A, V);
+	hub_settles(s, 0, 1, V, 0);
+	int copy = checker_copied(s->checker, 0);
+	checker_rewind(s->checker, position);
+	s->hub = backup;
+	device_offers(s, copy, 1, V, false, 0);
+	hub_settles(s, copy, 1, V, 0);
+	checker_quiet(s->checker, 0, s->position, &s->hub);
+	assert_false(s->sim.failed);
+}
+
+/* The same, but of the device's two contents the copy's had been settled, and only in the lost history. */
+static void what_another_copy_had_settled_is_open_again_when_it_is_lost(void **state)
+{
+	struct story *s = *state;
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	struct sim_state backup = s->hub;
+	int64_t position = s->position;
+	int copy = checker_copied(s->checker, 0);
+	device_writes(s, copy, 1, A, V);
+	device_writes(s, 0, 1, A, W);
+	hub_settles(s, copy, 1, V, 0);
+	checker_rewind(s->checker, position);
+	s->hub = backup;
+	hub_settles(s, 0, 1, W, 0);
+	assert_false(s->sim.failed);
+}
+
+/* A number that was settled with contents, then lost, and goes out empty. */
+static void number_goes_out_empty(struct story *s, bool copied)
+{
+	struct change_set empty = {.number = 1};
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	int64_t position = s->position;
+	device_writes(s, 0, 1, A, V);
+	hub_settles(s, 0, 1, V, 0);
+	int line = copied ? checker_copied(s->checker, 0) : 0;
+	checker_rewind(s->checker, position);
+	checker_offered(s->checker, line, &empty);
+}
+
+static void a_number_that_another_copy_had_settled_may_go_out_empty_when_that_is_lost(void **state)
+{
+	struct story *s = *state;
+	number_goes_out_empty(s, true);
+	assert_false(s->sim.failed);
+}
+
+static void a_number_that_its_only_replica_gives_up_is_found(void **state)
+{
+	struct story *s = *state;
+	number_goes_out_empty(s, false);
+	assert_true(s->sim.failed);
+}
+
+static void P8_what_nobody_brings_back_is_found(void **state)
+{
+	struct story *s = *state;
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	checker_scopes(s->checker, 0, one);
+	struct sim_state backup = s->hub;
+	int64_t position = s->position;
+	device_writes(s, 0, 1, A, V);
+	hub_settles(s, 0, 1, V, 0);
+	checker_rewind(s->checker, position);
+	s->hub = backup;
+	checker_quiet(s->checker, 0, s->position, &s->hub);
+	assert_true(s->sim.failed);
+}
+
+static void word_that_a_change_set_waits_which_comes_after_its_verdict_says_nothing(void **state)
+{
+	static const struct settled parked = {.number = 1, .verdict = VERDICT_PARKED};
+	struct story *s = *state;
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	device_writes(s, 0, 1, A, V);
+	checker_acked(s->checker, 0, &parked);
+	assert_int_equal(checker_parked(s->checker, 0), 1);
+	hub_settles(s, 0, 1, V, 0);
+	checker_acked(s->checker, 0, &parked);
+	assert_int_equal(checker_parked(s->checker, 0), 0);
+	assert_false(s->sim.failed);
+}
+
+/* One transaction of two rows; the hub parked the first row's part, and what it waits for is told by locked. */
+static void waits_with_a_parked_one(struct story *s, bool is_locked)
+{
+	static const struct settled parked = {.number = 1, .verdict = VERDICT_PARKED};
+	bool locked[KEYS_MAX] = {is_locked};
+	checker_scopes(s->checker, 0, one);
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	hub_puts_unit(s, 1, 1, FIRST_TOKEN + 10);
+	checker_group(s->checker, true);
+	device_writes(s, 0, 1, A, V);
+	struct sim_row before = s->hub.rows[1], after = before;
+	after.cells[1] = W;
+	checker_edit(s->checker, 0, 1, &before, &after);
+	checker_acked(s->checker, 0, &parked);
+	checker_no_jam(s->checker, locked);
+}
+
+static void what_waits_with_a_parked_one_whose_row_is_locked_is_right(void **state)
+{
+	struct story *s = *state;
+	waits_with_a_parked_one(s, true);
+	assert_false(s->sim.failed);
+}
+
+static void P6_what_waits_though_no_row_is_locked_is_found(void **state)
+{
+	struct story *s = *state;
+	waits_with_a_parked_one(s, false);
+	assert_true(s->sim.failed);
+}
+
+/* Two devices whose clocks are known write the unit's second cell, the second one much later; then that
+ * edit loses, in a conflict of this kind. */
+static void later_edit_loses(struct story *s, enum conflict_kind kind)
+{
+	hub_puts_unit(s, 0, 1, FIRST_TOKEN);
+	for (int line = 0; line < 2; line++) {
+		checker_clock_known(s->checker, line);
+		checker_group(s->checker, true);
+		device_writes(s, line, 1, A, line ? W : V);
+		s->sim.now += 600 * (int64_t)SIM_S;
+	}
+	hub_settles(s, 0, 1, V, 0);
+	struct conflict f = {.table = UNIT, .key = *sim_key(0), .num = 3, .kind = kind, .device_value = sim_value(KIND_TEXT, UNIT, 1, W),
+			     .hub_value = sim_value(KIND_TEXT, UNIT, 1, V)};
+	struct settled settled = {.number = 1, .verdict = VERDICT_SUPERSEDED, .position = ++s->position, .conflicts = &f, .conflict_count = 1};
+	int line = 1;
+	checker_commit(s->checker, s->position, &s->hub, &line, &settled, 1);
+}
+
+static void P10_an_edit_that_loses_to_an_older_one_is_found(void **state)
+{
+	struct story *s = *state;
+	later_edit_loses(s, CONFLICT_UPDATE_UPDATE);
+	assert_true(s->sim.failed);
+}
+
+static void a_deletion_wins_over_edits_of_whatever_time(void **state)
+{
+	struct story *s = *state;
+	later_edit_loses(s, CONFLICT_UPDATE_DELETE);
+	assert_false(s->sim.failed);
+}
+
+/* Project 2 has a unit of the hub's, and is on its way to the device, which makes unit 1 there. */
+static void a_unit_is_made_in_a_scope_that_comes(struct story *s, struct sim_state *visible)
+{
+	struct settled settled = {.number = 1, .verdict = VERDICT_ACCEPTED};
+	int line = 0;
+	checker_scopes(s->checker, 0, one);
+	hub_puts_unit(s, 0, 2, FIRST_TOKEN);
+	checker_scopes(s->checker, 0, both);
+	visible->rows[1] = (struct sim_row){.exists = true, .table = UNIT,
+					    .cells = {PROJECT_CELL(2, FIRST_TOKEN + 10), FIRST_TOKEN + 11, FIRST_TOKEN + 12, CELL_NULL, CELL_NULL}};
+	checker_edit(s->checker, 0, 1, &(struct sim_row){.table = UNIT}, &visible->rows[1]);
+	checker_replica(s->checker, 0, s->position, visible);
+	checker_offered(s->checker, 0, set_of(1, &visible->rows[1]));
+	s->hub.rows[1] = visible->rows[1];
+	settled.position = ++s->position;
+	checker_commit(s->checker, s->position, &s->hub, &line, &settled, 1);
+	assert_false(s->sim.failed);
+}
+
+static void a_row_made_in_a_scope_that_comes_is_shown_until_that_is_there(void **state)
+{
+	struct story *s = *state;
+	struct sim_state visible = {0};
+	a_unit_is_made_in_a_scope_that_comes(s, &visible);
+	checker_replica(s->checker, 0, s->position, &visible);
+	checker_replica(s->checker, 0, s->position, &s->hub);
+	assert_false(s->sim.failed);
+	checker_replica(s->checker, 0, s->position, &visible); /* the scope has come */
+	assert_true(s->sim.failed);
+}
+
+static void P3_a_row_made_in_a_scope_that_comes_and_shown_otherwise_is_found(void **state)
+{
+	struct story *s = *state;
+	struct sim_state visible = {0};
+	a_unit_is_made_in_a_scope_that_comes(s, &visible);
+	visible.rows[1].cells[1] = FIRST_TOKEN + 1;
+	checker_replica(s->checker, 0, s->position, &visible);
+	assert_true(s->sim.failed);
+}
+
+static void P3_a_row_made_in_a_scope_that_comes_and_shown_when_that_was_taken_back_is_found(void **state)
+{
+	struct story *s = *state;
+	struct sim_state visible = {0}, none = {0};
+	a_unit_is_made_in_a_scope_that_comes(s, &visible);
+	checker_scopes(s->checker, 0, one);
+	checker_replica(s->checker, 0, s->position, &none);
+	assert_false(s->sim.failed);
+	checker_quiet(s->checker, 0, s->position, &visible);
+	assert_true(s->sim.failed);
+}
+
 #define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -339,6 +625,23 @@ int main(void)
 		STORY(P5_a_value_that_came_back_and_that_nobody_had_seen_overwritten_is_missed),
 		STORY(P5_a_replay_that_wins_over_what_it_has_not_seen_without_a_conflict_is_found),
 		STORY(a_replay_that_meets_what_came_back_as_a_conflict_is_right),
+		STORY(a_part_that_is_offered_again_comes_before_what_was_written_later),
+		STORY(R6_what_was_written_later_and_comes_first_is_found),
+		STORY(what_builds_on_a_joined_one_is_shown_while_both_are_offered_again),
+		STORY(P3_what_is_shown_though_it_was_refused_is_found),
+		STORY(what_a_copy_brings_back_is_regained_for_the_other),
+		STORY(what_another_copy_had_settled_is_open_again_when_it_is_lost),
+		STORY(a_number_that_another_copy_had_settled_may_go_out_empty_when_that_is_lost),
+		STORY(a_number_that_its_only_replica_gives_up_is_found),
+		STORY(P8_what_nobody_brings_back_is_found),
+		STORY(what_waits_with_a_parked_one_whose_row_is_locked_is_right),
+		STORY(P6_what_waits_though_no_row_is_locked_is_found),
+		STORY(word_that_a_change_set_waits_which_comes_after_its_verdict_says_nothing),
+		STORY(P10_an_edit_that_loses_to_an_older_one_is_found),
+		STORY(a_deletion_wins_over_edits_of_whatever_time),
+		STORY(a_row_made_in_a_scope_that_comes_is_shown_until_that_is_there),
+		STORY(P3_a_row_made_in_a_scope_that_comes_and_shown_otherwise_is_found),
+		STORY(P3_a_row_made_in_a_scope_that_comes_and_shown_when_that_was_taken_back_is_found),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

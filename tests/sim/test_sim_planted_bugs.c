@@ -42,6 +42,14 @@ static const struct planted planted[] = {
 	{.name = "drop_what_was_written_before_another_column_took_the_place_P5", .hub.forget_renames = true, .schemas = true},
 	{.name = "show_a_former_schema_with_the_state_of_the_next_P3", .replica.keep_old_schema = true, .schemas = true},
 	{.name = "drop_what_is_refused_since_the_schema_has_no_place_for_it_P5", .replica.forget_refused = true, .schemas = true},
+	{.name = "count_a_repeated_change_set_again_P2", .hub.count_again = true},
+	{.name = "merge_a_counter_as_lww_R2", .hub.as_lww = 1u << POLICY_COUNTER},
+	{.name = "merge_a_set_as_lww_R2", .hub.as_lww = 1u << POLICY_SET},
+	{.name = "merge_a_maximum_as_lww", .hub.as_lww = 1u << POLICY_MAX},
+	{.name = "let_any_step_pass_a_guard", .hub.as_lww = 1u << POLICY_GUARD},
+	{.name = "let_the_later_win_what_is_to_be_reviewed", .hub.as_lww = 1u << POLICY_REVIEW},
+	{.name = "show_a_pending_count_instead_of_its_difference_R2", .replica.hide_beneath = true},
+	{.name = "send_what_the_hub_has_as_what_the_author_saw_R2", .replica.old_is_hubs = true},
 	{.name = "wait_for_a_hub_s_clock_that_was_set_back", .replica.trust_hub_clock = true, .clocks = true},
 };
 

@@ -79,7 +79,8 @@ struct fixture {
 	int64_t last_number;
 	bool (*refuses)(struct fixture *f, const struct change_set *s);
 	struct store_commit_report report;
-	int64_t wall;
+	int64_t wall; /* the hub's clock */
+	int64_t skew; /* how far the device's is ahead */
 	uint64_t random;
 };
 
@@ -94,7 +95,9 @@ static struct ferry_why fixture_why;
 
 static int64_t fixture_wall(void *ctx)
 {
-	return ((struct fixture *)ctx)->wall;
+	const struct fixture *f = ctx;
+
+	return f->wall + f->skew;
 }
 
 static struct uuid key_of(uint32_t n)

@@ -303,7 +303,10 @@ static void R2_text_merges_by_lines_and_then_by_words(void **state)
 	     "the red key is at the porter", false);
 	TEXT("a\nb\nc\n", "a\nc\n", "a\nb\nc\nd\n", false, "a\nc\nd\n", false);
 	TEXT("call", "call\nAnna", "call\nBen", false, "call\nBen\nAnna", false); /* lines that both added */
-	TEXT(NULL, "x", "y", false, "yx", false);
+	TEXT(NULL, "x", "y", false, "y\nx", false);
+	TEXT("", "x\n", "y", false, "y\nx\n", false);
+	TEXT("a\n", "a\nx", "a\ny", false, "a\ny\nx", false);
+	TEXT("a\n\nb", "a\nx\nb", "a\ny\nb", false, "a\ny\nx\nb", false); /* an empty line that both filled */
 	TEXT("a", "", "a b", false, "a b", true); /* to empty it is to change all of it */
 }
 

@@ -112,7 +112,12 @@ static void R21_the_proof_finds_what_no_running_sum_can_see(void **state)
 	assert_proof(f);
 }
 
-#define WITHOUT_VERDICTS "DROP TABLE ferry_verdict; "
+#define WITHOUT_DIFFERENCES "ALTER TABLE ferry_rejected DROP COLUMN differences; "
+#define WITHOUT_LAYOUT WITHOUT_DIFFERENCES "ALTER TABLE ferry_state DROP COLUMN layout; "
+#define WITHOUT_CARRIED \
+	WITHOUT_LAYOUT "DROP INDEX ferry_change_set_carried; DROP VIEW ferry_status; DROP VIEW ferry_outbox; " \
+	"CREATE VIEW ferry_outbox AS SELECT number FROM ferry_pending; CREATE VIEW ferry_status AS SELECT position FROM ferry_state; "
+#define WITHOUT_VERDICTS WITHOUT_CARRIED "DROP TABLE ferry_verdict; "
 #define WITHOUT_OFFERED WITHOUT_VERDICTS "ALTER TABLE ferry_state DROP COLUMN offered; "
 #define WITHOUT_NAME WITHOUT_OFFERED "ALTER TABLE ferry_member_fill RENAME TO ferry_fill_member; "
 #define WITHOUT_FIRST WITHOUT_NAME "ALTER TABLE ferry_kept DROP COLUMN first_position; "
@@ -214,6 +219,65 @@ static void a_replica_of_the_sixteenth_layout_is_brought_up_to_date(void **state
 	assert_says(f, "0", "SELECT count(*) FROM ferry_verdict");
 }
 
+static void a_replica_of_the_seventeenth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_CARRIED "DROP TRIGGER ferry_tx_insert; CREATE TRIGGER ferry_tx_insert INSTEAD OF INSERT ON ferry_tx "
+				"BEGIN SELECT 1; END; PRAGMA user_version = 17", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "1", "SELECT sql LIKE '%%ferry_log%%' FROM sqlite_master WHERE name = 'ferry_tx_insert'");
+	assert_says(f, "1", "SELECT layout = user_version FROM ferry_state, pragma_user_version");
+}
+
+/* Libraries that migrate apps' own tables count in user_version. */
+static void user_version_and_application_id_are_for_apps_to_set(void **state)
+{
+	static const int versions[] = {0, 1, 3, 17, 99};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(versions) / sizeof(*versions); i++) {
+		char sql[80];
+
+		replica_close(f->r);
+		f->r = NULL;
+		snprintf(sql, sizeof(sql), "PRAGMA user_version = %d; PRAGMA application_id = 7", versions[i]);
+		assert_ok(replica_query(f->path, sql, false, NULL, NULL, &fixture_why));
+		fixture_open(f);
+		snprintf(sql, sizeof(sql), "%d", versions[i]);
+		assert_says(f, sql, "PRAGMA user_version");
+		assert_says(f, "1", "SELECT count(*) FROM ferry_status");
+	}
+}
+
+static void a_replica_of_the_eighteenth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	app(f, "UPDATE units SET floor = 3 WHERE id = '%s'", unit(1));
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_CARRIED "PRAGMA user_version = 18", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "1", "SELECT count(*) FROM ferry_outbox");
+	assert_says(f, "1", "SELECT waiting_rows FROM ferry_status");
+	sync_all(f);
+	assert_says(f, "0", "SELECT waiting_rows FROM ferry_status");
+}
+
+static void a_replica_of_the_twentieth_layout_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+
+	replica_close(f->r);
+	f->r = NULL;
+	assert_ok(replica_query(f->path, WITHOUT_DIFFERENCES "UPDATE ferry_state SET layout = 20; PRAGMA user_version = 20", false, NULL, NULL, &fixture_why));
+	fixture_open(f);
+	assert_says(f, "0", "SELECT count(differences) FROM ferry_rejected");
+}
+
 static void a_replica_of_the_tenth_layout_is_brought_up_to_date(void **state)
 {
 	struct fixture *f = *state;
@@ -308,6 +372,10 @@ int main(void)
 		replica_test(a_replica_of_the_tenth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_twelfth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_sixteenth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_seventeenth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_eighteenth_layout_is_brought_up_to_date),
+		replica_test(a_replica_of_the_twentieth_layout_is_brought_up_to_date),
+		replica_test(user_version_and_application_id_are_for_apps_to_set),
 		replica_test(a_replica_of_the_fifteenth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_fifth_layout_is_brought_up_to_date),
 		replica_test(a_replica_of_the_sixth_layout_is_brought_up_to_date),

@@ -281,7 +281,20 @@ static void bad_value_is_set_aside_and_jams_nothing(void **state)
 	assert_says(f, "5", "SELECT floor FROM units WHERE id = '%s'", unit(2));
 	assert_says(f, "A", "SELECT code FROM units WHERE id = '%s'", unit(1));
 	assert_says(f, "NUL_IN_TEXT", "SELECT name FROM ferry_rejected ORDER BY id LIMIT 1");
+	assert_says(f, "1", "SELECT sentence LIKE 'The value of units.code has a NUL character in it.%%' FROM ferry_rejected ORDER BY id LIMIT 1");
 	assert_proof(f);
+}
+
+static void sentence_of_a_bad_value_says_what_form_it_should_have(void **state)
+{
+	struct fixture *f = *state;
+
+	app(f, "UPDATE units SET created_at = 'tomorrow' WHERE id = '%s'", unit(1));
+	sync_all(f);
+	app(f, "UPDATE units SET code = CAST(x'61ff' AS TEXT) WHERE id = '%s'", unit(1));
+	sync_all(f);
+	assert_says(f, "The value of units.created_at is no time as 2026-03-01T08:30:00Z.", "SELECT sentence FROM ferry_rejected ORDER BY id LIMIT 1");
+	assert_says(f, "The value of units.code is no text in UTF-8.", "SELECT sentence FROM ferry_rejected ORDER BY id DESC LIMIT 1");
 }
 
 static void insert_then_delete_leaves_nothing(void **state)
@@ -513,6 +526,34 @@ static void P10_an_edit_of_after_the_clock_was_set_is_stamped_by_the_clock_of_no
 	assert_true(stamp > clock_wall_us() - 11 * day && stamp < clock_wall_us() - 9 * day);
 }
 
+/* The hub has not answered yet, but told of later states; then the clock is set, and the link begins anew. */
+static void P10_an_edit_that_waits_keeps_its_stamp_when_the_clock_is_set(void **state)
+{
+	static const int64_t day = INT64_C(86400000000), minute = INT64_C(60000000);
+	static const char *const scopes[] = {SCOPE};
+	struct fixture *f = *state;
+	struct message_push push;
+
+	f->wall = clock_wall_us();
+	replica_store_ops.clock(f->r, 0);
+	app(f, "UPDATE units SET floor = 3 WHERE id = '%s'", unit(1));
+	int64_t stamp = stamp_of_last(f);
+	f->wall += minute;
+	hub_write(f, 2, "floor", "9");
+	commit(f);
+	for (int64_t jump = -day; jump <= day; jump += 2 * day) {
+		int64_t now = clock_wall_us() + 2 * minute;
+
+		f->wall = now + jump;
+		assert_ok(replica_store_ops.welcome(f->r, &(struct message_welcome){.tenant = key_of(1), .device = key_of(2),
+								 .epoch = key_of(3), .mode = WELCOME_DELTA, .scopes = scopes,
+								 .scope_count = 1, .clock = now}, &fixture_why));
+		f->cursor = (struct push_cursor){0};
+		assert_true(next_push(f, 65536, &push));
+		assert_int_equal(push.sets[0].at, stamp);
+	}
+}
+
 /* ---- R17, R18: the hub went back in time ---- */
 
 static void R18_bookmarks_of_the_past_reach_far_back_in_few(void **state)
@@ -632,6 +673,44 @@ static void R18_what_a_backup_holds_is_forgotten_and_no_more(void **state)
 	assert_says(f, "0", "SELECT forgotten FROM ferry_status");
 }
 
+/* Both by decades; the age is looked at every so many commits. */
+static void R18_P10_a_clock_that_is_set_makes_nothing_fall_out_of_the_history(void **state)
+{
+	static const int64_t year = INT64_C(31536000000000);
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "UPDATE units SET floor = 7 WHERE id = '%s'", unit(1));
+	hub_take_set(f, only_set(f, &push));
+	commit(f);
+	for (int i = 0; i <= 2 * FERRY_PAST_MAX; i++) {
+		f->skew = i < FERRY_PAST_MAX ? 20 * year : -20 * year;
+		f->wall += 1000000;
+		hub_write(f, 2, "floor", i % 2 ? "1" : "2");
+		commit(f);
+	}
+	assert_says(f, "1", "SELECT kept_sets FROM ferry_status");
+	assert_says(f, "0", "SELECT forgotten FROM ferry_status");
+}
+
+static void R18_what_is_older_than_the_history_may_be_falls_out_by_the_hubs_clock(void **state)
+{
+	struct fixture *f = *state;
+	struct message_push push;
+
+	app(f, "UPDATE units SET floor = 7 WHERE id = '%s'", unit(1));
+	hub_take_set(f, only_set(f, &push));
+	commit(f);
+	f->wall += REPLICA_HISTORY_AGE_US + 1;
+	f->skew = -REPLICA_HISTORY_AGE_US;
+	for (int i = 0; i <= FERRY_PAST_MAX; i++) {
+		hub_write(f, 2, "floor", i % 2 ? "1" : "2");
+		commit(f);
+	}
+	assert_says(f, "0", "SELECT kept_sets FROM ferry_status");
+	assert_says(f, "1", "SELECT forgotten FROM ferry_status");
+}
+
 static void R17_values_of_the_lost_history_are_kept_until_they_are_back(void **state)
 {
 	struct fixture *f = *state;
@@ -669,14 +748,18 @@ int main(void)
 		replica_test(P10_a_stamp_of_a_clock_that_was_ahead_is_corrected_with_the_first_contact),
 		replica_test(P10_an_edit_that_was_made_before_the_clock_was_set_is_stamped_by_the_clock_of_then),
 		replica_test(P10_an_edit_of_after_the_clock_was_set_is_stamped_by_the_clock_of_now),
+		replica_test(P10_an_edit_that_waits_keeps_its_stamp_when_the_clock_is_set),
 		cmocka_unit_test(R18_bookmarks_of_the_past_reach_far_back_in_few),
 		replica_test(R18_what_was_confirmed_is_offered_again_when_the_hub_has_lost_it),
 		replica_test(R18_numbers_that_fell_out_of_the_history_go_out_empty_and_refused),
 		replica_test(R18_what_a_backup_holds_is_forgotten_and_no_more),
+		replica_test(R18_P10_a_clock_that_is_set_makes_nothing_fall_out_of_the_history),
+		replica_test(R18_what_is_older_than_the_history_may_be_falls_out_by_the_hubs_clock),
 		replica_test(R17_values_of_the_lost_history_are_kept_until_they_are_back),
 		replica_test(R16_capture_misses_only_the_agents_own_writes),
 		replica_test(wrong_writes_abort_with_a_message),
 		replica_test(bad_value_is_set_aside_and_jams_nothing),
+		replica_test(sentence_of_a_bad_value_says_what_form_it_should_have),
 		replica_test(insert_then_delete_leaves_nothing),
 		replica_test(floats_keep_nan_and_negative_zero),
 		replica_test(commit_of_another_connection_is_noticed_once),

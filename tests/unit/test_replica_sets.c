@@ -135,6 +135,25 @@ static void R4_form_states_the_bookmark_it_read_at(void **state)
 	assert_int_equal(push.sets[0].base_position, 4);
 }
 
+static void R4_base_that_is_no_position_is_refused(void **state)
+{
+	static const char *const wrong[] = {"'abc'", "''", "4.5", "-1", "'4 '", "x'34'||'x'"};
+	struct fixture *f = *state;
+	struct message_push push;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		char sql[120];
+
+		snprintf(sql, sizeof(sql), "INSERT INTO ferry_tx(note, base) VALUES ('form', %s)", wrong[i]);
+		assert_int_not_equal(app_try(f, sql), FERRY_OK);
+		assert_non_null(strstr(fixture_why.text, "a whole number"));
+	}
+	app(f, "BEGIN; UPDATE units SET code = 'B' WHERE id = '%s'; INSERT INTO ferry_tx(note, base) VALUES ('form', '4'); COMMIT", unit(1));
+	cut(f);
+	assert_true(next_push(f, 65536, &push));
+	assert_int_equal(push.sets[0].base_position, 4); /* a text of it will do */
+}
+
 /* ---- R3 ---- */
 
 static void R3_ack_alone_removes_nothing(void **state)
@@ -411,6 +430,7 @@ int main(void)
 		replica_test(P4_replaced_row_that_is_not_cut_yet_stays_out_of_the_change_set_before_it),
 		replica_test(R4_mask_holds_only_changed_columns),
 		replica_test(R4_form_states_the_bookmark_it_read_at),
+		replica_test(R4_base_that_is_no_position_is_refused),
 		replica_test(R3_ack_alone_removes_nothing),
 		replica_test(R3_superseded_edit_gives_way_to_the_confirmed_value),
 		replica_test(R3_refused_edit_is_undone_and_kept),

@@ -229,15 +229,19 @@ $$;
 COMMENT ON FUNCTION ferry.note_waits(uuid, uuid, bigint, int[], uuid[], int[], uuid[]) IS
     'Gathers what a change-set waits for: call it for each portion, then ferry.count_waits';
 
-CREATE FUNCTION ferry.count_waits(tenant uuid, device uuid, of_number bigint) RETURNS bigint
+CREATE FUNCTION ferry.count_waits(tenant uuid, device uuid, of_number bigint) RETURNS TABLE (missing bigint, one text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     DELETE FROM ferry.parked_wait w WHERE w.tenant_id = tenant AND w.device_id = device AND w.number = of_number AND w.own;
-    RETURN (SELECT count(*) FROM ferry.parked_wait w WHERE w.tenant_id = tenant AND w.device_id = device AND w.number = of_number);
+    RETURN QUERY
+        SELECT count(*), (array_agg(t.replica_name || ' ' || w.key ORDER BY t.rank, w.tbl, w.key))[1]
+        FROM ferry.parked_wait w LEFT JOIN ferry.tracked t ON t.tbl = w.tbl
+        WHERE w.tenant_id = tenant AND w.device_id = device AND w.number = of_number;
 END $$;
-COMMENT ON FUNCTION ferry.count_waits(uuid, uuid, bigint) IS 'For how many rows a change-set waits, once all of them are noted';
+COMMENT ON FUNCTION ferry.count_waits(uuid, uuid, bigint) IS
+    'For how many rows a change-set waits, once all of them are noted, and one of them for people';
 
 -- Beside its verdict: how long a parked change-set waits. One that builds on another waits as
 -- long as that.
@@ -252,6 +256,22 @@ AS $$
     WHERE r.tenant_id = tenant AND r.device_id = device AND r.number = of_number
 $$;
 COMMENT ON FUNCTION ferry.park(uuid, uuid, bigint, int, bigint) IS 'Notes until when a parked change-set waits';
+
+-- One that goes on waiting, for something else. What waited behind another (DEPENDS) waits for a row
+-- from now on; else it has waited for a part of its time.
+CREATE FUNCTION ferry.park_on(tenant uuid, device uuid, of_number bigint, child int, this_tx bigint, with_code int, told text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ferry.settled s SET tx = this_tx, code = with_code, sentence = told
+    WHERE s.tenant_id = tenant AND s.device_id = device AND s.number = of_number;
+    UPDATE ferry.rejected r SET code = with_code, sentence = told, retry_at = now(), waits_number = NULL,
+        parked_until = CASE WHEN r.waits_number IS NULL THEN r.parked_until
+                       ELSE now() + (SELECT t.park_for FROM ferry.tracked t WHERE t.tbl = child) END
+    WHERE r.tenant_id = tenant AND r.device_id = device AND r.number = of_number
+$$;
+COMMENT ON FUNCTION ferry.park_on(uuid, uuid, bigint, int, bigint, int, text) IS
+    'A parked change-set waits for something else now; its device is told with this transaction';
 
 -- Those that have what they wait for, or have waited long enough; each hub that asks takes some.
 CREATE FUNCTION ferry.parked_due(tenant uuid, most int) RETURNS TABLE (device_id uuid, number bigint, expired bool, body bytea, staging bigint)
@@ -461,11 +481,11 @@ COMMENT ON FUNCTION ferry.row_policy(regclass, text, text, interval) IS
 
 REVOKE EXECUTE ON FUNCTION ferry.set_row_policy(int, text, text, interval), ferry.row_policy(regclass, text, text, interval),
     ferry.note_waits(uuid, uuid, bigint, int[], uuid[], int[], uuid[]), ferry.count_waits(uuid, uuid, bigint),
-    ferry.park(uuid, uuid, bigint, int, bigint), ferry.parked_due(uuid, int),
+    ferry.park(uuid, uuid, bigint, int, bigint), ferry.park_on(uuid, uuid, bigint, int, bigint, int, text), ferry.parked_due(uuid, int),
     ferry.last_rows(uuid, int, uuid[]), ferry.revive(uuid, int, uuid[], bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.set_row_policy(int, text, text, interval), ferry.row_policy(regclass, text, text, interval) TO ferry_owner;
 GRANT EXECUTE ON FUNCTION ferry.note_waits(uuid, uuid, bigint, int[], uuid[], int[], uuid[]), ferry.count_waits(uuid, uuid, bigint),
-    ferry.park(uuid, uuid, bigint, int, bigint), ferry.parked_due(uuid, int),
+    ferry.park(uuid, uuid, bigint, int, bigint), ferry.park_on(uuid, uuid, bigint, int, bigint, int, text), ferry.parked_due(uuid, int),
     ferry.last_rows(uuid, int, uuid[]), ferry.revive(uuid, int, uuid[], bigint, bigint) TO ferry_hub;
 REVOKE EXECUTE ON FUNCTION ferry.set_validator(int, regproc), ferry.validate(regclass, regproc),
     ferry.ask_validator(ferry.tracked, uuid, text, uuid[], uuid[]),
