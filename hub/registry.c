@@ -371,7 +371,7 @@ uint64_t registry_refresh(struct registry *r)
 		if (!r->busy)
 			plan(r, REFRESH_PAUSE_US - since);
 	}
-	return pg_link_is_ready(r->link) ? next : 0;
+	return r->busy || pg_link_is_ready(r->link) ? next : 0; /* a link that works on a look is not ready */
 }
 
 enum ferry_error registry_ask(struct registry *r, const uint8_t fingerprint[32])

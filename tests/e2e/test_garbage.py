@@ -31,10 +31,7 @@ class Peer(ferry_run.SiteCase):
         self.settle(self.good)
 
     def session(self, device=None):
-        folder = os.path.join((device or self.bad).state, "identity")
-        s = ferry_socket.Session(self.hub.device_port, os.path.join(folder, "device.crt"), os.path.join(folder, "device.key"))
-        self.addCleanup(s.close)
-        return s
+        return super().session(device or self.bad)
 
     def check_others(self):
         """The good device is served on the very connection it had."""

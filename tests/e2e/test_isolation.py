@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """P7: no device reads or writes outside its tenant and scopes, also one that lies."""
 
-import os
 import unittest
 import uuid
 
@@ -19,12 +18,6 @@ class Isolation(ferry_run.SiteCase):
         tenant = self.hub.tenant("Other " + uuid.uuid4().hex[:8])
         project = self.new_project(tenant=tenant)
         return tenant, project, self.new_unit(tenant=tenant, project=project)
-
-    def session(self, device):
-        folder = os.path.join(device.state, "identity")
-        s = ferry_socket.Session(self.hub.device_port, os.path.join(folder, "device.crt"), os.path.join(folder, "device.key"))
-        self.addCleanup(s.close)
-        return s
 
     def push(self, session, *sets):
         """{number: (verdict, code)}"""

@@ -2,7 +2,6 @@
 """P7: what a device's user may read and write follows his roles, at once and in both directions."""
 
 import json
-import os
 import unittest
 import uuid
 
@@ -267,9 +266,7 @@ class Permissions(ferry_run.SiteCase):
         self.assign(amina, "visitor")
         device = self.device("liar", user=amina, start=False)
         before = self.site.sql("SELECT * FROM inventory.units ORDER BY id"), self.site.sql("SELECT * FROM crm.leads ORDER BY id")
-        folder = os.path.join(device.state, "identity")
-        s = ferry_socket.Session(self.hub.device_port, os.path.join(folder, "device.crt"), os.path.join(folder, "device.key"))
-        self.addCleanup(s.close)
+        s = self.session(device)
         welcome, tables = s.greet()
         self.assertIn("tenant/leads.view", welcome[11])
         tenant = uuid.UUID(self.tenant).bytes

@@ -10,6 +10,7 @@ import uuid
 
 import ferry_run
 from ferry_run import wait_until
+import ferry_socket
 
 
 class TenantStatus(ferry_run.SiteCase):
@@ -187,13 +188,31 @@ class StatusOfAMomentAgo(ferry_run.SiteCase):
     def test_device_is_not_turned_away_for_what_was_so_a_moment_ago(self):
         a = self.device("a", start=False)
         self.hub.json("tenant", "suspend", self.tenant)
-        self.device("b", self.hub.tenant("Other"), start=False)  # an enrolment makes the hub look
+        self.device("b", self.hub.tenant("Other " + uuid.uuid4().hex[:8]), start=False)  # an enrolment makes the hub look
         with self.assertRaises(ferry_run.CommandFailed) as failed:
             wait_until(a.sync, 20, "the refusal")
         self.assertEqual(failed.exception.error["code"], "TENANT_SUSPENDED")
         self.hub.json("tenant", "resume", self.tenant)
         a.sync()
         self.assertEqual(ferry_run.differences(self.site.db, a), [])
+
+    def test_device_that_comes_while_the_hub_looks_waits_for_what_that_finds(self):
+        a, c = self.device("a", start=False), self.device("c", start=False)
+        self.hub.json("tenant", "suspend", self.tenant)
+        self.device("b", self.hub.tenant("Other " + uuid.uuid4().hex[:8]), start=False)
+        with self.assertRaises(ferry_run.CommandFailed):
+            wait_until(a.sync, 20, "the refusal")
+        early, late = self.session(a), self.session(c)
+        with self.db.connect() as holder, holder.cursor() as cur:
+            cur.execute("LOCK TABLE ferry.placement IN ACCESS EXCLUSIVE MODE")
+            early.hello(versions=(1, 2))
+            wait_until(lambda: self.db.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), 20, "a look that is held up")
+            late.hello(versions=(1, 2))
+            self.hub.json("status")  # asked later, so answered later
+            cur.execute("UPDATE ferry.placement SET status = 'ACTIVE' WHERE tenant_id = %s", (self.tenant,))
+        holder.close()
+        self.assertEqual(early.message()[0], ferry_socket.WELCOME)
+        self.assertEqual(late.message()[0], ferry_socket.WELCOME)
 
 
 if __name__ == "__main__":

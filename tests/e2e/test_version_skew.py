@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """Agents and hubs one protocol version older and newer than the other side work; those too far apart lose nothing."""
 
-import os
 import random
 import unittest
 import uuid
@@ -34,12 +33,6 @@ class Skew(SiteCase):
         if program is self.hub:
             program.stop()
             program.start()
-
-    def session(self, device):
-        folder = os.path.join(device.state, "identity")
-        s = ferry_socket.Session(self.hub.device_port, os.path.join(folder, "device.crt"), os.path.join(folder, "device.key"))
-        self.addCleanup(s.close)
-        return s
 
     def push(self, s, tables, number, view, **more):
         base = max(m[1] for m in s.got if m[0] == COMMIT)

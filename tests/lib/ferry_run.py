@@ -30,6 +30,7 @@ import unittest
 import uuid
 
 import ferry_pg
+import ferry_socket
 
 wait_until = ferry_pg.wait_until
 NOBODY = uuid.UUID(int=0)  # the reserved tenant of global rows
@@ -466,6 +467,13 @@ class SiteCase(unittest.TestCase):
         agent = self.site.device("%s-%s" % (label, uuid.uuid4().hex[:8]), tenant or self.tenant, scopes, **options)
         self._devices.append(agent)
         return agent
+
+    def session(self, device):
+        """A session that the test speaks itself, with the device's certificate; closed at the test's end."""
+        folder = os.path.join(device.state, "identity")
+        s = ferry_socket.Session(self.hub.device_port, os.path.join(folder, "device.crt"), os.path.join(folder, "device.key"))
+        self.addCleanup(s.close)
+        return s
 
     def new_project(self, tenant=None, name="Palm"):
         return str(self.site.value("INSERT INTO inventory.projects (tenant_id, name) VALUES (%s, %s) RETURNING id",
