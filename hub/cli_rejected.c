@@ -213,8 +213,8 @@ static struct json *describe_row(const struct pg_rows *columns, const struct jso
 
 struct shown { /* a window over the rows, each beside the hub's */
 	struct cli_repair *r;
-	const struct pg_rows *columns;
-	const struct json *set;
+	struct found *f;
+	struct pg_rows *columns;
 	int64_t skip, limit, rows; /* rows: all that it has */
 	struct json *list;
 	int exit_code;
@@ -226,7 +226,7 @@ static bool describe(void *ctx, const struct block *b, uint32_t row)
 	int64_t at = s->rows++;
 	if (at < s->skip || at - s->skip >= s->limit)
 		return true;
-	struct json *one = describe_row(s->columns, s->set, b, row);
+	struct json *one = describe_row(s->columns, s->f->set, b, row);
 	struct json *both = cli_repair_with_row(s->r, one, &s->exit_code);
 	json_release(one);
 	if (!both)
@@ -279,8 +279,9 @@ static void print_change(const struct cli *c, const struct json *change)
 	json_release(hub);
 }
 
-static int print_described(struct shown *s, const struct kept *k)
+static int print_described(struct shown *s)
 {
+	const struct kept *k = &s->f->kept;
 	static const struct cli_column head[] = {{"id", NULL}, {"at", NULL}, {"tenant", NULL}, {"device", NULL}, {"name", "code"},
 						 {"sentence", NULL}, {"constraint", NULL}, {"joined", "joined"}, {"rows", NULL},
 						 {NULL, NULL}};
@@ -288,9 +289,9 @@ static int print_described(struct shown *s, const struct kept *k)
 	struct json *o = json_new_object();
 	int64_t shown = (int64_t)json_count(s->list), more = s->rows - s->skip - shown;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
-		json_put_text(o, texts[i], json_text(json_get(s->set, texts[i])));
+		json_put_text(o, texts[i], json_text(json_get(s->f->set, texts[i])));
 	json_put_int(o, "number", k->number);
-	json_put_int(o, "code", json_int(json_get(s->set, "code"), 0));
+	json_put_int(o, "code", json_int(json_get(s->f->set, "code"), 0));
 	json_put_int(o, "base", k->base);
 	json_put_bool(o, "joined", k->joined);
 	json_put_int(o, "rows", s->rows);
@@ -323,27 +324,31 @@ static bool number_option(const struct cli *c, const char *name, int64_t most, i
 	return false;
 }
 
+/* Describes the changes that the limits let through, then prints them. */
+static int print_changes(struct shown *s, int (*print)(struct shown *s))
+{
+	struct ferry_why why = {0};
+	enum ferry_error e = pg_admin_query(s->f->place.db, columns_sql, NULL, 0, &s->columns, &why);
+	if (e != FERRY_OK)
+		return cli_repair_fail(s->r->c, s->f->place.db, e, &why);
+	s->list = json_new_array();
+	e = kept_each(&s->f->kept, describe, s, &why);
+	if (e != FERRY_OK)
+		s->exit_code = kept_fail(s->r, s->f, e, &why);
+	else if (s->exit_code == CLI_OK)
+		s->exit_code = print(s);
+	json_release(s->list);
+	pg_rows_free(s->columns);
+	return s->exit_code;
+}
+
 static int show_found(struct cli_repair *r, struct found *f)
 {
-	struct shown s = {.r = r, .set = f->set, .exit_code = CLI_OK};
-	struct pg_rows *columns = NULL;
-	struct ferry_why why = {0};
+	struct shown s = {.r = r, .f = f, .exit_code = CLI_OK};
 	if (!number_option(r->c, "limit", SHOWN_ROWS_MAX, SHOWN_ROWS, &s.limit, &s.exit_code) ||
 	    !number_option(r->c, "skip", INT64_MAX / 2, 0, &s.skip, &s.exit_code))
 		return s.exit_code;
-	enum ferry_error e = pg_admin_query(f->place.db, columns_sql, NULL, 0, &columns, &why);
-	if (e != FERRY_OK)
-		return cli_repair_fail(r->c, f->place.db, e, &why);
-	s.columns = columns;
-	s.list = json_new_array();
-	e = kept_each(&f->kept, describe, &s, &why);
-	if (e != FERRY_OK)
-		s.exit_code = kept_fail(r, f, e, &why);
-	else if (s.exit_code == CLI_OK)
-		s.exit_code = print_described(&s, &f->kept);
-	json_release(s.list);
-	pg_rows_free(columns);
-	return s.exit_code;
+	return print_changes(&s, print_described);
 }
 
 static int show(struct cli_repair *r)
@@ -443,22 +448,23 @@ static void add_writes(struct json *list, const struct json *change)
 	json_release(hub);
 }
 
-static int print_requeue(const struct cli_repair *r, const struct shown *s)
+static int print_requeue(struct shown *s)
 {
+	const struct cli *c = s->r->c;
 	struct json *o = json_new_object(), *writes = json_new_array();
 	int64_t left_out = s->rows - (int64_t)json_count(s->list);
 	for (size_t i = 0; i < json_count(s->list); i++)
 		add_writes(writes, json_at(s->list, i));
-	json_put_text(o, "id", json_text(json_get(s->set, "id")));
+	json_put_text(o, "id", json_text(json_get(s->f->set, "id")));
 	json_put_int(o, "rows", s->rows);
 	json_put_bool(o, "done", false);
-	if (cli_json(r->c)) {
+	if (cli_json(c)) {
 		json_put(o, "writes", writes);
 		json_put_int(o, "left_out", left_out);
-		return cli_print_done(r->c, o, "%s", "");
+		return cli_print_done(c, o, "%s", "");
 	}
-	(void)cli_print_done(r->c, o, "%lld rows would be merged again; they were refused with %s. What they have against what stands:",
-			     (long long)s->rows, json_text(json_get(s->set, "name")));
+	(void)cli_print_done(c, o, "%lld rows would be merged again; they were refused with %s. What they have against what stands:",
+			     (long long)s->rows, json_text(json_get(s->f->set, "name")));
 	cli_print_writes(writes, left_out);
 	json_release(writes);
 	return CLI_OK;
@@ -466,22 +472,8 @@ static int print_requeue(const struct cli_repair *r, const struct shown *s)
 
 static int say_requeue(struct cli_repair *r, struct found *f)
 {
-	struct shown s = {.r = r, .set = f->set, .limit = SHOWN_ROWS, .exit_code = CLI_OK};
-	struct pg_rows *columns = NULL;
-	struct ferry_why why = {0};
-	enum ferry_error e = pg_admin_query(f->place.db, columns_sql, NULL, 0, &columns, &why);
-	if (e != FERRY_OK)
-		return cli_repair_fail(r->c, f->place.db, e, &why);
-	s.columns = columns;
-	s.list = json_new_array();
-	e = kept_each(&f->kept, describe, &s, &why);
-	if (e != FERRY_OK)
-		s.exit_code = kept_fail(r, f, e, &why);
-	else if (s.exit_code == CLI_OK)
-		s.exit_code = print_requeue(r, &s);
-	json_release(s.list);
-	pg_rows_free(columns);
-	return s.exit_code;
+	struct shown s = {.r = r, .f = f, .limit = SHOWN_ROWS, .exit_code = CLI_OK};
+	return print_changes(&s, print_requeue);
 }
 
 static bool has_two(void *ctx, const struct block *b, uint32_t row)
