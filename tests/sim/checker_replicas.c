@@ -103,15 +103,22 @@ static bool being_brought_back(const struct checker *c, int line, int64_t number
 	return number > 0 && (v->lost || v->parked || (v->replayed && !checker_settled_by(c, line, number, position)));
 }
 
+/* Indexes of a line's edits; the caller frees them. */
+static int *list_edits(const struct checker *c, int line, int *out_count)
+{
+	int *newest_first = sim_alloc((size_t)c->edit_count * sizeof *newest_first);
+	*out_count = 0;
+	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous)
+		newest_first[(*out_count)++] = i;
+	return newest_first;
+}
+
 /* In the order in which they were made. */
 static void gather_pending(const struct checker *c, int line, int64_t position, struct pending *pending)
 {
-	int *order = sim_alloc((size_t)c->edit_count * sizeof *order);
-	int n = 0;
-	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous)
-		order[n++] = i;
+	int n, *newest_first = list_edits(c, line, &n);
 	while (n > 0) {
-		const struct edit *e = &c->edits[order[--n]];
+		const struct edit *e = &c->edits[newest_first[--n]];
 		if (e->kept)
 			continue;
 		if (being_brought_back(c, line, e->number, position))
@@ -121,7 +128,7 @@ static void gather_pending(const struct checker *c, int line, int64_t position, 
 		else if (c->lines[line].numbers[e->number].joined && c->lines[line].numbers[e->number].verdict == VERDICT_REJECTED)
 			pending[e->key].split = true;
 	}
-	free(order);
+	free(newest_first);
 }
 
 static void add_written(struct pending *p, const struct edit *e, enum verdict verdict, unsigned changes)
@@ -135,17 +142,14 @@ static void add_written(struct pending *p, const struct edit *e, enum verdict ve
 /* The same of all its edits but the refused ones, settled or not. */
 static void gather_written(const struct checker *c, int line, struct pending *written)
 {
-	int *order = sim_alloc((size_t)c->edit_count * sizeof *order);
-	int n = 0;
-	for (int i = checker_last(c, line); i >= 0; i = c->edits[i].previous)
-		order[n++] = i;
+	int n, *newest_first = list_edits(c, line, &n);
 	while (n > 0) {
-		const struct edit *e = &c->edits[order[--n]];
+		const struct edit *e = &c->edits[newest_first[--n]];
 		enum verdict verdict = e->number > 0 ? c->lines[line].numbers[e->number].verdict : VERDICT_ACCEPTED;
 		if (!e->kept && verdict != VERDICT_REJECTED)
 			add_written(&written[e->key], e, verdict, c->lines[line].changes);
 	}
-	free(order);
+	free(newest_first);
 }
 
 /* What waits for rows that nobody brings back may be shown for ever. */
