@@ -236,6 +236,7 @@ struct hub_session {
 	int64_t committed_at; /* monotonic */
 	bool in_state;        /* something was sent that no commit closes yet */
 	int64_t backed_up;    /* as it was told */
+	bool schema_waits;    /* at the device, for its next commit: that has to be of a feed, which sees both in one look */
 	bool greeted;         /* a commit was sent at or beyond the head that hello met */
 	uint32_t frame_index;
 	uint32_t verdicts_sent; /* of a commit that takes several messages */

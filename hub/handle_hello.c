@@ -250,6 +250,7 @@ static void welcome(struct hub_session *s, const struct hub_schema *hub)
 		s->mark = s->cursor_mark = s->hello.mark;
 		s->applied_position = s->hello.position;
 	}
+	s->schema_waits = mode == WELCOME_DELTA && !schema_in_force(s, schema);
 	s->step = s->hello.step > 0 && s->hello.schema_hash == schema->hash ? s->hello.step : schema->step;
 	rights_note(s);
 	heal_greet(s, code);

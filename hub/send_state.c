@@ -273,6 +273,7 @@ bool state_take_own(struct hub_session *s, const struct feed_result *r)
 static void take_catch_up(struct hub_session *s, const struct feed_result *r)
 {
 	s->tenant->backed_up = r->backed_up;
+	s->schema_waits = false;
 	note_head(s->tenant, r->to);
 	if (r->to == r->from && s->state == LIVE && !s->fill.closing) {
 		s->in_state = false;
@@ -457,7 +458,7 @@ void state_pump(struct hub_session *s)
 	}
 	if (begin_closing(s))
 		return;
-	if (s->own == NULL && (s->state == FILLING || !ring_covers(s->tenant, s->position))) {
+	if (s->own == NULL && (s->state == FILLING || s->schema_waits || !ring_covers(s->tenant, s->position))) {
 		state_catch_up(s);
 		return;
 	}

@@ -495,6 +495,24 @@ static inline void run(void)
 		answer_first();
 }
 
+/* Calls of this kind stay. */
+static inline void answer_all_but(enum call_kind kind)
+{
+	uint32_t at = 0;
+
+	while (at < w.call_count) {
+		struct call c = w.calls[at];
+
+		if (c.kind == kind) {
+			at++;
+			continue;
+		}
+		memmove(w.calls + at, w.calls + at + 1, (w.call_count - at - 1) * sizeof(struct call));
+		w.call_count--;
+		answer(&c);
+	}
+}
+
 static inline uint32_t calls_of(enum call_kind kind)
 {
 	uint32_t n = 0;

@@ -181,6 +181,33 @@ static void P2_number_settled_before_is_acked_again_with_its_verdict(void **stat
 	assert_int_equal(m->commit.settled[0].code, FERRY_UNIQUE);
 }
 
+/* A replica has a new schema in force from its next commit on: that has to be of a state with this schema. */
+static void P3_verdict_of_before_waits_for_the_state_that_the_schema_is_of(void **state)
+{
+	struct message m = hello_message(1, 100);
+	const struct message *commit;
+
+	(void)state;
+	w.verdicts[w.verdict_count++] = (struct verdict_row){id(1), {.number = 1, .verdict = VERDICT_ACCEPTED, .position = 95}};
+	connect_at(2, 100);
+	w.position = 110; /* others wrote, and the schema changed */
+	m.hello.schema_hash = w.schema_hash - 1;
+	m.hello.step = 1;
+	link_up(1);
+	deliver(1, &m);
+	answer_all_but(CALL_FEED);
+	assert_int_equal(next(1, MESSAGE_WELCOME)->welcome.mode, WELCOME_DELTA);
+	assert_non_null(next(1, MESSAGE_SCHEMA));
+	push(1, 1);
+	answer_all_but(CALL_FEED);
+	assert_int_equal(count_of(1, MESSAGE_ACK), 1);
+	assert_int_equal(count_of(1, MESSAGE_COMMIT), 0);
+	run();
+	commit = next(1, MESSAGE_COMMIT);
+	assert_int_equal(commit->commit.position, w.position);
+	assert_int_equal(commit->commit.settled_count, 1);
+}
+
 static void P2_same_number_from_a_new_session_waits_for_the_merge_under_way(void **state)
 {
 	struct link *l = &w.links[1];
@@ -196,16 +223,7 @@ static void P2_same_number_from_a_new_session_waits_for_the_merge_under_way(void
 
 		deliver(1, &m);
 	}
-	while (calls_of(CALL_SCHEMA) + calls_of(CALL_DEVICE) > 0) { /* all but the merge */
-		struct call first = w.calls[0];
-
-		memmove(w.calls, w.calls + 1, (w.call_count - 1) * sizeof(struct call));
-		w.call_count--;
-		if (first.kind == CALL_MERGE)
-			w.calls[w.call_count++] = first;
-		else
-			answer(&first);
-	}
+	answer_all_but(CALL_MERGE);
 	take_greeting(1, 100);
 	push(1, 1);
 	assert_int_equal(w.merges, 1);
@@ -398,6 +416,7 @@ int main(void)
 		T(R12_locked_rows_hold_nobody_up_and_end_the_session_at_last),
 		T(R11_device_that_failed_merges_alone_for_a_while),
 		T(P2_number_settled_before_is_acked_again_with_its_verdict),
+		T(P3_verdict_of_before_waits_for_the_state_that_the_schema_is_of),
 		T(P2_same_number_from_a_new_session_waits_for_the_merge_under_way),
 		T(P5_session_ends_when_another_copy_has_begun_a_life_at_another_hub),
 		T(P5_session_ends_instead_of_telling_the_verdict_of_another_copy),
