@@ -170,14 +170,9 @@ class Faults(SiteCase):
                       "FROM generate_series(1, 25000) i", self.tenant)
         agent = self.device("filled", scopes=[], hub_port=self.proxy.port, start=False)
         cuts = self.proxy.cuts
-        self.proxy.cut_after(received=150000)
+        self.proxy.cut_after(received=150000, again=True)  # a part of it, so it can only end by going on
         agent.start()
-
-        def filled():  # no connection lives for more than a part of it, so it can only end by going on
-            if not self.proxy.armed():
-                self.proxy.cut_after(received=150000)
-            return agent.standing()[0] >= 0
-        wait_until(filled, 60, "the fill")
+        wait_until(lambda: agent.standing()[0] >= 0, 60, "the fill")
         self.assertGreater(self.proxy.cuts - cuts, 3)
         self.proxy.cut_after()
         self.settle()

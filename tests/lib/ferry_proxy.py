@@ -71,6 +71,7 @@ class Proxy:
         self.cuts = 0
         self.records = 0         # of all connections, both directions
         self._records_left = self._sent_left = self._received_left = None
+        self._next_cut = ()
         self._held = frozenset()  # directions
         self._refuse = False
         self._delay = 0.0
@@ -84,10 +85,11 @@ class Proxy:
 
     # ---- what a test asks for
 
-    def cut_after(self, records=None, sent=None, received=None):
-        """Once: the connection that carries the last of these dies. None: not by this."""
+    def cut_after(self, records=None, sent=None, received=None, again=False):
+        """Once: the connection that carries the last of these dies. None: not by this. again: and so each later one."""
         with self.lock:
             self._records_left, self._sent_left, self._received_left = records, sent, received
+            self._next_cut = (records, sent, received, True) if again else ()
 
     def armed(self):
         with self.lock:
@@ -229,7 +231,7 @@ class Proxy:
         if getattr(self, left) is not None:
             allowed = getattr(self, left)
             if len(piece) >= allowed:
-                self.cut_after()
+                self.cut_after(*self._next_cut)
                 return piece[:allowed], True
             setattr(self, left, allowed - len(piece))
         pipe.bytes += len(piece)
@@ -239,7 +241,7 @@ class Proxy:
             if self._records_left is not None:
                 self._records_left -= 1
                 if self._records_left <= 0:
-                    self.cut_after()
+                    self.cut_after(*self._next_cut)
                     return piece, True
         return piece, False
 
