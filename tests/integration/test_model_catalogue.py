@@ -80,7 +80,7 @@ class Catalogue(HubCase):
     def test_deleting_a_parent_reads_its_children_by_index(self):
         t = self.tenant()
         contact = self.value("INSERT INTO crm.contacts (tenant_id, full_name) VALUES (%s, 'Ann') RETURNING id", t)
-        plan = "\n".join(row[0] for row in self.sql("SET enable_seqscan = off; EXPLAIN UPDATE crm.leads SET contact_id = NULL "
+        plan = "\n".join(row[0] for row in self.sql("SET LOCAL enable_seqscan = off; EXPLAIN UPDATE crm.leads SET contact_id = NULL "
                                                     "WHERE tenant_id = %s AND contact_id = %s", t, contact))
         self.assertIn("leads_contact_ix", plan)
 

@@ -22,6 +22,7 @@ class PgStore(unittest.TestCase):
         cls.template = cls.cluster.database(parts=("engine",), name="store")
         with open(TABLES, encoding="utf-8") as f:
             cls.template.query(f.read())
+        cls.cluster.forget("store")
 
     def run_case(self, name):
         database = "case_" + name.lower()[:50]

@@ -19,9 +19,11 @@ import hashlib
 import os
 import pwd
 import re
+import select
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
 import psycopg2
@@ -32,6 +34,7 @@ SOURCE = os.environ.get("FERRY_SOURCE") or os.path.abspath(
     os.path.join(os.path.dirname(__file__), "..", ".."))
 SQL = os.path.join(SOURCE, "hub", "sql")
 
+QUERY_CONNECTIONS_MAX = 6  # that a thread keeps to a cluster
 TEMPLATES = {("engine", "model"): "template_model", ("engine",): "template_engine"}
 
 psycopg2.extras.register_uuid()
@@ -117,6 +120,7 @@ class Cluster:
         self._count = 0
         self._running = False
         self._templates = {}
+        self._kept = threading.local()
         self._as = []
         if os.geteuid() == 0:
             user = pwd.getpwnam("postgres")
@@ -181,6 +185,29 @@ class Cluster:
 
     def connect(self, database="postgres", user="postgres", **kw):
         return psycopg2.connect(host=self.socket, dbname=database, user=user, **kw)
+
+    def kept(self, database, user):
+        """A connection of this thread's that is kept for the next one who asks: the first statements of a new one cost
+        many times as much, since it has read nothing of the catalogue yet. Made anew when the server ended it."""
+        if not hasattr(self._kept, "connections"):
+            self._kept.connections = {}
+        connections = self._kept.connections
+        conn = connections.pop((database, user), None)
+        if conn is not None and (conn.closed or select.select([conn], [], [], 0)[0]):  # what it has to say is farewell
+            conn.close()
+            conn = None
+        if conn is None:
+            conn = self.connect(database, user)
+        connections[database, user] = conn
+        while len(connections) > QUERY_CONNECTIONS_MAX:
+            connections.pop(next(iter(connections))).close()
+        return conn
+
+    def forget(self, database):
+        """Closes this thread's kept connections to a database: it is to be copied or dropped."""
+        connections = getattr(self._kept, "connections", {})
+        for key in [k for k in connections if k[0] == database]:
+            connections.pop(key).close()
 
     def database(self, parts=("engine", "model"), name=None):
         """A new database with the parts migrated; copied from one made earlier, to be quick."""
@@ -250,8 +277,8 @@ class Database:
             conn.close()
 
     def query(self, text, args=None, user="postgres", tenant=None):
-        """One transaction of one statement; rows as a list of tuples (empty for none)."""
-        conn = self.connect(user)
+        """One transaction of one statement; rows as a list of tuples (empty for none). Settings must be local to it."""
+        conn = self.cluster.kept(self.name, user)
         try:
             with conn.cursor() as cur:
                 if tenant is not None:
@@ -261,7 +288,8 @@ class Database:
             conn.commit()
             return rows
         finally:
-            conn.close()
+            if not conn.closed:
+                conn.rollback()  # of a statement that failed
 
     def value(self, text, args=None, **kw):
         rows = self.query(text, args, **kw)
