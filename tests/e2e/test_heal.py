@@ -125,14 +125,19 @@ class HealCase(unittest.TestCase):
 
     def heal(self, backup, *devices):
         """Restores while these devices (default: all) run, and waits until they have given everything back."""
-        devices = devices or self.site.devices
         backup.restore()
+        self.wait_met(*devices)
+        self.site.wait_settled(*(devices or self.site.devices))
 
-        def met():  # positions of the lost history look like the hub's own
+    def wait_met(self, *devices):
+        """Until these (default: all) have learnt of the restore. Before, they look settled: their positions are those of
+        the lost history, and nothing waits to be sent."""
+        devices = devices or self.site.devices
+
+        def met():
             epoch = self.site.value("SELECT epoch FROM ferry.history")
             return self.rewinds() and all(d.value("SELECT hex(epoch) FROM ferry_state") == epoch.hex.upper() for d in devices)
         wait_until(met, 60, "devices that have met the restored hub")
-        self.site.wait_settled(*devices)
 
     def rewinds(self):
         """How often a device found a restore out; the hub's own witness has its line, too."""
@@ -169,9 +174,8 @@ class Healing(HealCase):
         position = a.standing()[0]
         self.heal(backup, a, b)
         self.assertEqual((self.hub_unit(new, "view"), self.hub_unit(new, "floor")), ("sea", 7))
-        rewinds = self.rewinds()
         c.start()
-        wait_until(lambda: self.rewinds() > rewinds, 30, "the third device, at the restored hub")
+        self.wait_met()
         self.site.wait_settled()
         self.assertEqual((self.hub_unit(new, "view"), self.hub_unit(new, "floor")), ("garden", 7))
         self.assertEqual(self.hub_unit(old, "floor"), 3)
@@ -240,7 +244,7 @@ class Healing(HealCase):
         self.assertEqual(self.site.sql("SELECT 1 FROM ferry.rejected"), [])
         b.stop()
         a.start()
-        wait_until(lambda: self.rewinds() == 2, 30, "the other device, at the restored hub")
+        self.wait_met(a)
         self.site.wait_settled(a)
         b.start()
         self.site.wait_settled()
@@ -279,7 +283,7 @@ class Healing(HealCase):
         backup.restore()
         self.site.sql("UPDATE inventory.units SET view = 'garden', floor = 5 WHERE id = %s", unit)
         a.start()
-        wait_until(self.rewinds, 30, "the device that finds the restore out")
+        self.wait_met()
         self.site.wait_settled()
         self.assertEqual((self.hub_unit(unit, "view"), self.hub_unit(unit, "floor")), ("garden", 5))
         self.assertEqual(self.site.sql("SELECT kind, winner, device_value FROM ferry.conflict WHERE key = %s", unit),
@@ -303,7 +307,8 @@ class Healing(HealCase):
         self.hub.start()  # it is told once
         self.assertEqual(self.site.sql("SELECT found_by FROM ferry.rewind"), [("witness",)])
         a.start()
-        wait_until(lambda: self.rewinds() == 1, 30, "the device")
+        self.wait_met()
+        self.assertEqual(self.rewinds(), 1)
         self.site.wait_settled()
         self.assertEqual(self.site.value("SELECT count(*) FROM inventory.units WHERE code = 'LOST'"), 1)
 

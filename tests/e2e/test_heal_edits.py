@@ -32,7 +32,7 @@ class HealEdits(HealCase):
         self.assert_nothing_was_judged()
         b.stop()
         a.start()
-        wait_until(lambda: self.rewinds() == 2, 60, "the device that has the row, at the restored hub")
+        self.wait_met(a)
         self.site.wait_settled(a)
         b.start()
         self.site.wait_settled()

@@ -58,7 +58,7 @@ class HealLarge(HealCase):
         wait_until(lambda: self.hub.log_text().count("event=replay-waits") == 2, 60, "both large ones, waiting")
         self.assertEqual(self.site.value("SELECT count(*) FROM inventory.units"), 1)
         a.start()
-        wait_until(lambda: self.rewinds() == 2, 60, "the other device, at the restored hub")
+        self.wait_met()
         self.site.wait_settled(seconds=120)
         self.assertEqual(self.hub_unit(unit, "floor"), 2)
         self.assertEqual(self.site.value("SELECT count(*) FROM crm.contacts WHERE company_id = %s", company), ROWS * 2)

@@ -56,9 +56,8 @@ class HealTwice(HealCase):
         b.stop()
         self.heal(backup, a, c)
         self.assertIsNone(self.hub_unit(unit, "id"))
-        rewinds = self.rewinds()
         b.start()
-        wait_until(lambda: self.rewinds() > rewinds, 30, "the device that edited it")
+        self.wait_met()
         self.site.wait_settled()
         self.assert_nothing_waits()
         self.assertEqual(self.site.sql("SELECT kind, winner, device_value FROM ferry.conflict WHERE key = %s AND num > 0", unit),
@@ -82,7 +81,7 @@ class HealTwice(HealCase):
         self.site.wait_settled(b)
         backup.restore()
         a.start()
-        wait_until(lambda: self.rewinds() == 2, 60, "both, at the hub that was restored twice")
+        self.wait_met()
         self.site.wait_settled()
         self.assertEqual(self.site.sql("SELECT kind, winner, device_value, hub_value FROM ferry.conflict"),
                          [("update_update", "device", 3, 2)])

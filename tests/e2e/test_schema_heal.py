@@ -4,7 +4,6 @@
 import unittest
 import uuid
 
-from ferry_run import wait_until
 from test_heal import DumpBackup, HealCase
 
 
@@ -35,11 +34,7 @@ class SchemaHealing(HealCase):
         self.taken.restore()
         self.migrate(change)
         self.a.start()
-
-        def met():  # positions of the lost history look like the hub's own
-            epoch = self.site.value("SELECT epoch FROM ferry.history")
-            return self.rewinds() and self.a.value("SELECT hex(epoch) FROM ferry_state") == epoch.hex.upper()
-        wait_until(met, 60, "the device at the restored hub")
+        self.wait_met(self.a)
         self.site.wait_settled(seconds=120)
 
     def visits(self, columns="name, qty, note"):
