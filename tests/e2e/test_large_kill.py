@@ -248,7 +248,8 @@ class LargeParkKilled(Halting, SiteCase):
         self.assertEqual(self.verdicts(self.a), ["parked"])
         self.assertEqual(self.scans(), 0)
         self.assertEqual(self.site.sql("SELECT key::text FROM ferry.parked_wait WHERE tenant_id = %s", self.tenant), [(self.unit,)])
-        self.assertEqual(self.site.value("SELECT count(DISTINCT staging) FROM ferry.stage WHERE tenant_id = %s", self.tenant), 1)
+        wait_until(lambda: self.site.value("SELECT count(DISTINCT staging) FROM ferry.stage WHERE tenant_id = %s", self.tenant) == 1,
+                   60, "one copy of it: its device may be offering it again, and hear then that it stands")
 
     def killed_while_parking(self, table, when, meets):
         with self.trigger(table, when):
