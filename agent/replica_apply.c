@@ -473,6 +473,8 @@ enum ferry_error replica_commit(void *store, const struct message_commit *c, str
 	if (c->clock > r->st.commit_clock)
 		r->st.commit_clock = c->clock;
 	settle_take(r, c->settled, c->settled_count, &out);
+	if (migrates || swap)
+		cut_rest(r); /* what is offered again was written under the schema that goes: former_keep wants it whole */
 	if (swap && r->st.rewound > 0)
 		lost_keep(r);
 	if (swap) {

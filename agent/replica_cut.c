@@ -510,6 +510,13 @@ static bool earlier_inserts(struct replica *r, const struct set *set, uint64_t *
 	return *out_tables != 0;
 }
 
+/* What this very commit settles is nothing to depend on, though it is not swept yet. */
+static void depend_on(struct replica *r, int64_t number, struct number_list *depends)
+{
+	if (!number_list_has(&r->removed, number) && !number_list_add(depends, number))
+		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a change-set.");
+}
+
 static void depend_on_parents(struct replica *r, const struct set *set, struct table *t, const struct entry *e,
 			      uint64_t tables, struct number_list *depends)
 {
@@ -526,8 +533,8 @@ static void depend_on_parents(struct replica *r, const struct set *set, struct t
 		     more = gate_next(&r->g, s)) {
 			int64_t number = sqlite3_column_int64(s, 0);
 
-			if (number < set->number && !number_list_add(depends, number))
-				gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a change-set.");
+			if (number < set->number)
+				depend_on(r, number, depends);
 		}
 	}
 }
@@ -539,8 +546,8 @@ static void depend_on_beneath(struct replica *r, const struct set *set, const st
 	for (uint32_t k = 0; k < i; k++) {
 		int64_t number = stack->entries[k].number;
 
-		if (number > 0 && number != set->number && !number_list_add(depends, number))
-			gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for a change-set.");
+		if (number > 0 && number != set->number)
+			depend_on(r, number, depends);
 	}
 }
 

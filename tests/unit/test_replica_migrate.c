@@ -206,6 +206,51 @@ static void P5_joined_edits_are_taken_apart_and_what_a_dropped_column_held_is_ke
 	assert_proof(f);
 }
 
+/* Two joined edits are refused by the very commit that a schema without their column comes in force with. */
+static void check_parts_of_the_same_commit(struct fixture *f, bool fill)
+{
+	const struct settled refused = {.number = 1, .verdict = VERDICT_REJECTED, .position = ++f->position, .code = FERRY_CONSTRAINT};
+	const struct message_commit c = {.position = f->position, .mark = 1, .settled = &refused, .settled_count = 1, .fill_done = fill};
+	struct message_push push;
+	int64_t floors = 0;
+	struct changed to;
+
+	changed_init(&to);
+	changed_drop(&to, 2); /* floor */
+	app(f, "UPDATE units SET floor = 12 WHERE id = '%s'; UPDATE units SET floor = 13 WHERE id = '%s'", unit(1), unit(2));
+	cut(f);
+	fixture_welcome(f, fill ? WELCOME_FILL : WELCOME_DELTA);
+	assert_ok(replica_store_ops.schema(f->r, &to.schema, &fixture_why));
+	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
+	cut(f);
+	f->cursor = (struct push_cursor){0};
+	while (next_push(f, 65536, &push)) {
+		for (uint32_t i = 0; i < push.set_count; i++) {
+			assert_int_equal(push.sets[i].step, fixture_schema.step);
+			assert_int_equal(push.sets[i].blocks[0].column_count, 1);
+			assert_int_equal(push.sets[i].blocks[0].nums[0], 4);
+			floors = floors * 100 + push.sets[i].blocks[0].cells[0].i;
+		}
+	}
+	assert_int_equal(floors, 1213);
+	assert_ok(refuse_all(f, 3));
+	assert_says(f, "12 13", "SELECT group_concat(json_extract(\"values\", '$.floor'), ' ') FROM ferry_rejected");
+	assert_says(f, "0", "SELECT (SELECT count(*) FROM ferry_former) + (SELECT count(*) FROM ferry_former_value)");
+}
+
+static void P5_joined_edits_that_are_refused_as_a_column_is_dropped_keep_what_it_held(void **state)
+{
+	struct fixture *f = *state;
+
+	check_parts_of_the_same_commit(f, false);
+	assert_proof(f);
+}
+
+static void P5_joined_edits_that_are_refused_as_a_fill_drops_a_column_keep_what_it_held(void **state)
+{
+	check_parts_of_the_same_commit(*state, true);
+}
+
 static void P5_value_of_another_kind_is_sent_as_it_was_written(void **state)
 {
 	struct fixture *f = *state;
@@ -381,6 +426,8 @@ int main(void)
 		replica_test(dropped_column_leaves_the_others_and_their_pending_edits),
 		replica_test(P5_edits_of_a_dropped_column_are_sent_as_they_were_written_and_kept_when_refused),
 		replica_test(P5_joined_edits_are_taken_apart_and_what_a_dropped_column_held_is_kept),
+		replica_test(P5_joined_edits_that_are_refused_as_a_column_is_dropped_keep_what_it_held),
+		replica_test(P5_joined_edits_that_are_refused_as_a_fill_drops_a_column_keep_what_it_held),
 		replica_test(P5_value_of_another_kind_is_sent_as_it_was_written),
 		replica_test(P5_a_fill_under_another_schema_sends_edits_as_they_were_written),
 		replica_test(names_of_columns_and_tables_may_change_places),
