@@ -221,6 +221,12 @@ static int edit_that_wrote(const struct checker *c, int line, int key, int colum
 	return -1;
 }
 
+/* A token, also as a price that is refused or in a project: parts of what was refused may have nothing else left. */
+static bool names_its_edit(int64_t cell)
+{
+	return is_token(cell) || is_token(-cell) || (cell >= PROJECT_CELL(0, FIRST_TOKEN) && cell < PROJECT_CELL(0, TOKENS_MAX));
+}
+
 /* Which edit a row of a change-set ends with: the latest whose token it holds. */
 static int edit_of_row(struct checker *c, int line, int key, const struct block *b, uint32_t row)
 {
@@ -233,7 +239,7 @@ static int edit_of_row(struct checker *c, int line, int key, const struct block 
 			sim_fail(c->sim, "replica %d pushed a value that nobody wrote", line);
 			return -1;
 		}
-		int wrote = is_token(v) ? edit_that_wrote(c, line, key, sim_cell_of(b->table, b->nums[i]), v) : -1;
+		int wrote = names_its_edit(v) ? edit_that_wrote(c, line, key, sim_cell_of(b->table, b->nums[i]), v) : -1;
 		latest = wrote > latest ? wrote : latest;
 		if (wrote >= 0)
 			c->edits[wrote].kept = false; /* it stood in another change-set than what is kept of the row */

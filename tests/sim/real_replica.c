@@ -270,8 +270,6 @@ static bool real_edit(void *store, int key, const struct sim_row *after)
 	bool done = sim_app_run(&r->apps[sim_range(r->sim, 0, APPS - 1)], r->path, sql, NULL, NULL, &why);
 	if (!done)
 		sim_fail(r->sim, "an app's statement is refused: %s: %s", sql, why.text);
-	if (real_changes(r) > 0) /* edits that join are not taken through changes of the schema yet */
-		close_apps(r);
 	return done;
 }
 

@@ -33,6 +33,8 @@ static const struct known known[] = {
 	/* test_merge_gaps; test_heal_twice: P5_... */
 	{&profile_restores, 353, "a hub is restored twice, and a device was away between", true},
 	/* the judge wanted order after what had been refused */
+	/* test_replica_migrate: P5_joined_edits_that_are_refused_as_a_column_is_dropped_keep_what_it_held */
+	{&profile_schemas, 5, "joined edits are refused by the commit that drops a column of theirs", true},
 	{&profile_restores, 2177, "a replay was refused in the lost history, and an edit builds on it", true},
 };
 
