@@ -100,7 +100,7 @@ enum ferry_error replica_begin(struct replica *r, struct ferry_why *why)
 static void reload(struct replica *r)
 {
 	r->g.error = FERRY_OK;
-	r->removed.count = r->carried.count = 0;
+	carry_forget(r);
 	state_load(r);
 	sums_load(r);
 	model_load(r, &r->now, 0);
@@ -381,6 +381,7 @@ void replica_close(struct replica *r)
 	free(r->sums);
 	free(r->removed.p);
 	free(r->carried.p);
+	free(r->lost);
 	free(r->after.p);
 	free(r);
 }

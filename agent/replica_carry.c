@@ -67,35 +67,73 @@ void carry_end(struct replica *r)
 	settle_sweep(r);
 }
 
-void carry_begin(struct replica *r)
+void carry_forget(struct replica *r)
 {
 	r->removed.count = r->carried.count = 0;
+	r->lost_count = 0;
+}
+
+void carry_begin(struct replica *r)
+{
+	carry_forget(r);
 	list_carried(r, r->scopes_lack ? &r->carried : &r->removed);
 }
 
-/* A whole row's fate was decided against this device: nothing that it made of it is true. */
-static bool lost_a_row(const struct settled *v)
+struct lost_row {
+	int64_t number; /* entries of this change-set are not true any more; 0: of none */
+	uint32_t table;
+	struct uuid key;
+};
+
+/* A whole row's fate was decided against this device: an edit met a deletion, and nothing made of the
+ * row here is true, or a deletion met an edit, and only that is not. */
+static void note_lost(struct replica *r, int64_t number, const struct conflict *c)
 {
-	for (uint32_t i = 0; i < v->conflict_count; i++) {
-		if (v->conflicts[i].kind != CONFLICT_UPDATE_UPDATE && !v->conflicts[i].device_won)
-			return true;
+	if (c->kind == CONFLICT_UPDATE_UPDATE || c->device_won)
+		return;
+	if (!vector_grow((void **)&r->lost, r->lost_count, &r->lost_capacity, sizeof(*r->lost))) {
+		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
+		return;
 	}
-	return false;
+	r->lost[r->lost_count++] = (struct lost_row){c->kind == CONFLICT_UPDATE_DELETE ? 0 : number, c->table, c->key};
 }
 
 void carry_settled(struct replica *r, const struct settled *v)
 {
-	if (r->scopes_lack && v->verdict != VERDICT_REJECTED && !lost_a_row(v) && !number_list_add(&r->carried, v->number))
+	if (!r->scopes_lack || v->verdict == VERDICT_REJECTED)
+		return;
+	for (uint32_t i = 0; i < v->conflict_count; i++)
+		note_lost(r, v->number, &v->conflicts[i]);
+	if (!number_list_add(&r->carried, v->number))
 		gate_fail(&r->g, FERRY_NO_MEMORY, "No memory for verdicts.");
 }
 
-bool carry_row(const struct replica *r, const struct stack *s)
+static bool is_lost(const struct replica *r, int64_t number, uint32_t table, const struct uuid *key)
 {
-	for (uint32_t i = 0; !s->confirmed.present && i < s->count; i++) {
-		if ((s->entries[i].op & OP_MASK) == OP_INSERT && number_list_has(&r->carried, s->entries[i].number))
+	for (uint32_t i = 0; i < r->lost_count; i++) {
+		const struct lost_row *l = &r->lost[i];
+
+		if (l->table == table && uuid_equal(&l->key, key) && (l->number == 0 || l->number == number))
 			return true;
 	}
 	return false;
+}
+
+void carry_row(const struct replica *r, const struct table *t, const char *key, struct stack *s)
+{
+	bool made = false;
+	struct uuid id;
+
+	if (s->confirmed.present || r->carried.count == 0 || !uuid_parse(key, strlen(key), &id))
+		return;
+	for (uint32_t i = 0; i < s->count; i++) {
+		struct entry *e = &s->entries[i];
+
+		e->carried = number_list_has(&r->carried, e->number) && !is_lost(r, e->number, t->t->table, &id);
+		made |= e->carried && (e->op & OP_MASK) == OP_INSERT;
+	}
+	for (uint32_t i = 0; !made && i < s->count; i++)
+		s->entries[i].carried = false;
 }
 
 bool entry_settled(const struct replica *r, const struct entry *e)

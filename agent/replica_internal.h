@@ -152,7 +152,8 @@ struct replica {
 	bool fill_row_whole;                   /* it is to be staged, however often that is tried */
 	struct number_list removed;            /* entries of these sets go at the next rebase */
 	struct number_list carried;            /* of these, too, but those of rows that are carried (replica_carry.c) */
-	bool carrying;                         /* such a row is being rebased */
+	struct lost_row *lost;                 /* rows whose fate was decided against this device (replica_carry.c) */
+	uint32_t lost_count, lost_capacity;
 	bool scopes_lack;                      /* the hub has named scopes whose rows have yet to come */
 	struct number_list after;              /* replays that the change-set being pushed comes after */
 	bool replays_noted;                    /* rows of those pushed are in temp.ferry_after */
@@ -194,6 +195,7 @@ struct entry { /* of ferry_log, in a stack */
 	uint64_t mask;
 	struct cell *old; /* all columns; NULL cells outside the mask */
 	struct cell *fresh; /* what the edit made of them */
+	bool carried;       /* settled, and stays all the same (carry_row) */
 };
 
 struct stack { /* a row with its pending edits, oldest first */
@@ -279,7 +281,8 @@ bool carry_greet(struct replica *r, const struct message_welcome *w); /* true: w
 void carry_end(struct replica *r);
 void carry_begin(struct replica *r);                                   /* of the transaction that takes verdicts */
 void carry_settled(struct replica *r, const struct settled *v);        /* one that was not refused */
-bool carry_row(const struct replica *r, const struct stack *s);        /* do the settled entries of this row stay? */
+void carry_forget(struct replica *r);                                  /* all that a transaction settled */
+void carry_row(const struct replica *r, const struct table *t, const char *key, struct stack *s); /* tells entries that stay */
 bool entry_settled(const struct replica *r, const struct entry *e);    /* the hub has its change-set */
 
 /* replica_verdict.c; within the transaction that applies the verdict */

@@ -493,9 +493,7 @@ static void put_aside(struct replica *r, struct table *t, const char *key, const
 
 static bool goes(const struct replica *r, const struct entry *e)
 {
-	if (r->carrying && number_list_has(&r->carried, e->number))
-		return false;
-	return entry_settled(r, e);
+	return !e->carried && entry_settled(r, e);
 }
 
 static bool worth_keeping(const struct replica *r, const struct stack *s, uint32_t i, bool row_present)
@@ -550,7 +548,6 @@ void row_rebase(struct replica *r, struct table *t, const char *key)
 	stack_load(r, t, key, &s);
 	if (r->g.error != FERRY_OK)
 		return;
-	r->carrying = carry_row(r, &s);
+	carry_row(r, t, key, &s);
 	stack_rebase(r, TARGET_LIVE, t, key, &s, &s.confirmed, &s.visible);
-	r->carrying = false;
 }

@@ -647,7 +647,7 @@ void settle_sweep(struct replica *r)
 		if (set_find(r, r->removed.p[i], &set))
 			sweep_set(r, &set);
 	}
-	r->removed.count = r->carried.count = 0;
+	carry_forget(r);
 	gate_run(&r->g, q(r, Q_SET_FORGET), "");
 }
 

@@ -256,6 +256,49 @@ static void deleted_row_of_a_scope_that_comes_does_not_show_again(void **state)
 	assert_proof(f);
 }
 
+static void lost(struct fixture *f, int64_t position, int64_t number, uint32_t n)
+{
+	struct conflict c = {.kind = CONFLICT_UPDATE_DELETE, .table = T_UNITS, .key = key_of(n)};
+	struct settled how = {.verdict = VERDICT_SUPERSEDED, .conflicts = &c, .conflict_count = 1};
+
+	settled(f, position, number, number, how, false);
+}
+
+static void P3_row_deleted_beside_an_edit_that_lost_another_row_does_not_show_again(void **state)
+{
+	struct fixture *f = *state;
+
+	b_comes(f);
+	made(f, 9, "mine");
+	app(f, "UPDATE units SET code = 'late' WHERE id = '%s'; DELETE FROM units WHERE id = '%s'", unit(1), unit(9));
+	push_all(f);
+	told(f, A, 102, 1, ROW_DELETE, "a1");
+	settled(f, 101, 1, 1, taken, false);
+	lost(f, 102, 2, 1);
+	assert_string_equal(codes(f), "a2");
+	closed(f, 103, true);
+	assert_string_equal(codes(f), "a2,b3");
+	assert_nothing_kept(f);
+	assert_proof(f);
+}
+
+static void row_of_a_scope_that_comes_goes_at_once_when_an_edit_of_it_loses_to_a_deletion(void **state)
+{
+	struct fixture *f = *state;
+
+	b_comes(f);
+	made(f, 9, "mine");
+	settled(f, 101, 1, 1, taken, false);
+	app(f, "UPDATE units SET code = 'late' WHERE id = '%s'", unit(9));
+	push_all(f);
+	lost(f, 102, 2, 9);
+	assert_string_equal(codes(f), "a1,a2");
+	closed(f, 103, true);
+	assert_string_equal(codes(f), "a1,a2,b3");
+	assert_nothing_kept(f);
+	assert_proof(f);
+}
+
 static void refused_row_of_a_scope_that_comes_goes_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -347,6 +390,8 @@ int main(void)
 		replica_test(refused_edit_of_a_row_that_stays_in_sight_is_taken_back),
 		replica_test(pending_edit_of_a_row_that_stays_in_sight_lies_over_the_hubs_row_in_the_end),
 		replica_test(deleted_row_of_a_scope_that_comes_does_not_show_again),
+		replica_test(P3_row_deleted_beside_an_edit_that_lost_another_row_does_not_show_again),
+		replica_test(row_of_a_scope_that_comes_goes_at_once_when_an_edit_of_it_loses_to_a_deletion),
 		replica_test(refused_row_of_a_scope_that_comes_goes_at_once),
 		replica_test(row_goes_with_the_welcome_that_takes_the_coming_scope_back),
 		replica_test(row_stays_while_a_scope_that_is_due_is_not_filled_yet),
