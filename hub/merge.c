@@ -253,12 +253,19 @@ bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key)
 	return row != NULL && row->state.known;
 }
 
-bool merge_made_by_another(const struct merge *m, uint32_t table, const struct uuid *key, const struct uuid *device)
+bool merge_placed_by_another(const struct merge *m, uint32_t table, const struct uuid *key, uint16_t num,
+			     const struct uuid *device)
 {
 	const struct row *row = row_of(m, table, key);
+	int column;
 
-	return row != NULL && row->state.exists && row->state.born_stamp != NO_STAMP &&
-	       !uuid_equal(&m->stamps[row->state.born_stamp].author, device);
+	if (row == NULL || !row->state.exists)
+		return false;
+	if (row->state.born_stamp != NO_STAMP && !uuid_equal(&m->stamps[row->state.born_stamp].author, device))
+		return true;
+	column = num == 0 || row->state.stamped == 0 ? -1 : merge_column_index(&m->schema->tables[row->table], num);
+	return column >= 0 && (row->state.stamped & COLUMN_BIT(column)) != 0 &&
+	       !uuid_equal(&m->stamps[row->state.stamp_of[column]].author, device);
 }
 
 static uint64_t stamp_hash(const struct merge *m, const struct uuid *author, int64_t number, int64_t at)

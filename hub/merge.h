@@ -171,8 +171,9 @@ FERRY_CHECK enum ferry_error merge_row(struct merge *m, const struct merge_row *
 /* Does the hub know this row, or know that it is deleted, with what was applied? */
 bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key);
 
-/* Did what was applied make this row, by somebody else than this device? */
-bool merge_made_by_another(const struct merge *m, uint32_t table, const struct uuid *key, const struct uuid *device);
+/* Did what was applied make this row, or write this column of it (0: none), by somebody else than this device? */
+bool merge_placed_by_another(const struct merge *m, uint32_t table, const struct uuid *key, uint16_t num,
+			     const struct uuid *device);
 
 /* Of the author of what is applied from now on: copies of its replica have used
  * numbers up to here; 0: none has, as a new merge takes it. */

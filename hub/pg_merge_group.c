@@ -101,16 +101,18 @@ static bool is_held(const struct merge_op *m, const struct merge_table *t, int64
 	return t->held[row] || (i >= 0 && whole->held[i]);
 }
 
-/* A row that another device makes in this transaction has no scope to compare yet, but where all rows of
- * the table are in one: who touches it too is judged in the next. Not so what a lost history is brought
- * back with, which has to stand together (R18): its edits are judged when they are written. */
-static void admit_new_row(struct merge_op *m, struct merge_entry *e, const struct merge_table *t, int64_t row)
+/* A row that another device makes or moves in this transaction has no scope to compare yet, but where all
+ * rows of the table are in one: who touches it too is judged in the next. Not so what a lost history is
+ * brought back with, which has to stand together (R18): its edits are judged when they are written. */
+static void admit_placed_row(struct merge_op *m, struct merge_entry *e, const struct merge_table *t, int64_t row)
 {
-	if (!pg_made_by_another(m, t, row, &e->item->device))
+	const struct pg_table *table = t->table;
+
+	if (!m->merge || !merge_placed_by_another(m->merge, table->tbl, &t->keys[row], table->scope_num, &e->item->device))
 		return;
-	if (t->table->scope_form > PG_SCOPE_GLOBAL && !e->item->park)
+	if (table->scope_form > PG_SCOPE_GLOBAL && !e->item->park)
 		e->state = ITEM_HELD;
-	else if (t->table->scope_form <= PG_SCOPE_GLOBAL && !holds_scope(e->device, t->table->tenant_scope))
+	else if (table->scope_form <= PG_SCOPE_GLOBAL && !holds_scope(e->device, table->tenant_scope))
 		refuse_row(m, e, HOLDS_NOT);
 }
 
@@ -136,7 +138,7 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 			e->state = ITEM_HELD;
 			return;
 		}
-		admit_new_row(m, e, t, i);
+		admit_placed_row(m, e, t, i);
 		if (e->state != ITEM_WAITING)
 			return;
 		if (!in_scope_now(&t->rows[i], b->op) || !t->scopes[i] || (good && strcmp(good, t->scopes[i]) == 0))

@@ -335,7 +335,7 @@ int64_t pg_load_row(const struct merge_table *t, const struct uuid *key)
 
 bool pg_made_by_another(const struct merge_op *m, const struct merge_table *t, int64_t row, const struct uuid *device)
 {
-	return row >= 0 && !t->rows[row].exists && m->merge && merge_made_by_another(m->merge, t->table->tbl, &t->keys[row], device);
+	return row >= 0 && !t->rows[row].exists && m->merge && merge_placed_by_another(m->merge, t->table->tbl, &t->keys[row], 0, device);
 }
 
 static bool read_version(struct merge_op *m, struct merge_table *t, uint32_t row)

@@ -107,6 +107,47 @@ void P7_rows_that_another_device_makes_in_the_same_batch_are_judged_by_the_scope
 	pg_store_close(s);
 }
 
+void P7_rows_that_another_device_moves_in_the_same_batch_are_judged_by_the_scope_they_come_to(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid p1 = id_of(101), p2 = id_of(102), insider, outsider;
+	struct merge_item items[6];
+	char scopes[200];
+
+	snprintf(scopes, sizeof(scopes), "project:%s", text_of(&p1));
+	outsider = device_new(2, &tenant_a, scopes);
+	snprintf(scopes, sizeof(scopes), "project:%s,project:%s", text_of(&p1), text_of(&p2));
+	insider = device_new(1, &tenant_a, scopes);
+	for (uint32_t n = 0; n < 3; n++) {
+		struct small_set *made = set_new(n + 1, 0, "room", ROW_INSERT, id_of(n + 1));
+
+		set_cell(made, "room", "project_id", value_bytes(p1.b, 16));
+		items[n] = item(insider, made);
+	}
+	merge(s, &tenant_a, items, 3);
+	CHECK(accepted(0) && accepted(1) && accepted(2));
+	for (uint32_t n = 0; n < 3; n++) {
+		struct small_set *moved = set_new(n + 4, 1000, "room", ROW_UPDATE, id_of(n + 1));
+		struct small_set *touch = set_new(n + 1, 2000, "room", n == 1 ? ROW_DELETE : ROW_UPDATE, id_of(n + 1));
+
+		set_cell(moved, "room", "name", text("secret"));
+		if (n < 2) /* the third stays */
+			set_cell(moved, "room", "project_id", value_bytes(p2.b, 16));
+		if (n != 1)
+			set_cell(touch, "room", "name", text("whose?"));
+		items[n] = item(insider, moved);
+		items[n + 3] = item(outsider, touch);
+	}
+	merge(s, &tenant_a, items, 6);
+	CHECK(accepted(0) && accepted(1) && accepted(2));
+	CHECK(merged.results[3].retry && merged.results[4].retry && !merged.results[5].retry);
+	merge(s, &tenant_a, items + 3, 2);
+	CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_OUT_OF_SCOPE) && verdict_is(1, VERDICT_REJECTED, FERRY_OUT_OF_SCOPE));
+	CHECK(merged.results[0].settled.conflict_count == 0 && merged.results[1].settled.conflict_count == 0);
+	CHECK(is(ask("SELECT string_agg(name, ',' ORDER BY id) FROM t.room"), "secret,secret,whose?"));
+	pg_store_close(s);
+}
+
 /* What a lost history is brought back with stands together (R18): there an edit does not wait. */
 void P7_edits_of_rows_that_another_device_s_replay_makes_in_the_same_batch_are_judged_once_written(void)
 {

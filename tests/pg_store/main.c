@@ -39,6 +39,7 @@ static const struct {
 	CASE(P7_tenants_are_kept_apart),
 	CASE(P7_rows_outside_the_scopes_are_refused),
 	CASE(P7_rows_that_another_device_makes_in_the_same_batch_are_judged_by_the_scope_they_come_to),
+	CASE(P7_rows_that_another_device_moves_in_the_same_batch_are_judged_by_the_scope_they_come_to),
 	CASE(P7_edits_of_rows_that_another_device_s_replay_makes_in_the_same_batch_are_judged_once_written),
 	CASE(one_bad_among_many_costs_the_others_nothing),
 	CASE(many_rows_leave_the_planning_of_triggers_alone),

@@ -156,6 +156,7 @@ void P2_killed_connection_loses_and_doubles_nothing(void);
 void P7_tenants_are_kept_apart(void);
 void P7_rows_outside_the_scopes_are_refused(void);
 void P7_rows_that_another_device_makes_in_the_same_batch_are_judged_by_the_scope_they_come_to(void);
+void P7_rows_that_another_device_moves_in_the_same_batch_are_judged_by_the_scope_they_come_to(void);
 void P7_edits_of_rows_that_another_device_s_replay_makes_in_the_same_batch_are_judged_once_written(void);
 void moved_rows_leave_one_scope_and_enter_the_other(void);
 
