@@ -20,18 +20,17 @@ import time
 
 import cbor2
 
-import ferry_pg
-
 (HELLO, WELCOME, SCHEMA, PUSH, ACK, DELTA, COMMIT, CREDIT, ERROR, PING, PONG, FILL, FILL_ACK, COMPARE, RANGES, LEASE_ASK,
  LEASE, UNKNOWN) = range(1, 19)
 BINARY, TEXT, CLOSE, WS_PING, WS_PONG = 2, 1, 8, 9, 10
-DICTIONARY = os.path.join(ferry_pg.SOURCE, "protocol", "dictionary", "ferry.v1.dict")
+PROTOCOL = os.path.join(os.path.dirname(__file__), "..", "..", "protocol")
+DICTIONARY = os.path.join(PROTOCOL, "dictionary", "ferry.v1.dict")
 
 
 def errors():
     """{name: number} of the registry of errors."""
     out = {}
-    with open(os.path.join(ferry_pg.SOURCE, "protocol", "errors.def"), encoding="utf-8") as f:
+    with open(os.path.join(PROTOCOL, "errors.def"), encoding="utf-8") as f:
         for line in f:
             if line.startswith("X("):
                 name, number = line[2:].split(",")[:2]
