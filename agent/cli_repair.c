@@ -343,7 +343,7 @@ static int try_out(struct cli *c, const struct cli_setting *s, bool conflict, co
 	if (e == FERRY_OK)
 		return tell(c, action, number, &w);
 	json_release(w.list);
-	return cli_fail(c, e, why.text, e == FERRY_BUSY ? "Another program writes; try again" : "Nothing was changed, nor would it be without --dry-run");
+	return cli_fail(c, e, why.text, e == FERRY_BUSY ? "Another program writes; try again" : "Nothing was changed. The repair itself fails so, too");
 }
 
 /* dry: NULL, or where the edits go instead. */

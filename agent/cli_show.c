@@ -228,6 +228,7 @@ struct sql_output {
 	struct json *rows;
 	char *names[SQL_COLUMNS_MAX]; /* of the columns of all statements, owned */
 	int count;
+	bool no_memory;
 };
 
 static bool is_known(const struct sql_output *out, int likely, const char *name)
@@ -246,7 +247,9 @@ static bool take_row(void *ctx, const struct replica_field *fields, int count)
 	for (int i = 0; i < count && out->count < SQL_COLUMNS_MAX; i++) {
 		if (is_known(out, i, fields[i].name))
 			continue;
-		if (!(out->names[out->count] = strdup(fields[i].name)))
+		out->names[out->count] = strdup(fields[i].name);
+		out->no_memory |= !out->names[out->count];
+		if (out->no_memory)
 			return false;
 		out->count++;
 	}
@@ -278,6 +281,8 @@ static int run_statement(struct cli *c, const struct cli_setting *s, const char 
 	struct ferry_why why = {0};
 	enum ferry_error e = replica_query(s->paths.replica, sql, cli_flag(c, "read-only"), take_row, &out, &why);
 	int exit_code;
+	if (e == FERRY_OK && out.no_memory)
+		e = ferry_fail(&why, FERRY_NO_MEMORY, "no memory for the rows");
 	if (e != FERRY_OK) {
 		exit_code = cli_fail(c, e, why.text, e == FERRY_BUSY ? "Another program writes; try again" : NULL);
 		json_release(out.rows);

@@ -198,8 +198,10 @@ static uint64_t draw(struct replica *r)
 
 static void draw_uuid(struct replica *r, struct uuid *out)
 {
-	uint64_t halves[2] = {draw(r), draw(r)};
+	uint64_t halves[2];
 
+	halves[0] = draw(r);
+	halves[1] = draw(r);
 	memcpy(out->b, halves, sizeof(out->b));
 }
 
@@ -277,7 +279,7 @@ static void upgrade_file(struct replica *r, const char *path)
 		gate_exec(&r->g, replica_upgrade_20);
 	gate_exec(&r->g, replica_upgrade_21);
 	gate_execf(&r->g, "UPDATE ferry_state SET layout = %d", LAYOUT_VERSION);
-	if (pragma_number(r, "PRAGMA user_version") == version)
+	if (version < 20 && pragma_number(r, "PRAGMA user_version") == version)
 		gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION); /* so that earlier versions keep off */
 }
 
@@ -639,8 +641,11 @@ static enum ferry_error replica_welcome(void *store, const struct message_welcom
 
 	frames_drop(r);
 	rewind_drop(r);
+	r->g.error = FERRY_OK; /* of an earlier try, which would make every look below find nothing */
 	go = scopes_go(r, w) && w->code != FERRY_OTHER_HISTORY && r->st.rewound == 0; /* then what they held is compared first */
 	arrived = carry_greet(r, w);
+	if (r->g.error != FERRY_OK)
+		return ferry_fail(why, r->g.error, "%s", r->g.why.text);
 	if (w->adopted)
 		e = number_apart(r, w, why);
 	if (e == FERRY_OK && (go || arrived))

@@ -79,6 +79,8 @@ void carry_begin(struct replica *r)
 	list_carried(r, r->scopes_lack ? &r->carried : &r->removed);
 }
 
+#define CARRIED_ENTRIES_MAX 1000 /* of a row; beyond, it goes with its verdict, and comes with its scope */
+
 struct lost_row {
 	int64_t number; /* entries of this change-set are not true any more; 0: of none */
 	uint32_t table;
@@ -124,7 +126,7 @@ void carry_row(const struct replica *r, const struct table *t, const char *key, 
 	bool made = false;
 	struct uuid id;
 
-	if (s->confirmed.present || r->carried.count == 0 || !uuid_parse(key, strlen(key), &id))
+	if (s->confirmed.present || s->count > CARRIED_ENTRIES_MAX || r->carried.count == 0 || !uuid_parse(key, strlen(key), &id))
 		return;
 	for (uint32_t i = 0; i < s->count; i++) {
 		struct entry *e = &s->entries[i];

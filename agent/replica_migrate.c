@@ -208,6 +208,7 @@ static void rename_column(struct replica *r, const char *table, const char *from
 /* In two steps, for names may change places. */
 static void rename_columns(struct replica *r, const struct table_move *m, const char *table)
 {
+	gate_as_apps(&r->g, true); /* their views and triggers are rewritten, too */
 	for (int step = 0; step < 2; step++) {
 		for (int i = 0; i < m->fresh->t->column_count; i++) {
 			const struct schema_column *c = &m->fresh->t->columns[i], *was = &m->old->t->columns[m->from[i] < 0 ? 0 : m->from[i]];
@@ -220,6 +221,7 @@ static void rename_columns(struct replica *r, const struct table_move *m, const 
 		if (step == 0 && strcmp(m->old->t->key, m->fresh->t->key) != 0)
 			rename_column(r, table, m->old->t->key, m->fresh->t->key);
 	}
+	gate_as_apps(&r->g, false);
 }
 
 static void add_columns(struct replica *r, const struct table_move *m, const char *table)

@@ -56,7 +56,7 @@ enum ferry_error replica_query(const char *path, const char *sql, bool read_only
 
 	if (e != FERRY_OK)
 		return e;
-	(void)sqlite3_db_config(g.db, SQLITE_DBCONFIG_DQS_DML, 1, (int *)NULL); /* as the shells of apps */
+	gate_as_apps(&g, true);
 	while (go_on && *sql != '\0' && g.error == FERRY_OK) {
 		sqlite3_stmt *s = NULL;
 		int code = sqlite3_prepare_v2(g.db, sql, -1, &s, &sql);

@@ -118,7 +118,7 @@ static bool update_row(struct repair *p, const char *table, const char *key, con
 	sqlite3_str_appendf(sql, "UPDATE \"%w\" SET ", table);
 	for (int i = 0; i < v->count; i++)
 		sqlite3_str_appendf(sql, "%s\"%w\" = ?%d", i ? ", " : "", v->names[i], i + 1);
-	sqlite3_str_appendf(sql, " WHERE \"%w\" = ?%d", key_column, v->count + 1);
+	sqlite3_str_appendf(sql, " WHERE \"%w\".\"%w\" = ?%d", table, key_column, v->count + 1);
 	return run_values(p, sql, v, key) > 0;
 }
 
@@ -132,7 +132,7 @@ static bool delete_row(struct repair *p, const char *table, const char *key)
 		sqlite3_free(sqlite3_str_finish(sql));
 		return true;
 	}
-	sqlite3_str_appendf(sql, "DELETE FROM \"%w\" WHERE \"%w\" = ?1", table, key_column);
+	sqlite3_str_appendf(sql, "DELETE FROM \"%w\" WHERE \"%w\".\"%w\" = ?1", table, table, key_column);
 	return run_values(p, sql, &none, key) > 0;
 }
 
@@ -143,7 +143,7 @@ static bool row_exists(struct repair *p, const char *table, const char *key)
 	sqlite3_stmt *s;
 	bool exists;
 
-	sqlite3_str_appendf(sql, "SELECT 1 FROM \"%w\" WHERE \"%w\" = ?1", table, key_column ? key_column : "");
+	sqlite3_str_appendf(sql, "SELECT 1 FROM \"%w\" WHERE \"%w\".\"%w\" = ?1", table, table, key_column ? key_column : "");
 	s = prepare(p, sql);
 	exists = gate_step(p->g, s, "t", key);
 	gate_finalize(&s);
@@ -319,7 +319,8 @@ static const struct cell *present_cell(struct repair *p, const char *table, cons
 	struct cell *out = NULL;
 	sqlite3_stmt *s;
 
-	sqlite3_str_appendf(sql, "SELECT \"%w\" FROM \"%w\" WHERE \"%w\" = ?1", column, table, key_column != NULL ? key_column : "");
+	sqlite3_str_appendf(sql, "SELECT \"%w\".\"%w\" FROM \"%w\" WHERE \"%w\".\"%w\" = ?1", table, column, table, table,
+			    key_column != NULL ? key_column : "");
 	s = prepare(p, sql);
 	if (s != NULL && gate_step(p->g, s, "t", key)) {
 		out = arena_alloc(p->a, sizeof(*out));
@@ -342,7 +343,7 @@ static struct cell *value_named(struct values *v, const char *column)
 }
 
 /* What the difference comes to over the row as it is now; where there is none, the value stays. */
-static void lay_over(struct repair *p, enum column_policy policy, enum column_kind kind, const struct cell *old,
+static void lay_over(struct repair *p, const char *column, enum column_policy policy, enum column_kind kind, const struct cell *old,
 		     const struct cell *present, struct cell *value)
 {
 	struct policy_edit e = {.mine_wins = true};
@@ -358,6 +359,8 @@ static void lay_over(struct repair *p, enum column_policy policy, enum column_ki
 		gate_fail(p->g, FERRY_LIMIT, "A value is too large to be merged.");
 	else if (outcome == POLICY_MERGED || outcome == POLICY_OVERLAP)
 		*value = value_to_cell(p->a, kind, &merged);
+	else if (!cell_equal(present, old))
+		gate_fail(p->g, FERRY_USAGE, "What was made of %.80s does not go with what stands there now: give another value, or leave it out.", column);
 }
 
 /* R2: a difference is one however late it is tried again. A value that a person has put in the place
@@ -376,7 +379,8 @@ static void lay_differences(struct repair *p, const char *table, const char *key
 		const struct cell *present = value != NULL && cell_equal(value, &made) ? present_cell(p, table, key, column) : NULL;
 
 		if (present != NULL)
-			lay_over(p, (enum column_policy)sqlite3_column_int(s, 3), (enum column_kind)sqlite3_column_int(s, 4), &old, present, value);
+			lay_over(p, column, (enum column_policy)sqlite3_column_int(s, 3), (enum column_kind)sqlite3_column_int(s, 4), &old,
+				 present, value);
 	}
 	gate_finalize(&s);
 }
@@ -461,7 +465,7 @@ static void point_to(struct repair *p, const char *table, const char *mine, cons
 		sqlite3_stmt *refused = NULL, *rows = NULL;
 		sqlite3_str *sql = sqlite3_str_new(p->g->db);
 
-		sqlite3_str_appendf(sql, "UPDATE \"%w\" SET \"%w\" = ?1 WHERE \"%w\" = ?2", child, column, column);
+		sqlite3_str_appendf(sql, "UPDATE \"%w\" SET \"%w\" = ?1 WHERE \"%w\".\"%w\" = ?2", child, column, child, column);
 		rows = prepare(p, sql);
 		gate_run(p->g, rows, "tt", other, mine);
 		(void)gate_statement(p->g, &refused, "UPDATE ferry_rejected SET \"values\" = json_set(\"values\", '$.\"' || ?3 || '\"', ?4) "
@@ -563,6 +567,8 @@ void repair_carry_out(struct gate *g, struct arena *a, int64_t id, const char *a
 		repair_conflict(&p);
 	else
 		repair_rejected(&p);
+	if (a->full)
+		gate_fail(g, FERRY_LIMIT, "The values are too large to be written again in one piece.");
 	(void)gate_statement(g, &done, "UPDATE ferry_repair SET done_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE id = ?1");
 	gate_run(g, done, "i", id);
 	gate_finalize(&done);
@@ -622,6 +628,7 @@ enum ferry_error replica_repair(const char *path, int busy_ms, int *out_done, st
 	if (e != FERRY_OK)
 		return e;
 	g.asked = true;
+	gate_as_apps(&g, true);
 	arena_init(&a, REPLICA_WORK_BYTES_MAX);
 	for (*out_done = 0; e == FERRY_OK && found && *out_done < REPAIRS_MAX; *out_done += found) {
 		struct ferry_why what = {{0}};

@@ -3,6 +3,7 @@
  *
  * Called inside the transaction that applies the hub's state (R3), after
  * everything captured has become change-sets. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,10 @@ static void append_json(sqlite3_str *s, const struct cell *c)
 		sqlite3_str_appendf(s, "%lld", (long long)c->i);
 		break;
 	case SQLITE_FLOAT:
-		sqlite3_str_appendf(s, "%!.17g", c->f);
+		if (isinf(c->f)) /* JSON has no word for it, but numbers that are too large for it */
+			sqlite3_str_appendall(s, c->f > 0 ? "9e999" : "-9e999");
+		else
+			sqlite3_str_appendf(s, "%!.17g", c->f);
 		break;
 	case SQLITE_TEXT:
 		append_json_text(s, c->p, c->n);

@@ -235,17 +235,19 @@ const char replica_upgrade_16[] =
 const char replica_upgrade_17[] = VERDICT_DDL;
 
 /* From layout 17: a mark's base is looked at. */
-const char replica_upgrade_18[] = "DROP TRIGGER ferry_tx_insert;" MARK_TRIGGER;
+const char replica_upgrade_18[] = "DROP TRIGGER IF EXISTS ferry_tx_insert;" MARK_TRIGGER;
 
 /* From layout 18: settled change-sets that are carried. */
 const char replica_upgrade_19[] =
-	CARRIED_DDL "DROP VIEW ferry_outbox; DROP VIEW ferry_status;" OUTBOX_VIEW STATUS_VIEW;
+	CARRIED_DDL "DROP VIEW IF EXISTS ferry_outbox; DROP VIEW IF EXISTS ferry_status;" OUTBOX_VIEW STATUS_VIEW;
 
 /* From layout 19: the layout has a place of its own. */
 const char replica_upgrade_20[] = "ALTER TABLE ferry_state ADD COLUMN " LAYOUT ";";
 
-/* From layout 20: a refused difference is kept as one. */
-const char replica_upgrade_21[] = "ALTER TABLE ferry_rejected ADD COLUMN differences TEXT;";
+/* From layout 20: a refused difference is kept as one, and the age of what is kept goes by the hub's clock. */
+const char replica_upgrade_21[] =
+	"ALTER TABLE ferry_rejected ADD COLUMN differences TEXT; "
+	"UPDATE ferry_kept SET at = (SELECT commit_clock FROM ferry_state) WHERE (SELECT commit_clock FROM ferry_state) > 0;";
 
 
 #define SET_COLUMNS "number, state, first, last, base, at, joined, listed, level, rows, tc, origin, inserts, note, depends, lost_from"

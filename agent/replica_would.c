@@ -78,7 +78,7 @@ static const char *text_of(struct arena *a, const struct cell *c)
 static bool image_read(struct gate *g, struct arena *a, const char *table, const char *key_column, const char *key, struct image *out)
 {
 	sqlite3_stmt *s = NULL;
-	char *sql = sqlite3_mprintf("SELECT * FROM \"%w\" WHERE \"%w\" = ?1", table, key_column);
+	char *sql = sqlite3_mprintf("SELECT * FROM \"%w\" WHERE \"%w\".\"%w\" = ?1", table, table, key_column);
 	bool found;
 
 	out->count = 0;
@@ -100,6 +100,12 @@ static bool image_read(struct gate *g, struct arena *a, const char *table, const
 	return found && g->error == FERRY_OK;
 }
 
+/* Too large to be looked at: of one length they are taken as one value. */
+static bool both_far(const struct cell *a, const struct cell *b)
+{
+	return a->type == CELL_FAR && b->type == CELL_FAR && a->n == b->n;
+}
+
 static void tell_columns(struct would *w, struct would_write *said, const struct image *before, const struct image *after, bool was)
 {
 	const struct cell none = cell_null();
@@ -108,7 +114,7 @@ static void tell_columns(struct would *w, struct would_write *said, const struct
 	for (int i = 0; i < after->count; i++) {
 		const struct cell *old = was && i < before->count ? &before->cells[i] : &none;
 
-		if (cell_equal(old, &after->cells[i]))
+		if (cell_equal(old, &after->cells[i]) || both_far(old, &after->cells[i]))
 			continue;
 		said->column = after->names[i];
 		said->before = text_of(&w->a, old);
@@ -189,6 +195,8 @@ enum ferry_error replica_would(const char *path, int busy_ms, const struct would
 		gate_close(&w.mine);
 		return e;
 	}
+	w.mine.asked = w.others.asked = true;
+	gate_as_apps(&w.mine, true);
 	arena_init(&w.a, REPLICA_WORK_BYTES_MAX);
 	e = gate_begin(&w.mine, why);
 	if (e == FERRY_OK) {

@@ -46,9 +46,13 @@ enum ferry_error gate_open(struct gate *g, const char *path, int flags, int busy
 	}
 	sqlite3_extended_result_codes(g->db, 1);
 	sqlite3_busy_timeout(g->db, busy_timeout_ms);
-	/* Else "view" of a table whose column an app has renamed is the text 'view', and goes to the hub as its value. */
-	(void)sqlite3_db_config(g->db, SQLITE_DBCONFIG_DQS_DML, 0, (int *)NULL);
+	gate_as_apps(g, false); /* else "view" of a table whose column an app has renamed is the text 'view', and goes to the hub */
 	return FERRY_OK;
+}
+
+void gate_as_apps(struct gate *g, bool on)
+{
+	(void)sqlite3_db_config(g->db, SQLITE_DBCONFIG_DQS_DML, (int)on, (int *)NULL);
 }
 
 void gate_close(struct gate *g)

@@ -39,6 +39,10 @@ struct gate {
 };
 
 enum ferry_error gate_open(struct gate *g, const char *path, int flags, int busy_timeout_ms, struct ferry_why *why);
+/* For one that runs or rewrites what apps have written (triggers, views): these may say "text" where they mean
+ * 'text', as SQLite lets them. A column in an expression of ours has to be qualified meanwhile: "c" of a table
+ * that has none would be a text. */
+void gate_as_apps(struct gate *g, bool on);
 void gate_close(struct gate *g);
 
 /* Notes a failure (the first one counts). */

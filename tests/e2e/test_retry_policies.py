@@ -4,7 +4,7 @@
 import json
 import unittest
 
-from ferry_run import SiteCase
+from ferry_run import SiteCase, wait_until
 
 
 class RetriedDifferences(SiteCase):
@@ -32,6 +32,7 @@ class RetriedDifferences(SiteCase):
         for column, value in values.items():
             a.sql("UPDATE ferry_rejected SET \"values\" = json_set(\"values\", '$.' || ?, ?) WHERE number = ?", column, value, number)
         a.sql("INSERT INTO ferry_repair(action, rejected) VALUES ('retry', ?)", number)
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 0, 20, "the repair")
         self.settle()
         self.assertEqual(a.value("SELECT count(*) FROM ferry_rejected"), 0)
         self.assert_same()
@@ -48,6 +49,14 @@ class RetriedDifferences(SiteCase):
         a, unit, number = self.refused()
         self.retry(a, number, status="reserved", floor=7)
         self.assertEqual(self.at_hub(unit), (7, "one?\ntwo\nthree!", "reserved"))
+
+    def test_triggers_of_apps_may_say_a_text_in_double_quotes(self):
+        a, unit, number = self.refused()
+        a.sql('CREATE TABLE seen (what)')
+        a.sql('CREATE TRIGGER see AFTER UPDATE ON units BEGIN INSERT INTO seen VALUES ("changed"); END')
+        self.retry(a, number, status="reserved")
+        self.assertEqual(self.at_hub(unit), (115, "one?\ntwo\nthree!", "reserved"))
+        self.assertEqual(a.sql("SELECT DISTINCT what FROM seen"), [("changed",)])
 
 
 if __name__ == "__main__":

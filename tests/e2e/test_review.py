@@ -4,7 +4,7 @@ decides: at the hub by command and by SQL, and on the device."""
 
 import unittest
 
-from ferry_run import SiteCase
+from ferry_run import SiteCase, wait_until
 
 
 class Review(SiteCase):
@@ -146,6 +146,7 @@ class Review(SiteCase):
     def test_the_device_that_lost_puts_its_value_back_as_an_edit_that_has_seen_the_other(self):
         unit, a, b = self.clash()
         b.sql("INSERT INTO ferry_repair(action, conflict) SELECT 'put back', id FROM ferry_conflict")
+        wait_until(lambda: b.value("SELECT count(*) FROM ferry_repair WHERE done_at IS NULL") == 0, 20, "the repair")
         self.settle()
         self.assert_view(unit, "garden", a, b)
         self.assertEqual(b.sql("SELECT action, error FROM ferry_repair"), [("put back", None)])
@@ -158,6 +159,7 @@ class Review(SiteCase):
         self.assert_view(unit, "both", a, b)
         self.assertEqual(self.verdicts(a), ["accepted", "accepted"])
         b.sql("INSERT INTO ferry_repair(action, conflict) SELECT 'dismiss', id FROM ferry_conflict")
+        wait_until(lambda: b.value("SELECT count(*) FROM ferry_repair WHERE done_at IS NULL") == 0, 20, "the repair")
         self.settle()
         self.assertEqual(b.sql("SELECT * FROM ferry_conflict"), [])
         self.assert_view(unit, "both", a, b)

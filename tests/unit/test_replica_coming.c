@@ -299,6 +299,26 @@ static void row_of_a_scope_that_comes_goes_at_once_when_an_edit_of_it_loses_to_a
 	assert_proof(f);
 }
 
+static void P6_row_of_a_scope_that_comes_may_be_edited_any_number_of_times(void **state)
+{
+	struct fixture *f = *state;
+
+	b_comes(f);
+	made(f, 9, "mine");
+	settled(f, 101, 1, 1, taken, false);
+	for (int n = 2; n <= 1001; n++) {
+		assert_string_equal(codes(f), "a1,a2,mine");
+		app(f, "UPDATE units SET floor = %d WHERE id = '%s'", n, unit(9));
+		push_all(f);
+		settled(f, 100 + n, n, n, taken, false);
+	}
+	assert_string_equal(codes(f), "a1,a2"); /* its edits would fill the row's memory: it comes again with its scope */
+	closed(f, 1200, true);
+	assert_string_equal(codes(f), "a1,a2,b3");
+	assert_nothing_kept(f);
+	assert_proof(f);
+}
+
 static void refused_row_of_a_scope_that_comes_goes_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -392,6 +412,7 @@ int main(void)
 		replica_test(deleted_row_of_a_scope_that_comes_does_not_show_again),
 		replica_test(P3_row_deleted_beside_an_edit_that_lost_another_row_does_not_show_again),
 		replica_test(row_of_a_scope_that_comes_goes_at_once_when_an_edit_of_it_loses_to_a_deletion),
+		replica_test(P6_row_of_a_scope_that_comes_may_be_edited_any_number_of_times),
 		replica_test(refused_row_of_a_scope_that_comes_goes_at_once),
 		replica_test(row_goes_with_the_welcome_that_takes_the_coming_scope_back),
 		replica_test(row_stays_while_a_scope_that_is_due_is_not_filled_yet),

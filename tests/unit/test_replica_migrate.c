@@ -323,6 +323,22 @@ static void names_of_columns_and_tables_may_change_places(void **state)
 	assert_proof(f);
 }
 
+static void what_apps_wrote_in_double_quotes_follows_a_renamed_column(void **state)
+{
+	struct fixture *f = *state;
+	struct changed to;
+
+	changed_init(&to);
+	to.columns[1].name = "label"; /* code */
+	app(f, "CREATE VIEW labels AS SELECT id, code AS name FROM units WHERE code <> \"none\"");
+	app(f, "CREATE TABLE seen(name); CREATE TRIGGER see AFTER UPDATE ON units BEGIN INSERT INTO seen VALUES (new.code || \"!\"); END");
+	assert_ok(take(f, &to.schema));
+	assert_says(f, "5", "SELECT count(name) FROM labels");
+	app(f, "UPDATE units SET label = 'mine' WHERE id = '%s'", unit(1));
+	assert_says(f, "mine!", "SELECT name FROM seen");
+	assert_proof(f);
+}
+
 static void changed_checks_rewrite_no_row(void **state)
 {
 	static const char *const more[] = {"free", "sold", "held"};
@@ -431,6 +447,7 @@ int main(void)
 		replica_test(P5_value_of_another_kind_is_sent_as_it_was_written),
 		replica_test(P5_a_fill_under_another_schema_sends_edits_as_they_were_written),
 		replica_test(names_of_columns_and_tables_may_change_places),
+		replica_test(what_apps_wrote_in_double_quotes_follows_a_renamed_column),
 		replica_test(changed_checks_rewrite_no_row),
 		replica_test(converted_column_holds_what_sqlite_can_say_until_the_hub_says_more),
 		replica_test(new_table_and_one_that_is_no_more),

@@ -1,6 +1,8 @@
 /* Scopes that come and go while the rest of the replica stays as it is. */
 #include "tests/unit/replica_scopes.h"
 
+#include <sqlite3.h>
+
 static int64_t root_page(struct fixture *f)
 {
 	return strtoll(ask(f, "SELECT rootpage FROM sqlite_schema WHERE name = 'units'"), NULL, 10);
@@ -104,6 +106,23 @@ static void row_that_is_here_already_is_in_both_scopes_when_the_second_comes(voi
 	assert_proof(f);
 }
 
+static void P7_scope_that_goes_is_evicted_also_when_an_app_held_the_file_at_the_first_try(void **state)
+{
+	const struct message_welcome w = {.tenant = key_of(1), .device = key_of(2), .epoch = key_of(3), .mode = WELCOME_DELTA,
+					  .scopes = only_b, .scope_count = 1};
+	struct fixture *f = *state;
+	sqlite3 *writer = NULL;
+
+	hold_a(f);
+	assert_int_equal(sqlite3_open(f->path, &writer), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(writer, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(replica_store_ops.welcome(f->r, &w, &fixture_why), FERRY_BUSY);
+	assert_int_equal(sqlite3_exec(writer, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(writer);
+	assert_ok(replica_store_ops.welcome(f->r, &w, &fixture_why));
+	assert_says(f, "0", "SELECT count(*) FROM units");
+}
+
 static void scope_that_goes_is_evicted_and_unsent_edits_of_it_stay_in_the_outbox(void **state)
 {
 	struct fixture *f = *state;
@@ -189,6 +208,7 @@ int main(void)
 		replica_test(R15_scope_that_comes_is_filled_beside_the_others_and_shows_in_one_state),
 		replica_test(R15_kill_during_a_fill_beside_resumes),
 		replica_test(row_that_is_here_already_is_in_both_scopes_when_the_second_comes),
+		replica_test(P7_scope_that_goes_is_evicted_also_when_an_app_held_the_file_at_the_first_try),
 		replica_test(scope_that_goes_is_evicted_and_unsent_edits_of_it_stay_in_the_outbox),
 		replica_test(scope_that_is_taken_back_before_it_was_filled_leaves_nothing),
 		replica_test(scope_that_comes_into_an_empty_replica_shares_the_tables_main_scope),
