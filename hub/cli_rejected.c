@@ -15,6 +15,7 @@
 #define SHOWN_ROWS	 1000 /* of a change-set, unless --limit says else */
 #define SHOWN_ROWS_MAX	 100000
 #define SHOWN_TEXT_MAX	 4096 /* bytes of a value that is shown */
+#define CELL_BYTES_MIN	 64   /* of a value as JSON, with its column, beside its own bytes */
 
 #define UTC(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 
@@ -159,10 +160,29 @@ static int find_column(const struct pg_rows *columns, uint32_t tbl, uint32_t num
 	return -1;
 }
 
+/* As text: uuids, bytes, and numbers of JSON that are no integers. */
+static void put_as_text(struct json *o, const char *name, enum column_kind kind, struct value v)
+{
+	struct pg_sql text, whole;
+	struct json *read = NULL;
+	if (v.kind == VALUE_BYTES && v.n > SHOWN_TEXT_MAX)
+		v.n = SHOWN_TEXT_MAX;
+	pg_sql_init(&text);
+	pg_sql_init(&whole);
+	pg_json_add(&text, kind, &v);
+	pg_sql_add(&whole, "[%s]", text.p);
+	if (json_read_text(whole.p, whole.n, &read, NULL) != FERRY_OK)
+		read = NULL;
+	const char *plain = json_text(json_at(read, 0));
+	json_put_text(o, name, plain ? plain : text.p);
+	json_release(read);
+	pg_sql_deinit(&whole);
+	pg_sql_deinit(&text);
+}
+
 static void put_value(struct json *o, const char *name, enum column_kind kind, const struct value *v)
 {
 	char time[TIME_TEXT_MAX];
-	struct pg_sql text;
 	if (v->kind == VALUE_NULL) {
 		json_put_null(o, name);
 	} else if (v->kind == VALUE_TEXT) {
@@ -176,32 +196,39 @@ static void put_value(struct json *o, const char *name, enum column_kind kind, c
 	} else if (v->kind == VALUE_INT) {
 		json_put_int(o, name, v->i);
 	} else {
-		struct value shown = *v;
-		if (shown.kind == VALUE_BYTES && shown.n > SHOWN_TEXT_MAX)
-			shown.n = SHOWN_TEXT_MAX;
-		pg_sql_init(&text);
-		pg_json_add(&text, kind, &shown);
-		json_put_text(o, name, text.p);
-		pg_sql_deinit(&text);
+		put_as_text(o, name, kind, *v);
 	}
+}
+
+static enum column_kind kind_of(const struct pg_rows *columns, uint32_t tbl, uint32_t num)
+{
+	int i = find_column(columns, tbl, num);
+	return i >= 0 ? (enum column_kind)column_kind_from_name(pg_rows_text(columns, i, C_KIND)) : KIND_OTHER;
+}
+
+/* table, key and op. */
+static struct json *name_row(const struct pg_rows *columns, const struct block *b, uint32_t row)
+{
+	static const char *const ops[] = {"", "insert", "update", "delete"};
+	struct json *o = json_new_object();
+	char key[UUID_TEXT];
+	int at = find_column(columns, b->table, 0);
+	uuid_format(&b->keys[row], key);
+	json_put_text(o, "table", at >= 0 ? pg_rows_text(columns, at, C_TABLE) : "(no more)");
+	json_put_text(o, "key", key);
+	json_put_text(o, "op", b->op >= ROW_INSERT && b->op <= ROW_DELETE ? ops[b->op] : "");
+	return o;
 }
 
 static struct json *describe_row(const struct pg_rows *columns, const struct json *set, const struct block *b, uint32_t row)
 {
-	static const char *const ops[] = {"", "insert", "update", "delete"};
-	struct json *o = json_new_object(), *values = json_new_object();
-	char key[UUID_TEXT], name[40];
-	int at = find_column(columns, b->table, 0);
-	uuid_format(&b->keys[row], key);
-	json_put_text(o, "table", at >= 0 ? pg_rows_text(columns, at, C_TABLE) : "(no more)");
+	struct json *o = name_row(columns, b, row), *values = json_new_object();
+	char name[40];
 	json_put_text(o, "tenant_id", json_text(json_get(set, "tenant_id")));
-	json_put_text(o, "key", key);
-	json_put_text(o, "op", b->op >= ROW_INSERT && b->op <= ROW_DELETE ? ops[b->op] : "");
 	for (uint32_t c = 0; c < b->column_count; c++) {
 		int i = find_column(columns, b->table, b->nums[c]);
 		snprintf(name, sizeof(name), "#%u", b->nums[c]);
-		put_value(values, i >= 0 ? pg_rows_text(columns, i, C_NAME) : name,
-			  i >= 0 ? (enum column_kind)column_kind_from_name(pg_rows_text(columns, i, C_KIND)) : KIND_OTHER,
+		put_value(values, i >= 0 ? pg_rows_text(columns, i, C_NAME) : name, kind_of(columns, b->table, b->nums[c]),
 			  &b->cells[(size_t)c * b->row_count + row]);
 	}
 	char *text = json_write_text(values, true);
@@ -216,6 +243,7 @@ struct shown { /* a window over the rows, each beside the hub's */
 	struct found *f;
 	struct pg_rows *columns;
 	int64_t skip, limit, rows; /* rows: all that it has */
+	int64_t too_long;          /* values that are not compared */
 	struct json *list;
 	int exit_code;
 };
@@ -324,15 +352,15 @@ static bool number_option(const struct cli *c, const char *name, int64_t most, i
 	return false;
 }
 
-/* Describes the changes that the limits let through, then prints them. */
-static int print_changes(struct shown *s, int (*print)(struct shown *s))
+/* Lists what `each` makes of the changes that the limits let through, then prints it. */
+static int print_changes(struct shown *s, kept_row_fn *each, int (*print)(struct shown *s))
 {
 	struct ferry_why why = {0};
 	enum ferry_error e = pg_admin_query(s->f->place.db, columns_sql, NULL, 0, &s->columns, &why);
 	if (e != FERRY_OK)
 		return cli_repair_fail(s->r->c, s->f->place.db, e, &why);
 	s->list = json_new_array();
-	e = kept_each(&s->f->kept, describe, s, &why);
+	e = kept_each(&s->f->kept, each, s, &why);
 	if (e != FERRY_OK)
 		s->exit_code = kept_fail(s->r, s->f, e, &why);
 	else if (s->exit_code == CLI_OK)
@@ -348,7 +376,7 @@ static int show_found(struct cli_repair *r, struct found *f)
 	if (!number_option(r->c, "limit", SHOWN_ROWS_MAX, SHOWN_ROWS, &s.limit, &s.exit_code) ||
 	    !number_option(r->c, "skip", INT64_MAX / 2, 0, &s.skip, &s.exit_code))
 		return s.exit_code;
-	return print_changes(&s, print_described);
+	return print_changes(&s, describe, print_described);
 }
 
 static int show(struct cli_repair *r)
@@ -411,69 +439,108 @@ static int requeue_in(struct cli_repair *r, const struct found *f)
 	return exit_code;
 }
 
-struct wanted { /* what differs from the hub's row */
-	const struct json *change, *hub;
-	struct json *list;
-};
+/* ---- a dry run of it ---- */
 
-static char *shown_text(const struct json *v)
+static const char differences_sql[] =
+	"SELECT name, stands, wanted FROM ferry.row_differences($1::uuid, $2::int, $3::uuid, $4::jsonb)";
+
+/* Of 6 bytes at most for each of the value's. */
+static bool has_room(const struct pg_sql *cells, const struct value *v)
 {
-	return json_is_null(v) ? NULL : json_text(v) ? strdup(json_text(v)) : json_write_text(v, true);
+	bool is_long = v->kind == VALUE_TEXT || v->kind == VALUE_BYTES;
+	return !is_long || cells->n + 6 * (size_t)v->n + CELL_BYTES_MIN < PG_SQL_BYTES_MAX;
 }
 
-static void add_wanted(void *ctx, const char *column, const struct json *value)
+/* PostgreSQL takes no text with a NUL character: it equals nothing that stands. */
+static void add_cell(struct pg_sql *cells, uint32_t num, enum column_kind kind, const struct value *v)
 {
-	struct wanted *w = ctx;
-	char *before = shown_text(json_get(w->hub, column)), *after = shown_text(value);
-	if (!before != !after || (before && strcmp(before, after) != 0))
-		json_add(w->list, cli_repair_write(w->change, column, before, after));
-	free(before);
-	free(after);
+	pg_sql_add(cells, "%s\"%u\":", cells->n > 1 ? "," : "", num);
+	if (v->kind == VALUE_NULL)
+		pg_sql_add(cells, "null");
+	else if (value_has_nul(v))
+		pg_sql_add(cells, "\"(text with a NUL character)\"");
+	else
+		pg_json_add(cells, kind, v);
 }
 
-/* A row of the change-set, with the hub's beside it. */
-static void add_writes(struct json *list, const struct json *change)
+static void add_cells(struct shown *s, struct pg_sql *cells, const struct block *b, uint32_t row)
 {
-	const char *values = json_text(json_get(change, "values")), *row = json_text(json_get(change, "row"));
-	struct json *wanted = NULL, *hub = NULL;
-	if (!row || json_read_text(row, strlen(row), &hub, NULL) != FERRY_OK)
-		hub = NULL;
-	if (json_read_text(values, strlen(values), &wanted, NULL) != FERRY_OK)
-		wanted = NULL; /* larger than a document */
-	if (strcmp(json_text(json_get(change, "op")), "delete") != 0)
-		json_each(wanted, add_wanted, &(struct wanted){.change = change, .hub = hub, .list = list});
-	else if (hub)
-		json_add(list, cli_repair_write(change, NULL, NULL, NULL));
-	json_release(wanted);
-	json_release(hub);
+	pg_sql_add(cells, "{");
+	for (uint32_t c = 0; c < b->column_count; c++) {
+		const struct value *v = &b->cells[(size_t)c * b->row_count + row];
+		if (has_room(cells, v))
+			add_cell(cells, b->nums[c], kind_of(s->columns, b->table, b->nums[c]), v);
+		else
+			s->too_long++;
+	}
+	pg_sql_add(cells, "}");
+}
+
+static enum ferry_error ask_differences(struct shown *s, const struct block *b, const char *key, const char *cells, struct pg_rows **out,
+					struct ferry_why *why)
+{
+	char tbl[16];
+	const char *params[] = {s->f->kept.tenant, tbl, key, cells};
+	snprintf(tbl, sizeof(tbl), "%u", b->table);
+	enum ferry_error e = pg_admin_query(s->f->place.db, "SELECT set_config('app.tenant_id', $1, false)", params, 1, NULL, why);
+	return e == FERRY_OK ? pg_admin_query(s->f->place.db, differences_sql, params, 4, out, why) : e;
+}
+
+/* Adds to the list where the row differs from the hub's. */
+static bool differs(void *ctx, const struct block *b, uint32_t row)
+{
+	struct shown *s = ctx;
+	struct ferry_why why = {0};
+	struct pg_sql cells;
+	struct pg_rows *rows;
+	if (s->rows++ >= s->limit)
+		return true;
+	struct json *of = name_row(s->columns, b, row);
+	pg_sql_init(&cells);
+	add_cells(s, &cells, b, row);
+	enum ferry_error e = ask_differences(s, b, json_text(json_get(of, "key")), b->op == ROW_DELETE ? NULL : cells.p, &rows, &why);
+	for (int i = 0; e == FERRY_OK && i < pg_rows_count(rows); i++)
+		json_add(s->list, cli_repair_write(of, pg_rows_text(rows, i, 0), pg_rows_text(rows, i, 1), pg_rows_text(rows, i, 2)));
+	if (e == FERRY_OK)
+		pg_rows_free(rows);
+	else
+		s->exit_code = cli_repair_fail(s->r->c, s->f->place.db, e, &why);
+	pg_sql_deinit(&cells);
+	json_release(of);
+	return e == FERRY_OK;
 }
 
 static int print_requeue(struct shown *s)
 {
 	const struct cli *c = s->r->c;
-	struct json *o = json_new_object(), *writes = json_new_array();
-	int64_t left_out = s->rows - (int64_t)json_count(s->list);
-	for (size_t i = 0; i < json_count(s->list); i++)
-		add_writes(writes, json_at(s->list, i));
+	struct json *o = json_new_object();
+	const char *waits = json_text(json_get(s->f->set, "parked_until")), *name = json_text(json_get(s->f->set, "name"));
+	int64_t left_out = s->rows > s->limit ? s->rows - s->limit : 0;
 	json_put_text(o, "id", json_text(json_get(s->f->set, "id")));
 	json_put_int(o, "rows", s->rows);
 	json_put_bool(o, "done", false);
 	if (cli_json(c)) {
-		json_put(o, "writes", writes);
+		json_put(o, "writes", s->list);
+		s->list = NULL;
 		json_put_int(o, "left_out", left_out);
+		json_put_int(o, "not_compared", s->too_long);
 		return cli_print_done(c, o, "%s", "");
 	}
-	(void)cli_print_done(c, o, "%lld rows would be merged again; they were refused with %s. What they have against what stands:",
-			     (long long)s->rows, json_text(json_get(s->f->set, "name")));
-	cli_print_writes(writes, left_out);
-	json_release(writes);
+	(void)cli_print_done(c, o, "%lld rows would be merged again; they %s with %s. %s", (long long)s->rows,
+			     waits ? "are parked" : "were refused", name,
+			     json_count(s->list) > 0 ? "What they have against what stands:" : "What stands has all their values.");
+	cli_print_writes(s->list, 0);
+	if (s->too_long > 0)
+		printf("  %lld values are too long to be compared\n", (long long)s->too_long);
+	if (left_out > 0)
+		printf("  and %lld more rows, which were not compared\n", (long long)left_out);
 	return CLI_OK;
 }
 
 static int say_requeue(struct cli_repair *r, struct found *f)
 {
 	struct shown s = {.r = r, .f = f, .limit = SHOWN_ROWS, .exit_code = CLI_OK};
-	return print_changes(&s, print_requeue);
+	return print_changes(&s, differs, print_requeue);
 }
 
 static bool has_two(void *ctx, const struct block *b, uint32_t row)

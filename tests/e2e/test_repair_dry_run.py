@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Dry runs of repairs, on devices and at the hub: they list what would be written, value by value, and change nothing."""
 
+import json
 import unittest
 import uuid
 
@@ -13,6 +14,17 @@ def columns(dry):
 
 
 class DryRuns(SiteCase):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.site.sql("CREATE SCHEMA stock AUTHORIZATION ferry_owner")
+        cls.site.sql("CREATE TABLE stock.parts (tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), made_by uuid, "
+                     "made_at timestamptz, made_on date, price numeric(12,2), weight float8, more jsonb, tags text[], photo bytea, note text, "
+                     "code varchar(8) CHECK (code <> 'bad'), PRIMARY KEY (tenant_id, id), "
+                     "FOREIGN KEY (tenant_id, made_by) REFERENCES crm.contacts (tenant_id, id))")
+        cls.site.sql("SELECT ferry.isolate('stock.parts')")
+        cls.site.sql("SELECT ferry.track('stock.parts')")
 
     def conflict(self):
         """A device whose edit lost against one of psql."""
@@ -121,6 +133,42 @@ class DryRuns(SiteCase):
         self.assertIn("  crm.contacts %s full_name: NULL -> Bad\n" % key, self.hub.run("rejected", "requeue", ident, "--dry-run").stdout)
         self.assertEqual(self.site.value("SELECT count(*) FROM crm.contacts WHERE id = %s", key), 0)
         self.assertEqual(len(self.hub.json("rejected", "list", "--tenant", self.tenant)), 1)
+
+    def test_a_requeue_shows_only_values_that_differ_however_they_are_written(self):
+        maker = str(self.site.value("INSERT INTO crm.contacts (tenant_id, full_name) VALUES (%s, 'Maker') RETURNING id", self.tenant))
+        part = str(self.site.value("INSERT INTO stock.parts (tenant_id, code) VALUES (%s, 'good') RETURNING id", self.tenant))
+        a = self.device("a", scopes=["tenant"])
+        self.settle()
+        long = "\u00e9" * 5000
+        a.sql("UPDATE parts SET made_by = ?, made_at = '2026-03-01T12:34:56.500000Z', made_on = '2026-03-01', price = '12.5', weight = 0.1, "
+              "more = '{\"b\":1, \"a\":[1.50]}', tags = '[\"x\",null]', photo = x'00ff', note = ?, code = 'bad' WHERE id = ?",
+              maker, long, part)
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 1, 30, "the refusal")
+        ident = "%s/%d" % (a.id, a.value("SELECT number FROM ferry_rejected"))
+        self.site.sql("UPDATE stock.parts SET made_by = %s, made_at = '2026-03-01 12:34:56.5Z', made_on = '2026-03-01', price = 12.50, weight = 0.1, "
+                      "more = '{\"a\": [1.50], \"b\": 1}', tags = '{x,NULL}', photo = '\\x00ff', note = %s WHERE id = %s", maker, long, part)
+        self.assertEqual(columns(self.hub.json("rejected", "requeue", ident, "--dry-run")), {"code": ("update", "good", "bad")})
+        self.site.sql("UPDATE stock.parts SET price = 12.51, made_at = '2026-03-01 12:34:57Z', more = '{}', made_by = NULL, note = %s WHERE id = %s",
+                      long[:-1], part)
+        dry = columns(self.hub.json("rejected", "requeue", ident, "--dry-run"))
+        self.assertEqual(dry.keys(), {"code", "price", "made_at", "more", "made_by", "note"})
+        self.assertEqual((dry["price"], dry["made_by"]), (("update", "12.51", "12.50"), ("update", None, maker)))
+        values = json.loads(self.hub.json("rejected", "show", ident)["changes"][0]["values"])
+        self.assertEqual((values["made_by"], values["photo"]), (maker, "\\x00ff"))
+        self.assertIn("refused with", self.hub.run("rejected", "requeue", ident, "--dry-run").stdout)
+
+    def test_a_requeue_that_would_write_nothing_says_so(self):
+        part = str(self.site.value("INSERT INTO stock.parts (tenant_id, code) VALUES (%s, 'good') RETURNING id", self.tenant))
+        a = self.device("a", scopes=["tenant"])
+        self.settle()
+        a.sql("UPDATE parts SET code = 'bad' WHERE id = ?", part)
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 1, 30, "the refusal")
+        ident = "%s/%d" % (a.id, a.value("SELECT number FROM ferry_rejected"))
+        self.site.sql("ALTER TABLE stock.parts DROP CONSTRAINT parts_code_check")
+        self.addCleanup(self.site.sql, "ALTER TABLE stock.parts ADD CONSTRAINT parts_code_check CHECK (code <> 'bad') NOT VALID")
+        self.site.sql("UPDATE stock.parts SET code = 'bad' WHERE id = %s", part)
+        self.assertEqual(self.hub.json("rejected", "requeue", ident, "--dry-run")["writes"], [])
+        self.assertIn("What stands has all their values.", self.hub.run("rejected", "requeue", ident, "--dry-run").stdout)
 
 
 if __name__ == "__main__":

@@ -150,3 +150,63 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION ferry.resolve_conflict(uuid, text, text, text, bool) IS
     'Takes the device''s side, the hub''s, a value or NULL, by SQL of the caller, and marks the conflict with who and when';
+
+-- A wire value as its column would hold it, for people. One that does not fit there is shown as it came;
+-- so is text, which a cast would cut to the column's length.
+CREATE FUNCTION ferry.held_text(c ferry.tracked_column, v jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+AS $$
+DECLARE
+    held text;
+BEGIN
+    IF c.kind = 'text' AND c.pg_type NOT LIKE 'character(%' THEN
+        RETURN v #>> '{}';
+    END IF;
+    EXECUTE format('SELECT (%s)::%s::text', ferry.kept_value(c.kind, c.in_expr, v), c.pg_type) INTO held;
+    RETURN held;
+EXCEPTION WHEN OTHERS THEN
+    RETURN v #>> '{}';
+END $$;
+COMMENT ON FUNCTION ferry.held_text(ferry.tracked_column, jsonb) IS 'A wire value as its column would hold it, as a person reads it';
+
+-- Both sides are printed by the column's type, so that what is written in two ways is the same value.
+CREATE FUNCTION ferry.row_differences(tenant uuid, of_tbl int, of_key uuid, cells jsonb) RETURNS TABLE (name text, stands text, wanted text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+AS $$
+DECLARE
+    t ferry.tracked;
+    held jsonb;
+BEGIN
+    SELECT * INTO t FROM ferry.tracked o WHERE o.tbl = of_tbl;
+    IF t.tbl IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT jsonb_object(ARRAY[%s]::text[], ARRAY[%s]::text[]) FROM %s r WHERE r.%I = $1 AND r.%I = $2',
+                   (SELECT string_agg(quote_literal(c.num), ', ' ORDER BY c.num) FROM ferry.tracked_column c WHERE c.tbl = of_tbl),
+                   (SELECT string_agg(format('r.%I::text', c.name), ', ' ORDER BY c.num) FROM ferry.tracked_column c WHERE c.tbl = of_tbl),
+                   t.relid, t.tenant_col, t.key_col)
+        INTO held USING tenant, of_key;
+    IF cells IS NULL AND held IS NOT NULL THEN
+        RETURN NEXT;
+    END IF;
+    RETURN QUERY
+        SELECT c.name, left(held ->> c.num::text, 4096), left(w.value, 4096)
+        FROM jsonb_each(cells) e JOIN ferry.tracked_column c ON c.tbl = of_tbl AND c.num = e.key::int
+        CROSS JOIN LATERAL (SELECT ferry.held_text(c, e.value) AS value OFFSET 0) w
+        WHERE held ->> c.num::text IS DISTINCT FROM w.value
+        ORDER BY c.num;
+END $$;
+COMMENT ON FUNCTION ferry.row_differences(uuid, int, uuid, jsonb) IS
+    'Where wire values ({"<column>": value}) differ from a row as it stands; cells NULL, which deletes it: one row without a name if it is there';
