@@ -504,6 +504,8 @@ static void park_counted(struct pg_op *op)
 	pg_park_decide(m, m->parks);
 	if (m->parks->state == ITEM_WAITING)
 		m->stack[m->stack_count++] = m->group;
+	else if (m->parks->state == ITEM_REJECTED && m->parks->verdict == VERDICT_REJECTED)
+		pg_tell_note(m, m->parks);
 	group_next(m);
 }
 

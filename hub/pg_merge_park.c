@@ -141,12 +141,15 @@ static void refuse_expired(struct merge_op *m, struct merge_entry *e)
 }
 
 /* One that waits already goes on; its device is told when it is for something else now. One that was refused
- * and is tried again stays so. */
+ * and is tried again stays so, and waits for nothing. */
 static void park_for_parent(struct merge_op *m, struct merge_entry *e)
 {
 	struct ferry_why why;
 
-	missing_sentence(m, "is not at the hub yet, and waits there for it", "are not at the hub yet, and waits there for them", &why);
+	if (e->item->again && !e->former)
+		missing_sentence(m, "is not at the hub yet", "are not at the hub yet", &why);
+	else
+		missing_sentence(m, "is not at the hub yet, and waits there for it", "are not at the hub yet, and waits there for them", &why);
 	park(m, e, FERRY_FOREIGN_KEY, why.text);
 	if (!e->item->again)
 		return;
@@ -241,8 +244,8 @@ void pg_park_settle(struct merge_op *m)
 			settle_parked_on(m, e);
 		else if (e->state == ITEM_REJECTED && e->verdict == VERDICT_PARKED)
 			settle_parked(m, e);
-		else if (e->state == ITEM_PARKED && e->waits_noted)
-			forget_waits(m, e); /* there was no room to keep it */
+		else if (e->waits_noted && (e->state == ITEM_PARKED || (e->state == ITEM_HELD && !e->former)))
+			forget_waits(m, e); /* there was no room to keep it, or it does not wait */
 	}
 }
 

@@ -28,9 +28,12 @@ struct requeue_outcome {
 	bool repeated; /* it was not a refused one any more; the verdict that stands */
 };
 
-/* FERRY_BUSY: rows are locked, or the device is not active; FERRY_DATABASE;
- * FERRY_LINK_TIMEOUT. In all three cases nothing has changed, or asking again
- * tells the verdict. */
+/* FERRY_BUSY: rows are locked, the device is not active, or what it builds on
+ * has no verdict; FERRY_DATABASE; FERRY_LINK_TIMEOUT; FERRY_NO_MEMORY. A refused
+ * one whose parent is missing still, where its table says that it waits:
+ * FERRY_FOREIGN_KEY, and it stays refused. A parked one comes back in the same
+ * way and waits on, maybe for another row now, which its device is told. What it
+ * was is changed by nothing else, and asking again tells the verdict. */
 FERRY_CHECK enum ferry_error requeue(const struct requeue *what, struct requeue_outcome *out, struct ferry_why *why);
 
 #endif

@@ -5,7 +5,7 @@
 import json
 import unittest
 
-from ferry_run import SiteCase, wait_until
+from ferry_run import CommandFailed, SiteCase, wait_until
 
 
 class Check(SiteCase):
@@ -52,6 +52,15 @@ class MissingParent(SiteCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.site.sql("SELECT ferry.row_policy('roomscan.room_scan_sessions', on_missing_parent => 'park', park_for => '1 hour')")
+        cls.site.sql("CREATE SCHEMA stock AUTHORIZATION ferry_owner")
+        cls.site.sql("CREATE TABLE stock.boxes (tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), PRIMARY KEY (tenant_id, id))")
+        cls.site.sql("CREATE TABLE stock.parts (tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), box_id uuid NOT NULL, code text, "
+                     "PRIMARY KEY (tenant_id, id), CONSTRAINT parts_code_uq UNIQUE (tenant_id, code), "
+                     "FOREIGN KEY (tenant_id, box_id) REFERENCES stock.boxes (tenant_id, id))")
+        for table in ("stock.boxes", "stock.parts"):
+            cls.site.sql("SELECT ferry.isolate('%s')" % table)
+            cls.site.sql("SELECT ferry.track('%s')" % table)
+        cls.site.sql("SELECT ferry.row_policy('stock.parts', on_missing_parent => 'park')")
 
     def orphan(self):
         """A unit that is gone at the hub, and a device that makes a session of it, edits that, and a project's name."""
@@ -107,6 +116,30 @@ class MissingParent(SiteCase):
                           ("DEPENDS", "it builds on change-set 1, which was refused")])
         self.assertEqual(a.sql("SELECT * FROM room_scan_sessions WHERE id = ?", session), [])
         self.settle()  # the name of the project may still be under way
+        self.assert_same()
+        first = next(r["id"] for r in self.hub.json("rejected", "list", "--tenant", self.tenant) if r["number"] == 1)
+        with self.assertRaises(CommandFailed) as failed:  # too early; it stays refused, and waits for nothing
+            self.hub.json("rejected", "requeue", first)
+        self.assertEqual((failed.exception.error["code"], failed.exception.error["sentence"]),
+                         ("FOREIGN_KEY", "it refers to units %s, which is not at the hub yet" % unit))
+        self.assertEqual(self.site.sql("SELECT * FROM ferry.parked_wait WHERE tenant_id = %s", self.tenant), [])
+        self.assertEqual({r["state"] for r in self.hub.json("rejected", "list", "--tenant", self.tenant)}, {"refused"})
+
+    def test_a_taken_value_is_named_also_where_a_foreign_key_refuses_the_other_order(self):
+        boxes = [str(self.site.value("INSERT INTO stock.boxes (tenant_id) VALUES (%s) RETURNING id", self.tenant)) for _ in range(2)]
+        a = self.device("a", scopes=["tenant"])
+        self.settle()
+        a.stop()
+        other = str(self.site.value("INSERT INTO stock.parts (tenant_id, box_id, code) VALUES (%s, %s, 'X') RETURNING id", self.tenant, boxes[1]))
+        with a.transaction() as db:
+            db.execute("INSERT INTO parts (box_id, code) VALUES (?, 'X')", (boxes[0],))
+            db.execute("DELETE FROM boxes WHERE id = ?", (boxes[1],))
+            db.execute("INSERT INTO ferry_tx(note) VALUES ('all or none')")
+        a.start()
+        self.settle()
+        self.assertEqual(a.sql("SELECT DISTINCT name, sentence FROM ferry_rejected"), [
+            ("UNIQUE", 'another row of parts has this value already (rule parts_code_uq): "X", %s' % other)])
+        self.assertEqual(self.site.sql("SELECT * FROM ferry.parked_wait WHERE tenant_id = %s", self.tenant), [])
         self.assert_same()
 
 
