@@ -109,16 +109,16 @@ static struct json *writes_of(const struct resolving *x, struct pg_admin *db, co
 	return NULL;
 }
 
-static int print_dry(const struct cli *c, struct json *o, struct json *writes, bool none, const char *stands)
+static int print_dry(const struct cli *c, struct json *o, struct json *writes, const char *action, const char *stands)
 {
 	if (cli_json(c)) {
 		json_put(o, "writes", writes);
 		return cli_print_done(c, o, "%s", "");
 	}
-	if (none)
+	if (strcmp(action, "none") == 0)
 		(void)cli_print_done(c, o, "Would be resolved: what stands is what was chosen (%s)", stands);
 	else
-		(void)cli_print_done(c, o, "Would be resolved by an %s:", json_text(json_get(json_at(writes, 0), "op")));
+		(void)cli_print_done(c, o, "Would be resolved by an %s:", action);
 	cli_print_writes(writes, 0);
 	json_release(writes);
 	return CLI_OK;
@@ -139,7 +139,7 @@ static int print_resolved(const struct resolving *x, const struct pg_rows *rows,
 	before = before ? before : "NULL";
 	after = after ? after : "NULL";
 	if (writes)
-		return print_dry(x->r->c, o, writes, strcmp(action, "none") == 0, after);
+		return print_dry(x->r->c, o, writes, action, after);
 	if (strcmp(action, "none") == 0)
 		return cli_print_done(x->r->c, o, "Resolved: what stands is what was chosen (%s)", after);
 	return cli_print_done(x->r->c, o, "Resolved by an %s: %s -> %s", action, before, after);
