@@ -15,7 +15,12 @@
  *                           a trigger or a merge changed has author hub; n
  *                           itself: an earlier part or row of the same set;
  *                           apart: up to there another copy of D's replica may
- *                           have used the numbers, and this one never saw it)
+ *                           have used the numbers, and this one never saw it);
+ *                           but for the next row
+ *   D's own replay's (R17)  not as D's: its old position <= the change-set's base,
+ *                           and the edit is of no lost history. It had been
+ *                           settled and lost when the edit was made, and D's
+ *                           replica showed it no more
  *   a replay's (R18)        B is of the same lost history, and its old position <= B,
  *                           or the one where it had come back; not in a gap of B's history
  *   anything else           never: the two are concurrent
