@@ -49,6 +49,21 @@ static bool is_known(struct cli_repair *r, const char *sql, const char *name, co
 	return known;
 }
 
+/* A device that never connected is known at home alone, where it enrolled, though its tenant lives elsewhere. */
+static bool is_enrolled(struct cli_repair *r, const char *device)
+{
+	static const char sql[] = "SELECT FROM ferry.device d JOIN ferry.placement p ON p.tenant_id = d.tenant_id "
+				  "WHERE (p.slug = $1 OR p.tenant_id::text = lower($1)) AND (d.name = $2 OR d.id::text = lower($2)) LIMIT 1";
+	const char *params[] = {cli_value(r->c, "tenant"), device};
+	struct ferry_why why = {0};
+	struct pg_rows *rows;
+	if (!params[0] || pg_admin_query(r->home, sql, params, 2, &rows, &why) != FERRY_OK)
+		return false;
+	bool found = pg_rows_count(rows) > 0;
+	pg_rows_free(rows);
+	return found;
+}
+
 bool cli_repair_filters(struct cli_repair *r, int *out_exit)
 {
 	const char *device = cli_value(r->c, "device"), *table = cli_value(r->c, "table");
@@ -56,8 +71,9 @@ bool cli_repair_filters(struct cli_repair *r, int *out_exit)
 		*out_exit = cli_fail(r->c, FERRY_USAGE, "--limit takes a number from 1 to 100000", NULL);
 		return false;
 	}
-	return (!device || is_known(r, "SELECT id FROM ferry.device WHERE ($1::uuid IS NULL OR tenant_id = $1::uuid) "
-				       "AND (name = $2 OR id::text = lower($2)) LIMIT 1", device, "device", "See: ferry-hub device list", out_exit)) &&
+	return (!device || is_enrolled(r, device) ||
+		is_known(r, "SELECT id FROM ferry.device WHERE ($1::uuid IS NULL OR tenant_id = $1::uuid) "
+			    "AND (name = $2 OR id::text = lower($2)) LIMIT 1", device, "device", "See: ferry-hub device list", out_exit)) &&
 	       (!table || is_known(r, "SELECT name FROM ferry.tracked WHERE ($1::uuid IS NULL OR true) "
 				      "AND $2 IN (name, nsp || '.' || name) LIMIT 1", table, "table", "See: ferry-hub model", out_exit));
 }

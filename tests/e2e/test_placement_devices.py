@@ -48,6 +48,17 @@ class PlacementDevices(ferry_run.SiteCase):
         finally:
             self.other.start()
 
+    def test_a_device_that_never_connected_is_known_in_lists_of_its_tenant(self):
+        place = Place(self, "dedicated-database", device=False)
+        a = self.device("a", place.id, scopes=[], start=False)
+        name = next(row["name"] for row in self.hub.json("device", "list") if row["id"] == a.id)
+        for device in (name, a.id):
+            self.assertEqual(self.hub.json("rejected", "list", "--tenant", place.id, "--device", device), [])
+            self.assertEqual(self.hub.json("conflict", "list", "--tenant", place.id, "--device", device), [])
+        with self.assertRaises(ferry_run.CommandFailed) as failed:
+            self.hub.json("rejected", "list", "--tenant", self.tenant, "--device", name)
+        self.assertEqual(failed.exception.error["code"], "NOT_FOUND")
+
 
 if __name__ == "__main__":
     unittest.main()
