@@ -212,6 +212,8 @@ class Model:
         if verdict is None:
             return  # it builds on another, too, which has not come to the hub
         lacks = set(rows) if verdict == PARKED else ()
+        if lacks and w.behind is not None:
+            w.expired = False  # it has waited for another, and begins to wait for rows
         if lacks and w.expired:
             verdict = REJECTED
         if verdict != PARKED:

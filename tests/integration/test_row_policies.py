@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Row policies in SQL: what ferry.validate takes, and what a check may say."""
+"""Row policies in SQL: what ferry.validate takes, what a check may say, and how long parked change-sets wait."""
 
 import unittest
 
@@ -68,6 +68,44 @@ class Validate(HubCase):
         self.sql("SELECT ferry.validate('crm.leads', NULL)")
         self.assertIsNone(self.ask("insert"))
         self.assertIsNone(self.value("SELECT validator FROM ferry.tracked WHERE replica_name = 'leads'"))
+
+
+class Parked(HubCase):
+    """A chain of parked change-sets: 1 waits for a row, 2 behind 1, 3 behind 2."""
+
+    def setUp(self):
+        super().setUp()
+        self.t = self.tenant()
+        self.d = str(self.value("SELECT gen_random_uuid()"))
+        for number in (1, 2, 3):
+            self.sql("INSERT INTO ferry.rejected (tenant_id, device_id, number, code, sentence, body) VALUES (%s, %s, %s, 305, '', '')", self.t, self.d, number)
+            self.sql("SELECT ferry.park(%s, %s, %s, %s, %s)", self.t, self.d, number, self.tbl("leads"), number - 1)
+
+    def due(self):
+        """What is due, and whether its time is over."""
+        self.sql("UPDATE ferry.rejected SET retry_at = now()")
+        return self.sql("SELECT number, expired FROM ferry.parked_due(%s, 10) ORDER BY number", self.t)
+
+    def merged(self, number):
+        self.sql("DELETE FROM ferry.rejected WHERE number = %s", number)
+
+    def test_one_that_waits_for_rows_from_now_on_takes_those_behind_it_along(self):
+        self.sql("UPDATE ferry.rejected SET parked_until = now() + interval '1 minute'")
+        self.merged(1)
+        self.sql("SELECT ferry.park_on(%s, %s, 2, %s, 1, 305, '')", self.t, self.d, self.tbl("leads"))
+        self.assertEqual(self.sql("SELECT number, waits_number, parked_until > now() + interval '6 days' FROM ferry.rejected ORDER BY number"),
+                         [(2, None, True), (3, 2, True)])
+
+    def test_the_time_of_what_waited_behind_another_is_not_over_before_it_has_waited_for_a_row(self):
+        self.sql("INSERT INTO ferry.parked_wait VALUES (%s, %s, 1, %s, gen_random_uuid(), false)", self.t, self.d, self.tbl("leads"))
+        self.sql("UPDATE ferry.rejected SET parked_until = now() - interval '1 minute'")
+        self.assertIn((1, True), self.due())
+        self.merged(1)
+        self.assertIn((2, False), self.due())
+        self.sql("SELECT ferry.park_on(%s, %s, 2, %s, 1, 305, '')", self.t, self.d, self.tbl("leads"))
+        self.assertNotIn(2, [number for number, expired in self.due() if expired])
+        self.sql("UPDATE ferry.rejected SET parked_until = now() - interval '1 minute' WHERE number = 2")
+        self.assertIn((2, True), self.due())
 
 
 if __name__ == "__main__":

@@ -258,7 +258,7 @@ $$;
 COMMENT ON FUNCTION ferry.park(uuid, uuid, bigint, int, bigint) IS 'Notes until when a parked change-set waits';
 
 -- One that goes on waiting, for something else. What waited behind another (DEPENDS) waits for a row
--- from now on; else it has waited for a part of its time.
+-- from now on; else it has waited for a part of its time. What waits behind it waits as long.
 CREATE FUNCTION ferry.park_on(tenant uuid, device uuid, of_number bigint, child int, this_tx bigint, with_code int, told text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -268,12 +268,20 @@ AS $$
     UPDATE ferry.rejected r SET code = with_code, sentence = told, retry_at = now(), waits_number = NULL,
         parked_until = CASE WHEN r.waits_number IS NULL THEN r.parked_until
                        ELSE now() + (SELECT t.park_for FROM ferry.tracked t WHERE t.tbl = child) END
-    WHERE r.tenant_id = tenant AND r.device_id = device AND r.number = of_number
+    WHERE r.tenant_id = tenant AND r.device_id = device AND r.number = of_number;
+    WITH RECURSIVE chain AS (
+        SELECT r.number, r.parked_until FROM ferry.rejected r
+        WHERE r.tenant_id = tenant AND r.device_id = device AND r.number = of_number
+        UNION SELECT r.number, b.parked_until FROM chain b JOIN ferry.rejected r
+            ON r.tenant_id = tenant AND r.device_id = device AND r.waits_number = b.number AND r.parked_until IS NOT NULL)
+    UPDATE ferry.rejected r SET parked_until = b.parked_until FROM chain b
+    WHERE r.tenant_id = tenant AND r.device_id = device AND r.number = b.number AND r.parked_until < b.parked_until
 $$;
 COMMENT ON FUNCTION ferry.park_on(uuid, uuid, bigint, int, bigint, int, text) IS
     'A parked change-set waits for something else now; its device is told with this transaction';
 
--- Those that have what they wait for, or have waited long enough; each hub that asks takes some.
+-- Those that have what they wait for, or have waited long enough; each hub that asks takes some. One behind
+-- another expires with that, or begins to wait for rows of its own: nobody has waited for these yet.
 CREATE FUNCTION ferry.parked_due(tenant uuid, most int) RETURNS TABLE (device_id uuid, number bigint, expired bool, body bytea, staging bigint)
     LANGUAGE sql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -289,7 +297,7 @@ AS $$
                                  AND o.number = p.waits_number AND o.parked_until IS NOT NULL))
           ORDER BY p.device_id, p.number LIMIT most FOR UPDATE SKIP LOCKED) d
     WHERE r.tenant_id = tenant AND r.device_id = d.device_id AND r.number = d.number
-    RETURNING r.device_id, r.number, r.parked_until <= now(), r.body, r.staging
+    RETURNING r.device_id, r.number, r.parked_until <= now() AND r.waits_number IS NULL, r.body, r.staging
 $$;
 COMMENT ON FUNCTION ferry.parked_due(uuid, int) IS 'Parked change-sets that may be merged now; asked for again no sooner than in half a minute';
 
