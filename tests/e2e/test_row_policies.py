@@ -98,6 +98,7 @@ class MissingParent(SiteCase):
             self.assertRegex(r["state"], "^parked until %s, for [0-9:]+$" % r["parked_until"])
             self.assertGreater(r["parked_until"], r["at"])
             self.assertGreaterEqual(r["parked_seconds"], 0)
+            self.assertIn("they are parked with %s. What" % r["name"], self.hub.run("rejected", "requeue", r["id"], "--dry-run").stdout)
         self.site.sql("INSERT INTO inventory.units SELECT * FROM public.kept WHERE id = %s", unit)
         wait_until(lambda: self.sessions(session) == [("processing",)], 60, "the parked change-sets at the hub")
         self.settle()
@@ -141,6 +142,10 @@ class MissingParent(SiteCase):
             ("UNIQUE", 'another row of parts has this value already (rule parts_code_uq): "X", %s' % other)])
         self.assertEqual(self.site.sql("SELECT * FROM ferry.parked_wait WHERE tenant_id = %s", self.tenant), [])
         self.assert_same()
+        (refused,) = self.hub.json("rejected", "list", "--tenant", self.tenant)
+        dry = self.hub.json("rejected", "requeue", refused["id"], "--dry-run")["writes"]
+        self.assertEqual([(w["table"], w["key"]) for w in dry if w["op"] == "delete" and w["column"] is None], [("stock.boxes", boxes[1])])
+        self.assertEqual({(w["column"], w["after"]) for w in dry if w["op"] == "insert"}, {("box_id", boxes[0]), ("code", "X")})
 
 
 class UpdateWins(SiteCase):
