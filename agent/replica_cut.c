@@ -177,6 +177,13 @@ static int64_t note_position(const void *blob, int bytes, int64_t num, int64_t o
 	return otherwise;
 }
 
+/* All its columns went with a schema, and it is not sent as it was written: nothing of it can come
+ * before or after anything. */
+static bool says_nothing(struct replica *r, int op, uint64_t mask, int64_t number)
+{
+	return (op & OP_MASK) == OP_UPDATE && mask == 0 && !former_has(r, number);
+}
+
 /* R1: the bases that this edit takes over from pending edits beneath it;
  * also notes the change-sets it depends on. Fills `notes`, at most one a
  * column and one for the row. */
@@ -191,15 +198,15 @@ static int inherited_bases(struct cut *c, struct table *t, const char *key, cons
 
 	for (bool more = gate_step(&r->g, s, "itii", (int64_t)t->t->table, key, e->seq, c->set.lost_from); more;
 	     more = gate_next(&r->g, s)) {
-		uint64_t covers = (sqlite3_column_int(s, 0) & OP_MASK) == OP_UPDATE ? (uint64_t)sqlite3_column_int64(s, 1)
-										    : t->all;
+		int op = sqlite3_column_int(s, 0);
+		uint64_t covers = (op & OP_MASK) == OP_UPDATE ? (uint64_t)sqlite3_column_int64(s, 1) : t->all;
 		const void *blob = sqlite3_column_blob(s, 2);
 		int bytes = sqlite3_column_bytes(s, 2);
-		int64_t base = sqlite3_column_int64(s, 3);
+		int64_t base = sqlite3_column_int64(s, 3), number = sqlite3_column_int64(s, 4);
 
-		if (sqlite3_column_int64(s, 4) == c->set.number)
+		if (number == c->set.number || says_nothing(r, op, covers, number))
 			continue;
-		depend(c, sqlite3_column_int64(s, 4));
+		depend(c, number);
 		for (int i = 0; i < t->t->column_count; i++) {
 			int64_t p = note_position(blob, bytes, t->t->columns[i].num, base);
 
@@ -544,9 +551,10 @@ static void depend_on_beneath(struct replica *r, const struct set *set, const st
 			      struct number_list *depends)
 {
 	for (uint32_t k = 0; k < i; k++) {
-		int64_t number = stack->entries[k].number;
+		const struct entry *e = &stack->entries[k];
+		int64_t number = e->number;
 
-		if (number > 0 && number != set->number)
+		if (number > 0 && number != set->number && !says_nothing(r, e->op, e->mask, number))
 			depend_on(r, number, depends);
 	}
 }
