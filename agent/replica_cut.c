@@ -550,6 +550,10 @@ static void depend_on_parents(struct replica *r, const struct set *set, struct t
 static void depend_on_beneath(struct replica *r, const struct set *set, const struct stack *stack, uint32_t i,
 			      struct number_list *depends)
 {
+	const struct entry *mine = &stack->entries[i];
+
+	if (says_nothing(r, mine->op, mine->mask, mine->number))
+		return;
 	for (uint32_t k = 0; k < i; k++) {
 		const struct entry *e = &stack->entries[k];
 		int64_t number = e->number;

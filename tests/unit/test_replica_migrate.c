@@ -238,8 +238,8 @@ static void check_parts_of_the_same_commit(struct fixture *f, bool fill)
 	assert_says(f, "0", "SELECT (SELECT count(*) FROM ferry_former) + (SELECT count(*) FROM ferry_former_value)");
 }
 
-/* Of two that are offered again the first says nothing of a row any more, since its column went. */
-static void P6_edits_do_not_wait_for_those_beneath_of_which_a_dropped_column_leaves_nothing(void **state)
+/* Of three edits of a row that are offered again the second says nothing any more, since its column went. */
+static void P6_edit_of_which_a_dropped_column_leaves_nothing_neither_waits_nor_makes_others_wait(void **state)
 {
 	static const int codes[] = {FERRY_UNKNOWN_COLUMN, FERRY_DEPENDS, FERRY_DEPENDS};
 	struct fixture *f = *state;
@@ -250,7 +250,7 @@ static void P6_edits_do_not_wait_for_those_beneath_of_which_a_dropped_column_lea
 
 	changed_init(&to);
 	changed_drop(&to, 2); /* floor */
-	app(f, "UPDATE units SET floor = 12 WHERE id = '%s'; UPDATE units SET code = 'first' WHERE id = '%s'", unit(1), unit(3));
+	app(f, "UPDATE units SET code = 'first', floor = 12 WHERE id = '%s'; UPDATE units SET code = 'B' WHERE id = '%s'", unit(1), unit(3));
 	cut(f);
 	app(f, "UPDATE units SET floor = 13 WHERE id = '%s'; UPDATE units SET code = 'second' WHERE id = '%s'", unit(1), unit(2));
 	cut(f);
@@ -266,11 +266,15 @@ static void P6_edits_do_not_wait_for_those_beneath_of_which_a_dropped_column_lea
 	f->cursor = (struct push_cursor){0};
 	assert_true(next_push(f, 65536, &push));
 	assert_int_equal(push.set_count, 5);
+	assert_memory_equal(push.sets[0].blocks[0].cells[0].p, "first", 5);
 	assert_memory_equal(push.sets[2].blocks[0].cells[0].p, "second", 6);
+	assert_int_equal(push.sets[2].depends_count, 0);
 	assert_memory_equal(push.sets[3].blocks[0].cells[0].p, "third", 5);
-	assert_int_equal(push.sets[3].depends_count, 0);
-	assert_int_equal(push.sets[4].depends_count, 1); /* on the third */
-	assert_int_equal(push.sets[4].depends[0], push.sets[3].number);
+	assert_int_equal(push.sets[3].depends_count, 1);
+	assert_int_equal(push.sets[3].depends[0], push.sets[0].number);
+	assert_int_equal(push.sets[4].depends_count, 2);
+	assert_int_equal(push.sets[4].depends[0], push.sets[0].number);
+	assert_int_equal(push.sets[4].depends[1], push.sets[3].number);
 	assert_says(f, "12 13", "SELECT group_concat(json_extract(\"values\", '$.floor'), ' ') FROM ferry_rejected");
 	assert_proof(f);
 }
@@ -479,7 +483,7 @@ int main(void)
 		replica_test(dropped_column_leaves_the_others_and_their_pending_edits),
 		replica_test(P5_edits_of_a_dropped_column_are_sent_as_they_were_written_and_kept_when_refused),
 		replica_test(P5_joined_edits_are_taken_apart_and_what_a_dropped_column_held_is_kept),
-		replica_test(P6_edits_do_not_wait_for_those_beneath_of_which_a_dropped_column_leaves_nothing),
+		replica_test(P6_edit_of_which_a_dropped_column_leaves_nothing_neither_waits_nor_makes_others_wait),
 		replica_test(P5_joined_edits_that_are_refused_as_a_column_is_dropped_keep_what_it_held),
 		replica_test(P5_joined_edits_that_are_refused_as_a_fill_drops_a_column_keep_what_it_held),
 		replica_test(P5_value_of_another_kind_is_sent_as_it_was_written),
