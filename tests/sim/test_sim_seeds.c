@@ -32,9 +32,12 @@ static const struct known known[] = {
 	{&profile_restores, 314, "a row is edited again while an earlier edit waits for another row", true},
 	/* test_merge_gaps; test_heal_twice: P5_... */
 	{&profile_restores, 353, "a hub is restored twice, and a device was away between", true},
-	/* the judge wanted order after what had been refused */
 	/* test_replica_migrate: P5_joined_edits_that_are_refused_as_a_column_is_dropped_keep_what_it_held */
 	{&profile_schemas, 5, "joined edits are refused by the commit that drops a column of theirs", true},
+	/* test_replica_migrate: P6_edit_of_which_a_dropped_column_leaves_nothing_neither_waits_nor_makes_others_wait */
+	{&profile_schemas, 386, "an edit lies on one that a dropped column emptied, whose transaction waits", true},
+	{&profile_schemas, 652, "an edit that a dropped column emptied lies on one that waits", true},
+	/* the judge wanted order after what had been refused */
 	{&profile_restores, 2177, "a replay was refused in the lost history, and an edit builds on it", true},
 };
 
