@@ -92,7 +92,6 @@ struct line {
 	unsigned changes;  /* of the schema that it shows */
 	struct sim_state *left; /* shut: what it showed then, and what was written to it since */
 	int kept_deletions[KEYS_MAX]; /* that its replica had at the last welcome */
-	int64_t proposed;  /* mark of its next life */
 	struct watched watched;
 	struct verdict_seen *numbers;
 };
@@ -102,6 +101,12 @@ struct life {
 	int64_t number;
 };
 
+/* A hello may be answered when its line has proposed the next mark long since, or has had that life. */
+struct proposal {
+	int line;
+	int64_t mark; /* of a life */
+};
+
 struct checker {
 	struct sim *sim;
 	int devices;
@@ -109,6 +114,8 @@ struct checker {
 	int line_count;
 	struct life *lives;
 	int life_count, life_capacity;
+	struct proposal *proposals;
+	int proposal_count, proposal_capacity;
 	int hub_last; /* the hub's last edit; -1: none */
 	int group;
 	bool timely, rewound;

@@ -37,7 +37,6 @@ int checker_copied(struct checker *c, int line)
 	struct line *copy = &c->lines[to];
 	*copy = c->lines[line];
 	copy->last = -1;
-	copy->proposed = 0;
 	copy->shut = true;
 	copy->left = NULL;
 	copy->watched.clock_known = false;
@@ -78,7 +77,13 @@ void checker_untouched(struct checker *c, int line, const struct sim_state *visi
 
 void checker_proposed(struct checker *c, int line, int64_t next_mark)
 {
-	c->lines[line].proposed = next_mark;
+	if (c->proposal_count == c->proposal_capacity) {
+		c->proposal_capacity = c->proposal_capacity ? 2 * c->proposal_capacity : 256;
+		c->proposals = realloc(c->proposals, (size_t)c->proposal_capacity * sizeof *c->proposals);
+		if (!c->proposals)
+			abort();
+	}
+	c->proposals[c->proposal_count++] = (struct proposal){.line = line, .mark = next_mark};
 }
 
 static void add_life(struct checker *c, struct life life)
@@ -94,9 +99,9 @@ static void add_life(struct checker *c, struct life life)
 
 void checker_life(struct checker *c, int device, int64_t next_mark, int64_t life)
 {
-	for (int line = 0; line < c->line_count; line++)
-		if (c->lines[line].device == device && c->lines[line].proposed == next_mark) {
-			add_life(c, (struct life){.device = device, .line = line, .number = life});
+	for (int i = c->proposal_count - 1; i >= 0; i--)
+		if (c->lines[c->proposals[i].line].device == device && c->proposals[i].mark == next_mark) {
+			add_life(c, (struct life){.device = device, .line = c->proposals[i].line, .number = life});
 			return;
 		}
 	sim_fail(c->sim, "life %lld of device %d begins with a mark that none of its copies proposed", (long long)life, device);
@@ -247,4 +252,5 @@ void checker_lines_free(struct checker *c)
 		free(c->lines[i].left);
 	}
 	free(c->lives);
+	free(c->proposals);
 }

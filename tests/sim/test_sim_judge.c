@@ -606,6 +606,27 @@ static void P3_a_row_made_in_a_scope_that_comes_and_shown_when_that_was_taken_ba
 	assert_true(s->sim.failed);
 }
 
+/* A hello whose link broke is answered after the next one was, and after the device proposed another mark. */
+static void a_life_may_begin_with_a_mark_that_was_proposed_before_the_last_one(void **state)
+{
+	struct story *s = *state;
+	checker_proposed(s->checker, 1, 11);
+	checker_proposed(s->checker, 1, 11);
+	checker_life(s->checker, 1, 11, 1);
+	checker_proposed(s->checker, 1, 13);
+	checker_life(s->checker, 1, 11, 2);
+	assert_false(s->sim.failed);
+	assert_int_equal(checker_line(s->checker, 1, 2), 1);
+}
+
+static void a_life_that_begins_with_another_devices_mark_is_found(void **state)
+{
+	struct story *s = *state;
+	checker_proposed(s->checker, 1, 11);
+	checker_life(s->checker, 0, 11, 1);
+	assert_true(s->sim.failed);
+}
+
 #define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -642,6 +663,8 @@ int main(void)
 		STORY(a_row_made_in_a_scope_that_comes_is_shown_until_that_is_there),
 		STORY(P3_a_row_made_in_a_scope_that_comes_and_shown_otherwise_is_found),
 		STORY(P3_a_row_made_in_a_scope_that_comes_and_shown_when_that_was_taken_back_is_found),
+		STORY(a_life_may_begin_with_a_mark_that_was_proposed_before_the_last_one),
+		STORY(a_life_that_begins_with_another_devices_mark_is_found),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
