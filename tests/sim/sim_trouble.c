@@ -35,6 +35,7 @@ static void set_clock(struct world *w, int64_t *skew, const char *whose, int num
 	default:
 		*skew += sim_range(&w->sim, -1000000, 1000000) * SIM_S;
 	}
+	*skew = *skew < -now ? -now : *skew; /* before 1970 it would stand still: nobody could tell when edits were made */
 	sim_log(&w->sim, "%s %d: its clock jumps, %.0f s off", whose, number, (double)*skew / SIM_S);
 }
 
