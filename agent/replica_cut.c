@@ -665,7 +665,8 @@ void cut_restamp(struct replica *r, int64_t hub_now)
 		at = edited + r->st.clock_offset;
 		if (edited < 0 || (set.at <= hub_now && (at <= set.at || at > hub_now)))
 			continue;
-		at = corrected(r, edited, r->st.clock_offset);
+		if (set.at > hub_now) /* else it is later than the state it was made on, which the stamp was put behind */
+			at = corrected(r, edited, r->st.clock_offset);
 		gate_run(&r->g, q(r, Q_SET_AT), "ii", set.number, at < hub_now ? at : hub_now);
 	}
 }

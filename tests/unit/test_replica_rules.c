@@ -554,6 +554,35 @@ static void P10_an_edit_that_waits_keeps_its_stamp_when_the_clock_is_set(void **
 	}
 }
 
+/* The clock was a day behind, so the edit was stamped by the state it was made on; then a later state came, and then the hub's time. */
+static void P10_an_edit_of_a_clock_that_was_behind_is_not_later_than_states_that_came_after_it(void **state)
+{
+	static const int64_t day = INT64_C(86400000000), minute = INT64_C(60000000);
+	static const char *const scopes[] = {SCOPE};
+	struct fixture *f = *state;
+	struct message_commit c = {.mark = 1};
+	struct message_push push;
+	int64_t device = clock_wall_us(), hub = device + day;
+
+	f->wall = device;
+	replica_store_ops.clock(f->r, 0);
+	c.position = ++f->position;
+	c.clock = hub - 60 * minute;
+	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
+	app(f, "UPDATE units SET floor = 3 WHERE id = '%s'", unit(1));
+	assert_int_equal(stamp_of_last(f), c.clock + 1);
+	c.position = ++f->position;
+	c.clock = hub + 10 * minute;
+	assert_ok(replica_store_ops.commit(f->r, &c, &f->report, &fixture_why));
+	f->wall = device + 20 * minute;
+	assert_ok(replica_store_ops.welcome(f->r, &(struct message_welcome){.tenant = key_of(1), .device = key_of(2),
+							 .epoch = key_of(3), .mode = WELCOME_DELTA, .scopes = scopes,
+							 .scope_count = 1, .clock = hub + 20 * minute}, &fixture_why));
+	f->cursor = (struct push_cursor){0};
+	assert_true(next_push(f, 65536, &push));
+	assert_true(push.sets[0].at > hub - minute && push.sets[0].at < hub + 5 * minute);
+}
+
 /* ---- R17, R18: the hub went back in time ---- */
 
 static void R18_bookmarks_of_the_past_reach_far_back_in_few(void **state)
@@ -749,6 +778,7 @@ int main(void)
 		replica_test(P10_an_edit_that_was_made_before_the_clock_was_set_is_stamped_by_the_clock_of_then),
 		replica_test(P10_an_edit_of_after_the_clock_was_set_is_stamped_by_the_clock_of_now),
 		replica_test(P10_an_edit_that_waits_keeps_its_stamp_when_the_clock_is_set),
+		replica_test(P10_an_edit_of_a_clock_that_was_behind_is_not_later_than_states_that_came_after_it),
 		cmocka_unit_test(R18_bookmarks_of_the_past_reach_far_back_in_few),
 		replica_test(R18_what_was_confirmed_is_offered_again_when_the_hub_has_lost_it),
 		replica_test(R18_numbers_that_fell_out_of_the_history_go_out_empty_and_refused),
