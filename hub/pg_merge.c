@@ -33,6 +33,7 @@ static void merge_release(struct pg_op *op)
 	arena_deinit(&m->load_arena);
 	arena_deinit(&m->part_arena);
 	row_joiner_deinit(&m->row);
+	pg_sql_deinit(&m->told);
 	arena_deinit(&m->answers);
 	free(m->results);
 }
@@ -127,7 +128,8 @@ static void run_forget(struct merge_op *m)
 	m->refused_count = m->stack_count = m->order_count = m->check_count = 0;
 	m->part = m->part_count = 0;
 	m->scans = NULL;
-	m->rest = false;
+	m->rest = m->tells = false;
+	pg_sql_deinit(&m->told);
 	m->row_wish = 0;
 	m->conversions = (struct conversions){0};
 	m->savepoint = false;
@@ -349,6 +351,7 @@ void pg_store_merge(void *store, const struct uuid *tenant, const struct merge_i
 	arena_init(&m->load_arena, MERGE_ARENA_BYTES_MAX);
 	arena_init(&m->part_arena, 8 * FERRY_DECODE_BYTES_MAX + FERRY_ROW_BYTES_MAX);
 	row_joiner_init(&m->row);
+	pg_sql_init(&m->told);
 	pg_batch_init(&m->load, PG_BATCH_BYTES_MAX);
 	m->op.wants_catalog = true;
 	m->op.first = run_begin;

@@ -87,6 +87,7 @@ struct merge_entry { /* an item of the run */
 	int code;
 	const char *sentence;
 	const char *constraint; /* that refused it, or NULL */
+	const char *table;      /* whose constraint it is */
 	int64_t position; /* of a repeated one */
 	bool unstored;    /* a staged one whose parts are not all there: nothing of it is kept */
 	struct park_waits waits; /* verdict parked */
@@ -196,6 +197,8 @@ struct merge_op {
 	struct merge_entry *parks; /* a small one, of which that is so */
 	uint32_t waits_call;
 	bool rest; /* WRITE_DELETES_FIRST: its deletions are written, now all else */
+	bool tells; /* refused for a unique value: its rows are put together to ask whose it is */
+	struct pg_sql told;
 };
 
 /* pg_merge.c, pg_merge_settle.c */
@@ -288,6 +291,10 @@ const struct pg_failure *pg_order_failure(const struct merge_entry *e, const str
 bool pg_tell_ask(struct merge_op *m);  /* true: the batch holds questions about refusals */
 void pg_tell_read(struct merge_op *m); /* their sentences name whom they met */
 void pg_tell_note(struct merge_op *m, struct merge_entry *e); /* e is refused for what m->writes wrote: what to ask about */
+/* The same of a staged one, with m->parts, portion after portion. */
+bool pg_tell_wants(const struct merge_entry *e);
+bool pg_tell_portion(struct merge_op *m, const struct merge_entry *e); /* false: there is too much of it, nobody is named */
+void pg_tell_portions_end(struct merge_op *m, struct merge_entry *e);
 
 /* pg_merge_portion.c */
 enum portion {
@@ -308,6 +315,7 @@ bool pg_portion_is_empty(const struct merge_op *m); /* nothing but pieces of a r
 void pg_stage_begin(struct merge_op *m);                /* after A */
 void pg_stage_next(struct pg_op *op);                   /* a portion has come */
 void pg_stage_again(struct pg_op *op);                  /* from its first part on */
+void pg_stage_reject(struct merge_op *m);               /* its entry is: takes it back, asks whom it met, settles */
 void pg_stage_refused(struct merge_op *m);              /* a write was refused */
 
 #endif

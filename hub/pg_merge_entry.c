@@ -36,6 +36,7 @@ void pg_run_refuse(struct merge_op *m, struct merge_entry *e, const struct pg_fa
 	pg_sentence_of_failure(f, &why);
 	pg_run_reject(m, e, pg_code_of_failure(f), why.text);
 	e->constraint = f->constraint[0] ? answer_text(m, f->constraint) : NULL;
+	e->table = f->table[0] ? answer_text(m, f->table) : NULL;
 	e->device->failed = true;
 }
 

@@ -279,9 +279,7 @@ static void scan_counted(struct pg_op *op)
 		pg_stage_again(op);
 		return;
 	}
-	pg_batch_reset(&op->batch);
-	m->phase = MERGE_SETTLES;
-	pg_run_settle(m);
+	pg_stage_reject(m);
 }
 
 void pg_park_scan(struct merge_op *m)

@@ -29,15 +29,49 @@ static void stage_settle(struct pg_op *op)
 	pg_run_settle(m);
 }
 
-static void stage_reject(struct merge_op *m)
+/* From its first part on: to see what it lacks, or whom it met. */
+static void stage_reread(struct pg_op *op)
 {
-	if (m->savepoint)
-		pg_run_undo(m, stage_settle);
-	else
-		stage_settle(&m->op);
+	struct merge_op *m = (struct merge_op *)op;
+
+	row_joiner_deinit(&m->row);
+	pg_batch_reset(&op->batch);
+	pg_portion_ask(m, 0);
+	pg_op_run(op, pg_stage_next);
 }
 
-/* From its first part on: in the next order, or to see what it lacks. */
+/* A row that gives a value away may be in another portion than the one that takes it: whom
+ * it met is asked with the rows of all. */
+void pg_stage_reject(struct merge_op *m)
+{
+	pg_step next = stage_settle;
+
+	if (pg_tell_wants(entry(m)) && !m->tells) {
+		m->tells = true;
+		next = stage_reread;
+	}
+	if (m->savepoint)
+		pg_run_undo(m, next);
+	else
+		next(&m->op);
+}
+
+static void stage_tell(struct merge_op *m)
+{
+	bool fits = pg_tell_portion(m, entry(m));
+
+	pg_batch_reset(&m->op.batch);
+	if (fits && pg_portion_more(m)) {
+		pg_portion_ask(m, m->part + m->part_count);
+		pg_op_run(&m->op, pg_stage_next);
+		return;
+	}
+	if (fits)
+		pg_tell_portions_end(m, entry(m));
+	stage_settle(&m->op);
+}
+
+/* In the next order, or to see what it lacks. */
 void pg_stage_again(struct pg_op *op)
 {
 	struct merge_op *m = (struct merge_op *)op;
@@ -46,10 +80,7 @@ void pg_stage_again(struct pg_op *op)
 	e->state = ITEM_WAITING;
 	e->verdict = VERDICT_ACCEPTED;
 	m->rest = false;
-	row_joiner_deinit(&m->row);
-	pg_batch_reset(&op->batch);
-	pg_portion_ask(m, 0);
-	pg_op_run(op, pg_stage_next);
+	stage_reread(op);
 }
 
 void pg_stage_refused(struct merge_op *m)
@@ -60,7 +91,7 @@ void pg_stage_refused(struct merge_op *m)
 	m->savepoint = true;
 	if (pg_group_key_clash(m, e, &f)) {
 		if (e->state == ITEM_REJECTED)
-			stage_reject(m);
+			pg_stage_reject(m);
 		else
 			pg_op_again(&m->op);
 	} else if (e->item->park && pg_code_of_failure(&f) == FERRY_FOREIGN_KEY) {
@@ -70,8 +101,7 @@ void pg_stage_refused(struct merge_op *m)
 		pg_run_undo(m, pg_stage_again);
 	} else {
 		pg_run_refuse(m, e, pg_order_failure(e, &f));
-		pg_tell_note(m, e);
-		stage_reject(m);
+		pg_stage_reject(m);
 	}
 }
 
@@ -103,7 +133,7 @@ void pg_stage_begin(struct merge_op *m)
 	else if (e->state == ITEM_HELD)
 		pg_run_abandon(m);
 	else if (e->state == ITEM_REJECTED)
-		stage_reject(m);
+		pg_stage_reject(m);
 	else
 		portion_go(m, pg_portion_take(m, &m->load));
 }
@@ -176,7 +206,7 @@ static void part_write(struct merge_op *m)
 		return;
 	}
 	if (e->state == ITEM_REJECTED || !parts_apply(m, outcomes)) {
-		stage_reject(m);
+		pg_stage_reject(m);
 		return;
 	}
 	pg_batch_reset(&m->op.batch);
@@ -277,7 +307,9 @@ static void portion_go(struct merge_op *m, enum portion p)
 {
 	switch (p) {
 	case PORTION_READY:
-		if (m->scans)
+		if (m->tells)
+			stage_tell(m);
+		else if (m->scans)
 			pg_park_scan(m);
 		else
 			stage_part(m);
@@ -288,7 +320,7 @@ static void portion_go(struct merge_op *m, enum portion p)
 		pg_op_run(&m->op, stage_converted);
 		break;
 	case PORTION_REFUSED:
-		stage_reject(m);
+		pg_stage_reject(m);
 		break;
 	case PORTION_GONE:
 		pg_run_abandon(m);
@@ -302,7 +334,7 @@ static void stage_written(struct pg_op *op)
 	struct merge_entry *e = entry(m);
 
 	if (pg_write_read_checks(m) > 0) {
-		stage_reject(m);
+		pg_stage_reject(m);
 		return;
 	}
 	if (pg_portion_more(m) || goes_round(m)) {

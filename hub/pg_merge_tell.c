@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define CLASH_BYTES_MAX ((size_t)256 << 10) /* of rows that are asked about; of more nobody is named */
+#define INDEXED_BYTES_MAX 8192u             /* a longer value fits in no index: a page's entry is a third of it */
 
 static bool names_holder(const struct merge_entry *e)
 {
@@ -31,39 +32,115 @@ static void add_value(struct pg_sql *sql, const struct pg_column *c, const struc
 	pg_sql_deinit(&json);
 }
 
-static void add_row(struct pg_sql *sql, const struct pg_table *t, const struct merge_write *w, uint32_t row)
+struct told { /* rows of one table that were to be written */
+	const struct pg_table *table;
+	enum row_op op;
+	uint16_t column_count;
+	uint32_t row_count;
+	const uint16_t *nums;
+	const struct uuid *keys;
+	const struct value *cells;
+};
+
+/* What was not merged yet has not been looked at either. NULL: the index cannot hold the cell, or nothing can. */
+static const struct pg_column *indexed(const struct told *w, uint16_t num, const struct value *v)
+{
+	int at = pg_table_column(w->table, num);
+	const struct pg_column *c = at < 0 ? NULL : &w->table->columns[at];
+	bool is_long = (v->kind == VALUE_TEXT || v->kind == VALUE_BYTES) && v->n > INDEXED_BYTES_MAX;
+
+	return c && !is_long && value_fits(c->kind, v) && !value_has_nul(v) ? c : NULL;
+}
+
+static void add_cells(struct pg_sql *sql, const struct told *w, uint32_t row)
+{
+	const char *before = ",\"c\":{", *after = "";
+
+	for (uint16_t c = 0; c < w->column_count; c++) {
+		const struct value *v = &w->cells[(size_t)c * w->row_count + row];
+		const struct pg_column *column = indexed(w, w->nums[c], v);
+
+		if (!column)
+			continue;
+		pg_sql_add(sql, "%s\"%u\":", before, w->nums[c]);
+		add_value(sql, column, v);
+		before = ",";
+		after = "}";
+	}
+	pg_sql_add(sql, "%s", after);
+}
+
+/* Deleted ones, too: their values are free for the others. */
+static void add_rows(struct pg_sql *sql, const struct told *w)
 {
 	char key[UUID_TEXT];
-	const char *comma = "";
 
-	uuid_format(&w->keys[row], key);
-	pg_sql_add(sql, "%s{\"t\":%u,\"k\":\"%s\",\"c\":{", sql->n > 1 ? "," : "", w->table, key);
-	for (uint16_t c = 0; c < w->column_count; c++) {
-		pg_sql_add(sql, "%s\"%u\":", comma, w->nums[c]);
-		add_value(sql, &t->columns[pg_table_column(t, w->nums[c])], &w->cells[(size_t)c * w->row_count + row]);
-		comma = ",";
+	for (uint32_t row = 0; row < w->row_count && sql->n < CLASH_BYTES_MAX; row++) {
+		uuid_format(&w->keys[row], key);
+		pg_sql_add(sql, "%s{\"t\":%u,\"k\":\"%s\"", sql->n ? "," : "[", w->table->tbl, key);
+		if (w->op != ROW_DELETE)
+			add_cells(sql, w, row);
+		pg_sql_add(sql, "}");
 	}
-	pg_sql_add(sql, "}}");
+}
+
+static void note_clash(struct merge_op *m, struct merge_entry *e, struct pg_sql *sql)
+{
+	pg_sql_add(sql, "]");
+	if (!sql->failed && sql->n > 1 && sql->n < CLASH_BYTES_MAX)
+		e->clash = arena_text(&m->arena, sql->p, sql->n);
+}
+
+bool pg_tell_wants(const struct merge_entry *e)
+{
+	return e->state == ITEM_REJECTED && e->verdict == VERDICT_REJECTED && e->code == FERRY_UNIQUE && e->constraint && e->table;
+}
+
+/* The catalogue has "schema"."name". */
+static bool is_table(const struct pg_table *t, const char *name)
+{
+	size_t all = strlen(t->name), n = strlen(name);
+
+	return all > n + 2 && t->name[all - n - 2] == '"' && strncmp(t->name + all - n - 1, name, n) == 0;
 }
 
 void pg_tell_note(struct merge_op *m, struct merge_entry *e)
 {
 	struct pg_sql sql;
 
-	if (e->code != FERRY_UNIQUE || !e->constraint)
+	if (!pg_tell_wants(e))
 		return;
 	pg_sql_init(&sql);
-	pg_sql_add(&sql, "[");
-	for (uint32_t i = 0; i < m->writes.write_count && sql.n < CLASH_BYTES_MAX; i++) {
+	for (uint32_t i = 0; i < m->writes.write_count; i++) {
 		const struct merge_write *w = &m->writes.writes[i];
+		struct told rows = {.table = pg_catalog_table(m->op.catalog, w->table), .op = w->op, .column_count = w->column_count,
+				    .row_count = w->row_count, .nums = w->nums, .keys = w->keys, .cells = w->cells};
 
-		for (uint32_t row = 0; w->op != ROW_DELETE && row < w->row_count && sql.n < CLASH_BYTES_MAX; row++)
-			add_row(&sql, pg_catalog_table(m->op.catalog, w->table), w, row);
+		if (rows.table && is_table(rows.table, e->table))
+			add_rows(&sql, &rows);
 	}
-	pg_sql_add(&sql, "]");
-	if (!sql.failed && sql.n < CLASH_BYTES_MAX)
-		e->clash = arena_text(&m->arena, sql.p, sql.n);
+	note_clash(m, e, &sql);
 	pg_sql_deinit(&sql);
+}
+
+bool pg_tell_portion(struct merge_op *m, const struct merge_entry *e)
+{
+	for (uint32_t i = 0; i < m->part_count; i++) {
+		for (uint32_t k = 0; k < m->parts[i].block_count; k++) {
+			const struct block *b = &m->parts[i].blocks[k];
+			struct told rows = {.table = pg_catalog_table(m->op.catalog, b->table), .op = b->op, .column_count = b->column_count,
+					    .row_count = b->row_count, .nums = b->nums, .keys = b->keys, .cells = b->cells};
+
+			if (rows.table && is_table(rows.table, e->table))
+				add_rows(&m->told, &rows);
+		}
+	}
+	return !m->told.failed && m->told.n < CLASH_BYTES_MAX;
+}
+
+void pg_tell_portions_end(struct merge_op *m, struct merge_entry *e)
+{
+	note_clash(m, e, &m->told);
 }
 
 static uint32_t ask_clashes(struct merge_op *m)

@@ -104,6 +104,57 @@ class UniqueValues(SiteCase):
         self.assertEqual(self.site.value("SELECT count(*) FROM ferry.postponed"), 0)
         self.assert_same()
 
+    def test_a_clash_does_not_name_a_row_that_the_change_set_deletes(self):
+        units, a, _ = self.offline(3)
+        with a.transaction() as db:
+            db.execute("DELETE FROM units WHERE id = ?", (units[0],))
+            db.execute("INSERT INTO units (id, project_id, code, unit_type_code) VALUES (?, ?, 'C-0', 'APT_1BR')",
+                       (str(uuid.uuid4()), self.project))
+            db.execute("UPDATE units SET code = 'C-2' WHERE id = ?", (units[1],))
+            db.execute("INSERT INTO ferry_tx(note) VALUES ('all or none')")
+        a.start()
+        self.settle()
+        self.assertEqual(a.sql("SELECT DISTINCT name, sentence FROM ferry_rejected"), [
+            ("UNIQUE", 'another row of units has this value already (rule units_code_uq): "C-2", %s' % units[2])])
+        self.assert_same()
+
+    def test_a_staged_change_set_names_the_other_row_whichever_part_met_it_and_not_one_of_its_own(self):
+        units, a, _ = self.offline(4)
+        fresh, much = str(uuid.uuid4()), "x" * 3000000
+        with a.transaction() as db:
+            for unit, code in ((units[0], "C-1"), (units[1], "C-0"), (fresh, "C-3"), (units[2], "C-9")):
+                if unit == fresh:
+                    db.execute("INSERT INTO units (id, project_id, code, unit_type_code, view) VALUES (?, ?, ?, 'APT_1BR', ?)",
+                               (unit, self.project, code, much))
+                else:
+                    db.execute("UPDATE units SET code = ?, view = ? WHERE id = ?", (code, much, unit))
+            db.execute("INSERT INTO ferry_tx(note) VALUES ('all or none')")
+        a.start()
+        self.settle()
+        self.assertEqual(a.sql("SELECT DISTINCT name, sentence FROM ferry_rejected"), [
+            ("UNIQUE", 'another row of units has this value already (rule units_code_uq): "C-3", %s' % units[3])])
+        self.assertEqual(self.codes(units), ["C-0", "C-1", "C-2", "C-3"])
+        self.assert_same()
+
+    def test_a_staged_change_set_that_meets_a_value_and_is_asked_what_it_lacks_names_the_other_row(self):
+        self.site.sql("SELECT ferry.row_policy('inventory.units', on_missing_parent => 'park', park_for => '1 hour')")
+        self.addCleanup(self.site.sql, "SELECT ferry.row_policy('inventory.units', on_missing_parent => 'reject')")
+        units, a, _ = self.offline(3)
+        fresh, much = str(uuid.uuid4()), "x" * 3000000
+        self.site.sql("INSERT INTO roomscan.room_scan_sessions (tenant_id, unit_id, status, started_at) VALUES (%s, %s, 'uploading', now())",
+                      self.tenant, units[0])
+        with a.transaction() as db:
+            db.execute("INSERT INTO units (id, project_id, code, unit_type_code, view) VALUES (?, ?, 'C-2', 'APT_1BR', ?)",
+                       (fresh, self.project, much))
+            db.execute("UPDATE units SET view = ? WHERE id = ?", (much, units[1]))
+            db.execute("DELETE FROM units WHERE id = ?", (units[0],))  # a row at the hub refers to it
+            db.execute("INSERT INTO ferry_tx(note) VALUES ('all or none')")
+        a.start()
+        self.settle()
+        self.assertEqual(a.sql("SELECT DISTINCT name, sentence FROM ferry_rejected"), [
+            ("UNIQUE", 'another row of units has this value already (rule units_code_uq): "C-2", %s' % units[2])])
+        self.assert_same()
+
     def test_a_clash_names_the_other_row_by_expression_and_case_and_not_one_that_the_device_does_not_hold(self):
         self.site.sql("CREATE UNIQUE INDEX companies_name_uq ON crm.companies (tenant_id, lower(name)) WHERE city IS NULL")
         self.addCleanup(self.site.sql, "DROP INDEX crm.companies_name_uq")

@@ -357,6 +357,44 @@ static int stage_unit(struct pg_store *s, const struct uuid *d, int64_t staging,
 	return stage(s, d, staging, &part->set);
 }
 
+/* Its portions are read again to name whom it met; the ones behind were looked at by nobody yet. */
+void staged_one_that_meets_a_value_names_the_row_whatever_is_behind(void)
+{
+	struct pg_store *s = store_open();
+	struct uuid d = device_new(1, &tenant_a, "tenant");
+	struct merge_item whole = {.device = d, .staging = 7};
+	char *much = calloc(1, 700001); /* two such parts are two portions */
+	const char *other;
+
+	CHECK(much);
+	memset(much, 'x', 700000);
+	ask("INSERT INTO t.unit (tenant_id, id, code) VALUES ('%s', '%s', 'taken')", text_of(&tenant_a), text_of(&(struct uuid){{1}}));
+	other = text_of(&(struct uuid){{1}});
+	ask("ALTER TABLE t.unit ADD CHECK (code IN ('taken', 'B'))"); /* no placeholder: the deletions of all portions first, then the rest */
+	for (unsigned i = 0; i < 4; i++) {
+		struct small_set *first = new_unit(i + 1, id_of(2 * i + 11), "taken", much), *second = new_unit(i + 1, id_of(2 * i + 12), "B", much);
+
+		first->set.more = true;
+		second->set.part = 1;
+		if (i == 0)
+			second->block.table = 4000;
+		else if (i == 1)
+			second->nums[second->block.column_count - 1] = 4000;
+		else if (i == 2)
+			second->cells[0] = value_int(7);
+		else
+			second->cells[0] = value_text("a\0b", 3);
+		CHECK(stage(s, &d, 7, &first->set) == FERRY_OK && stage(s, &d, 7, &second->set) == FERRY_OK);
+		whole.number = i + 1;
+		merge(s, &tenant_a, &whole, 1);
+		CHECK(verdict_is(0, VERDICT_REJECTED, FERRY_UNIQUE));
+		CHECK(strstr(merged.sentences[0], other));
+	}
+	CHECK(is(ask("SELECT count(*) FROM t.unit"), "1"));
+	free(much);
+	pg_store_close(s);
+}
+
 void R6_R7_staged_one_that_builds_on_a_refused_one_is_refused(void)
 {
 	struct pg_store *s = store_open();

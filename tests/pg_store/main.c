@@ -22,6 +22,7 @@ static const struct {
 	CASE(R6_dependant_waits_for_one_that_is_not_settled),
 	CASE(R6_two_hubs_cannot_settle_the_same_number),
 	CASE(R7_staged_parts_merge_as_one),
+	CASE(staged_one_that_meets_a_value_names_the_row_whatever_is_behind),
 	CASE(R6_R7_staged_one_that_builds_on_a_refused_one_is_refused),
 	CASE(P3_R7_parts_of_two_copies_of_a_device_are_never_joined),
 	CASE(P6_what_the_hub_has_no_room_for_is_refused_and_others_flow_on),

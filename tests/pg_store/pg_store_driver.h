@@ -136,6 +136,7 @@ void many_rows_are_read_by_what_is_written(void);
 void each_constraint_gives_its_code(void);
 void own_edits_in_a_row_do_not_conflict(void);
 void R7_staged_parts_merge_as_one(void);
+void staged_one_that_meets_a_value_names_the_row_whatever_is_behind(void);
 void R6_R7_staged_one_that_builds_on_a_refused_one_is_refused(void);
 void P3_R7_parts_of_two_copies_of_a_device_are_never_joined(void);
 void P6_what_the_hub_has_no_room_for_is_refused_and_others_flow_on(void);

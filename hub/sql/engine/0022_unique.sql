@@ -187,7 +187,7 @@ BEGIN
 END $$;
 
 -- Whose value it is that a change-set wanted, too: the other row, unless the device cannot
--- see it, and which of the change-set's rows met it. rows: [{"t": table, "k": key, "c": cells}].
+-- see it, and which of the change-set's rows met it. rows: [{"t": table, "k": key, "c": cells}], without cells a deleted one.
 -- A question that fails is answered with nothing: the refusal stands without a name.
 CREATE FUNCTION ferry.clash(tenant uuid, device uuid, rule text, rows jsonb, OUT tbl int, OUT mine uuid, OUT other uuid, OUT said text, OUT merges bool)
     LANGUAGE plpgsql STABLE
@@ -203,7 +203,7 @@ BEGIN
     SELECT o.* INTO t FROM ferry.tracked o JOIN pg_index n ON n.indrelid = o.relid AND n.indisunique JOIN pg_class c ON c.oid = n.indexrelid
     WHERE c.relname = rule AND o.tbl IN (SELECT (e ->> 't')::int FROM jsonb_array_elements(rows) e);
     SELECT n.* INTO i FROM pg_index n JOIN pg_class c ON c.oid = n.indexrelid WHERE n.indrelid = t.relid AND c.relname = rule;
-    FOR x IN SELECT e FROM jsonb_array_elements(rows) e WHERE (e ->> 't')::int = t.tbl LOOP
+    FOR x IN SELECT e FROM jsonb_array_elements(rows) e WHERE (e ->> 't')::int = t.tbl AND e ? 'c' LOOP
         given := ferry.index_values(t, i.indexrelid, tenant, (x ->> 'k')::uuid, x -> 'c');
         CONTINUE WHEN array_position(given, NULL) IS NOT NULL AND NOT i.indnullsnotdistinct;
         EXECUTE format('SELECT o.%I FROM %s o WHERE o.%I = $1 AND o.%I <> ALL ($2) AND %s AND %s LIMIT 1', t.key_col, t.relid, t.tenant_col, t.key_col,
