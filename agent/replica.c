@@ -9,7 +9,6 @@
 #include "shared/random.h"
 
 #define APPLICATION_ID 0x46525259 /* "FRRY" */
-#define LAYOUT_VERSION 21
 #define AGENT_CACHE_KIB 2000
 #define HELLO_BYTES_MAX ((size_t)1 << 20) /* names of scopes */
 #define CHECKPOINT_PAGES 1000 /* of WAL, or up to twice as many, until a commit writes them back */
@@ -180,12 +179,12 @@ struct replica_outcome replica_outcome(struct replica *r, int64_t refused)
 
 /* ---- Open ---- */
 
-static int64_t pragma_number(struct replica *r, const char *sql)
+static int64_t pragma_number(struct gate *g, const char *sql)
 {
 	sqlite3_stmt *s = NULL;
 	int64_t n = -1;
 
-	if (gate_step(&r->g, gate_statement(&r->g, &s, sql), ""))
+	if (gate_step(g, gate_statement(g, &s, sql), ""))
 		n = sqlite3_column_int64(s, 0);
 	gate_finalize(&s);
 	return n;
@@ -211,31 +210,31 @@ static void create_file(struct replica *r)
 	sqlite3_stmt *s = NULL;
 
 	draw_uuid(r, &incarnation);
-	gate_execf(&r->g, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, LAYOUT_VERSION);
+	gate_execf(&r->g, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, REPLICA_LAYOUT);
 	gate_execf(&r->g, "PRAGMA default_cache_size = %d", SUGGESTED_CACHE_PAGES);
 	gate_exec(&r->g, replica_ddl);
 	gate_run(&r->g, gate_statement(&r->g, &s, "INSERT INTO ferry_state(one, incarnation, layout) VALUES (1, ?1, ?2)"), "bi",
-		 &incarnation, (int)sizeof(incarnation), (int64_t)LAYOUT_VERSION);
+		 &incarnation, (int)sizeof(incarnation), (int64_t)REPLICA_LAYOUT);
 	gate_finalize(&s);
 }
 
 /* PRAGMA user_version says it in files of before layout 20. Apps' libraries like to set it, so
  * the file has a place of its own for it since. */
-static int64_t layout_of(struct replica *r)
+int64_t replica_layout(struct gate *g)
 {
-	bool told = pragma_number(r, "SELECT count(*) FROM pragma_table_info('ferry_state') WHERE name = 'layout'") == 1;
+	bool told = pragma_number(g, "SELECT count(*) FROM pragma_table_info('ferry_state') WHERE name = 'layout'") == 1;
 
-	return pragma_number(r, told ? "SELECT layout FROM ferry_state" : "PRAGMA user_version");
+	return pragma_number(g, told ? "SELECT layout FROM ferry_state" : "PRAGMA user_version");
 }
 
 /* A file of an earlier version is brought up to date, within the transaction that looks at it. */
 static void upgrade_file(struct replica *r, const char *path)
 {
-	int64_t version = layout_of(r);
+	int64_t version = replica_layout(&r->g);
 
-	if (version == LAYOUT_VERSION)
+	if (version == REPLICA_LAYOUT)
 		return;
-	if (version < 1 || version > LAYOUT_VERSION) {
+	if (version < 1 || version > REPLICA_LAYOUT) {
 		gate_fail(&r->g, FERRY_CORRUPT, "%s has a layout that this version does not know.", path);
 		return;
 	}
@@ -278,9 +277,9 @@ static void upgrade_file(struct replica *r, const char *path)
 	if (version < 20)
 		gate_exec(&r->g, replica_upgrade_20);
 	gate_exec(&r->g, replica_upgrade_21);
-	gate_execf(&r->g, "UPDATE ferry_state SET layout = %d", LAYOUT_VERSION);
-	if (version < 20 && pragma_number(r, "PRAGMA user_version") == version)
-		gate_execf(&r->g, "PRAGMA user_version = %d", LAYOUT_VERSION); /* so that earlier versions keep off */
+	gate_execf(&r->g, "UPDATE ferry_state SET layout = %d", REPLICA_LAYOUT);
+	if (version < 20 && pragma_number(&r->g, "PRAGMA user_version") == version)
+		gate_execf(&r->g, "PRAGMA user_version = %d", REPLICA_LAYOUT); /* so that earlier versions keep off */
 }
 
 static enum ferry_error prepare_file(struct replica *r, const char *path, struct ferry_why *why)
@@ -302,10 +301,10 @@ static enum ferry_error prepare_file(struct replica *r, const char *path, struct
 	e = gate_begin(&r->g, why);
 	if (e != FERRY_OK)
 		return e;
-	id = pragma_number(r, "PRAGMA application_id");
-	if (id == 0 && pragma_number(r, "SELECT count(*) FROM sqlite_schema") == 0)
+	id = pragma_number(&r->g, "PRAGMA application_id");
+	if (id == 0 && pragma_number(&r->g, "SELECT count(*) FROM sqlite_schema") == 0)
 		create_file(r);
-	else if (id != APPLICATION_ID && pragma_number(r, "SELECT count(*) FROM sqlite_schema WHERE name = 'ferry_state'") != 1)
+	else if (id != APPLICATION_ID && pragma_number(&r->g, "SELECT count(*) FROM sqlite_schema WHERE name = 'ferry_state'") != 1)
 		gate_fail(&r->g, FERRY_CORRUPT, "%s is not a replica.", path);
 	else
 		upgrade_file(r, path);
@@ -314,7 +313,7 @@ static enum ferry_error prepare_file(struct replica *r, const char *path, struct
 
 static void load_all(struct replica *r)
 {
-	r->log_width = (int)pragma_number(r, "SELECT count(*) - 7 FROM pragma_table_info('ferry_log')");
+	r->log_width = (int)pragma_number(&r->g, "SELECT count(*) - 7 FROM pragma_table_info('ferry_log')");
 	state_load(r);
 	sums_load(r);
 	model_load(r, &r->now, 0);

@@ -13,6 +13,7 @@
 
 enum target { TARGET_LIVE = 0, TARGET_FILL = 1 };
 
+#define REPLICA_LAYOUT 21 /* of the file's own tables */
 #define FILL_PREFIX "ferry_fill_" /* of staged tables */
 #define MEMBER_COLUMNS \
 	"(tbl INTEGER NOT NULL, key BLOB NOT NULL, scope INTEGER NOT NULL, PRIMARY KEY(tbl, key, scope)) STRICT, WITHOUT ROWID"
@@ -528,5 +529,8 @@ void scopes_evict(struct replica *r, const struct message_welcome *w);
 void scopes_filling(struct replica *r, const char *const *names, uint32_t count);
 void scopes_filled(struct replica *r, bool beside);
 void scopes_join(struct replica *r);
+
+/* replica.c: the layout of a file; -1: it cannot be read, and the gate says why. */
+int64_t replica_layout(struct gate *g);
 
 #endif

@@ -200,7 +200,10 @@ enum ferry_error replica_would(const char *path, int busy_ms, const struct would
 	arena_init(&w.a, REPLICA_WORK_BYTES_MAX);
 	e = gate_begin(&w.mine, why);
 	if (e == FERRY_OK) {
-		carry_out(&w, ask);
+		if (replica_layout(&w.mine) == REPLICA_LAYOUT)
+			carry_out(&w, ask);
+		else
+			gate_fail(&w.mine, FERRY_USAGE, "%s is of another version than this program: an agent that starts brings it up to date.", path);
 		e = w.mine.error;
 		if (e != FERRY_OK)
 			*why = w.mine.why;

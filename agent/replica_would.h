@@ -25,7 +25,8 @@ struct would_write { /* a column of a row; borrowed until the callback returns *
 
 typedef void would_fn(void *ctx, const struct would_write *w);
 
-/* The repair's own error with its sentence, where it could not be done; FERRY_BUSY as for replica_repair. */
+/* The repair's own error with its sentence, where it could not be done; FERRY_BUSY as for replica_repair; FERRY_USAGE: the file
+ * is of another version. */
 FERRY_CHECK enum ferry_error replica_would(const char *path, int busy_ms, const struct would_ask *ask, would_fn *each, void *ctx,
 					   struct ferry_why *why);
 

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include "agent/replica_would.h"
 #include "tests/unit/replica_fixture.h"
 
 #define HOUR_US INT64_C(3600000000)
@@ -267,13 +268,22 @@ static void a_replica_of_the_eighteenth_layout_is_brought_up_to_date(void **stat
 	assert_says(f, "0", "SELECT waiting_rows FROM ferry_status");
 }
 
+static void unexpected_write(void *ctx, const struct would_write *w)
+{
+	(void)ctx;
+	fail_msg("%s is written", w->table);
+}
+
 static void a_replica_of_the_twentieth_layout_is_brought_up_to_date(void **state)
 {
 	struct fixture *f = *state;
+	struct would_ask repair = {.action = "retry", .number = 1};
 
 	replica_close(f->r);
 	f->r = NULL;
 	assert_ok(replica_query(f->path, WITHOUT_DIFFERENCES "UPDATE ferry_state SET layout = 20; PRAGMA user_version = 20", false, NULL, NULL, &fixture_why));
+	assert_int_equal(replica_would(f->path, 1000, &repair, unexpected_write, NULL, &fixture_why), FERRY_USAGE);
+	assert_non_null(strstr(fixture_why.text, "an agent that starts brings it up to date"));
 	fixture_open(f);
 	assert_says(f, "0", "SELECT count(differences) FROM ferry_rejected");
 }
