@@ -130,6 +130,17 @@ class Choices(SiteCase):
         self.assertEqual((kept["key"], kept["values"]["email"]), (key, "ONE@example.com"))
         self.assertEqual(self.fails(a, "rejected", "retry", number), "NOT_FOUND")
 
+    def test_an_infinite_number_is_discarded_and_kept_in_the_repair(self):
+        self.site.sql("ALTER TABLE public.gauges ADD CONSTRAINT gauges_level_ck CHECK (level < 'Infinity')")
+        self.addCleanup(self.site.sql, "ALTER TABLE public.gauges DROP CONSTRAINT gauges_level_ck")
+        a = self.device("a", scopes=["tenant"])
+        self.settle()
+        a.sql("INSERT INTO gauges (level) VALUES (9e999)")
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 1, 30, "the refusal")
+        a.json("rejected", "discard", a.value("SELECT number FROM ferry_rejected"))
+        kept, = json.loads(a.value("SELECT kept FROM ferry_repair WHERE action = 'discard'"))
+        self.assertEqual((kept["values"]["level"], a.json("rejected")), (float("inf"), []))
+
     def test_P6_values_that_cannot_be_written_are_answered_and_hold_no_other_repair_up(self):
         a, key, number = self.refused_contact()
         answers = (("not json", "malformed JSON"), ('{"nosuch": 1}', "nosuch"), ('{"full_name": "x", "tags": {}', "malformed JSON"))

@@ -16,12 +16,12 @@ class RetriedDifferences(SiteCase):
                                         ("status", "guard", json.dumps({"available": ["reserved"]}))):
             cls.site.sql("SELECT ferry.policy('inventory.units', %s, %s, %s)", column, policy, options)
 
-    def refused(self):
+    def refused(self, floor="floor + 5"):
         """A device whose edit of three columns was refused for its status, and what the hub has made of the row since."""
         unit = self.new_unit(floor=10, view="one\ntwo\nthree", status="available")
         a = self.device("a")
         self.settle()
-        a.sql("UPDATE units SET floor = floor + 5, view = 'one\ntwo\nthree!', status = 'sold' WHERE id = ?", unit)
+        a.sql("UPDATE units SET floor = %s, view = 'one\ntwo\nthree!', status = 'sold' WHERE id = ?" % floor, unit)
         self.settle()
         self.assertEqual(a.sql("SELECT name FROM ferry_rejected"), [("GUARD",)])
         self.site.sql("UPDATE inventory.units SET floor = floor + 100, view = 'one?\ntwo\nthree' WHERE id = %s", unit)
@@ -49,6 +49,19 @@ class RetriedDifferences(SiteCase):
         a, unit, number = self.refused()
         self.retry(a, number, status="reserved", floor=7)
         self.assertEqual(self.at_hub(unit), (7, "one?\ntwo\nthree!", "reserved"))
+
+    def test_R2_one_that_does_not_go_with_what_stands_there_now_writes_over_nobody(self):
+        a, unit, number = self.refused(floor="NULL")
+        a.sql("UPDATE ferry_rejected SET \"values\" = json_set(\"values\", '$.status', 'reserved')")
+        a.sql("INSERT INTO ferry_repair(action, rejected) VALUES ('retry', ?)", number)
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_repair WHERE done_at IS NOT NULL") == 1, 20, "the answer")
+        self.assertIn("What was made of floor does not go with what stands there now", a.value("SELECT error FROM ferry_repair"))
+        self.assertEqual((a.value("SELECT count(*) FROM ferry_rejected"), a.row("units", unit)["floor"]), (1, 110))
+        a.json("rejected", "retry", number, "--without", "floor")
+        wait_until(lambda: a.value("SELECT count(*) FROM ferry_rejected") == 0, 20, "the repair")
+        self.settle()
+        self.assertEqual(self.at_hub(unit), (110, "one?\ntwo\nthree!", "reserved"))
+        self.assert_same()
 
     def test_triggers_of_apps_may_say_a_text_in_double_quotes(self):
         a, unit, number = self.refused()
