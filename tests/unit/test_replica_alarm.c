@@ -279,13 +279,16 @@ static void a_replica_of_the_twentieth_layout_is_brought_up_to_date(void **state
 	struct fixture *f = *state;
 	struct would_ask repair = {.action = "retry", .number = 1};
 
+	app(f, "UPDATE units SET floor = 3 WHERE id = '%s'", unit(1));
+	sync_all(f);
 	replica_close(f->r);
 	f->r = NULL;
-	assert_ok(replica_query(f->path, WITHOUT_DIFFERENCES "UPDATE ferry_state SET layout = 20; PRAGMA user_version = 20", false, NULL, NULL, &fixture_why));
+	assert_ok(replica_query(f->path, WITHOUT_DIFFERENCES "UPDATE ferry_kept SET at = 1; UPDATE ferry_state SET layout = 20; PRAGMA user_version = 20", false, NULL, NULL, &fixture_why));
 	assert_int_equal(replica_would(f->path, 1000, &repair, unexpected_write, NULL, &fixture_why), FERRY_USAGE);
 	assert_non_null(strstr(fixture_why.text, "an agent that starts brings it up to date"));
 	fixture_open(f);
 	assert_says(f, "0", "SELECT count(differences) FROM ferry_rejected");
+	assert_says(f, "1", "SELECT count(*) FROM ferry_kept JOIN ferry_state ON at = commit_clock AND at > 1"); /* by the hub's clock now (P10) */
 }
 
 static void a_replica_of_the_tenth_layout_is_brought_up_to_date(void **state)
