@@ -14,6 +14,7 @@
 enum target { TARGET_LIVE = 0, TARGET_FILL = 1 };
 
 #define REPLICA_LAYOUT 21 /* of the file's own tables */
+#define REPLICA_OTHER_LAYOUT "%s is of another version than this program: an agent that starts brings it up to date."
 #define FILL_PREFIX "ferry_fill_" /* of staged tables */
 #define MEMBER_COLUMNS \
 	"(tbl INTEGER NOT NULL, key BLOB NOT NULL, scope INTEGER NOT NULL, PRIMARY KEY(tbl, key, scope)) STRICT, WITHOUT ROWID"

@@ -628,9 +628,14 @@ enum ferry_error replica_repair(const char *path, int busy_ms, int *out_done, st
 	if (e != FERRY_OK)
 		return e;
 	g.asked = true;
+	*out_done = 0;
+	if (replica_layout(&g) != REPLICA_LAYOUT) { /* what is asked for stays so until an agent has brought the file up to date */
+		gate_close(&g);
+		return ferry_fail(why, FERRY_USAGE, REPLICA_OTHER_LAYOUT, path);
+	}
 	gate_as_apps(&g, true);
 	arena_init(&a, REPLICA_WORK_BYTES_MAX);
-	for (*out_done = 0; e == FERRY_OK && found && *out_done < REPAIRS_MAX; *out_done += found) {
+	for (; e == FERRY_OK && found && *out_done < REPAIRS_MAX; *out_done += found) {
 		struct ferry_why what = {{0}};
 		int64_t id = 0;
 

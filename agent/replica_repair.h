@@ -15,7 +15,8 @@
 /* Is there one to do? Cheap. */
 bool replica_repair_due(struct replica *r);
 /* busy_ms: how long it waits for another program's lock. FERRY_BUSY,
- * FERRY_NO_SPACE...: it could not be tried; what is left stays. */
+ * FERRY_NO_SPACE...: it could not be tried; what is left stays. FERRY_USAGE: so does
+ * all, since the file is of another version. */
 FERRY_CHECK enum ferry_error replica_repair(const char *path, int busy_ms, int *out_done, struct ferry_why *why);
 
 #endif

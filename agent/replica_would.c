@@ -203,7 +203,7 @@ enum ferry_error replica_would(const char *path, int busy_ms, const struct would
 		if (replica_layout(&w.mine) == REPLICA_LAYOUT)
 			carry_out(&w, ask);
 		else
-			gate_fail(&w.mine, FERRY_USAGE, "%s is of another version than this program: an agent that starts brings it up to date.", path);
+			gate_fail(&w.mine, FERRY_USAGE, REPLICA_OTHER_LAYOUT, path);
 		e = w.mine.error;
 		if (e != FERRY_OK)
 			*why = w.mine.why;

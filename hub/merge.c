@@ -126,6 +126,11 @@ struct merge *merge_new(const struct schema *schema, size_t limit_bytes)
 		return NULL;
 	for (uint32_t i = 0; i < schema->table_count; i++)
 		assert(schema->tables[i].column_count <= FERRY_COLUMNS_MAX);
+	m->notes = calloc(schema->table_count + 1u, sizeof(*m->notes));
+	if (m->notes == NULL) {
+		free(m);
+		return NULL;
+	}
 	m->schema = schema;
 	m->limit_bytes = limit_bytes;
 	m->hash_key = merge_mix((uint64_t)(uintptr_t)m, (uint64_t)(uintptr_t)schema);
@@ -148,6 +153,7 @@ void merge_free(struct merge *m)
 	free(m->journal);
 	free(m->conflicts);
 	free(m->asks);
+	merge_notes_free(m);
 	free(m);
 }
 
@@ -251,6 +257,20 @@ bool merge_knows(const struct merge *m, uint32_t table, const struct uuid *key)
 	const struct row *row = row_of(m, table, key);
 
 	return row != NULL && row->state.known;
+}
+
+bool merge_stands(const struct merge *m, uint32_t table, const struct uuid *key)
+{
+	const struct row *row = row_of(m, table, key);
+
+	return row != NULL && row->state.exists;
+}
+
+bool merge_takes_away(const struct merge *m, uint32_t table, const struct uuid *key)
+{
+	const struct row *row = row_of(m, table, key);
+
+	return row != NULL && row->in_database && (!row->state.exists || row->state.insert_pending);
 }
 
 bool merge_placed_by_another(const struct merge *m, uint32_t table, const struct uuid *key, uint16_t num,

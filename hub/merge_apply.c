@@ -261,6 +261,7 @@ static enum ferry_error touch(struct edit *e)
 	error = note_touched(m, row);
 	if (error != FERRY_OK)
 		return error;
+	merge_note_write(m, e->table_index, e->author, e->block->op == ROW_DELETE);
 	if (!vector_grow((void **)&m->journal, m->journal_count, &m->journal_capacity, sizeof(struct undo)))
 		return FERRY_NO_MEMORY;
 	m->journal[m->journal_count++] = (struct undo){.row = row, .state = row->state, .serial = row->serial};

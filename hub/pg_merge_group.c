@@ -116,6 +116,18 @@ static void admit_placed_row(struct merge_op *m, struct merge_entry *e, const st
 		refuse_row(m, e, HOLDS_NOT);
 }
 
+/* A foreign key may take rows along with what was deleted before in this transaction, or refuse those that refer to
+ * it; and a deletion may take along what others have written: who comes later is judged in the next, when that is
+ * seen. Not so what a lost history is brought back with, and the parts of a staged one. */
+static bool is_apart(struct merge_op *m, const struct merge_entry *e, const struct block *b)
+{
+	if (!m->merge || m->staged || e->item->park)
+		return false;
+	if (b->op == ROW_DELETE)
+		return merge_written_beneath(m->merge, b->table, &e->item->device);
+	return merge_deleted_above(m->merge, b->table);
+}
+
 /* Rows that somebody else holds make it wait; rows that are outside the
  * device's scopes before the write refuse it (P7). */
 static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct block *b)
@@ -127,6 +139,10 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 		return;
 	if ((b->op == ROW_INSERT || b->part_of) && t->table->scope_form <= PG_SCOPE_GLOBAL && !holds_scope(e->device, t->table->tenant_scope)) {
 		pg_run_reject(m, e, FERRY_OUT_OF_SCOPE, "a new row would be outside this device's scopes");
+		return;
+	}
+	if (is_apart(m, e, b)) {
+		e->state = ITEM_HELD;
 		return;
 	}
 	for (uint32_t r = 0; r < b->row_count; r++) {
@@ -325,6 +341,12 @@ static enum write_order group_order(const struct merge_op *m)
 
 static bool write_entries(struct merge_op *m)
 {
+	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
+		const struct merge_entry *e = &m->entries[m->order[i]];
+
+		if (e->state == ITEM_APPLIED)
+			pg_write_cascades(m, e, e->set);
+	}
 	if (merge_take_writes(m->merge, &m->writes) != FERRY_OK || !pg_write_group(m, &m->writes, group_order(m)))
 		return false;
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {

@@ -188,8 +188,23 @@ bool pg_park_may(struct merge_op *m, struct merge_entry *e, const struct pg_fail
 	return w.refs.count > 0 && m->scans;
 }
 
+/* The database counts a row that this transaction makes as missing until it ends. */
+static void leave_out_made(const struct merge_op *m, struct row_keys *refs)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < refs->count; i++) {
+		if (m->merge && merge_stands(m->merge, (uint32_t)refs->tables[i], &refs->keys[i]))
+			continue;
+		refs->tables[n] = refs->tables[i];
+		refs->keys[n++] = refs->keys[i];
+	}
+	refs->count = n;
+}
+
 void pg_park_ask(struct merge_op *m, struct merge_entry *e)
 {
+	leave_out_made(m, &e->waits.refs);
 	forget_waits(m, e);
 	note_waits(m, e, &e->waits);
 	count_waits(m, e);
@@ -200,13 +215,12 @@ void pg_park_behind(struct merge_op *m, struct merge_entry *e, int64_t number)
 {
 	char sentence[120];
 
-	if (e->item->again) {
-		e->state = ITEM_HELD;
-		return;
-	}
 	snprintf(sentence, sizeof(sentence), "it builds on change-set %lld, which waits at the hub", (long long)number);
 	park(m, e, FERRY_DEPENDS, sentence);
-	e->waits.number = number;
+	if (e->item->again)
+		e->state = ITEM_HELD;
+	else
+		e->waits.number = number;
 }
 
 static void settle_parked(struct merge_op *m, const struct merge_entry *e)

@@ -15,7 +15,7 @@ enum { S_DEVICE, S_NUMBER, S_VERDICT, S_CODE, S_SENTENCE, S_POSITION, S_MINE, S_
 static const char conflicts_sql[] =
 	"SELECT x.device_id, x.number, x.tbl, x.key, x.num, x.kind, x.winner, x.device_value #>> '{}', "
 	"x.hub_value #>> '{}', x.other_device_id FROM ferry.commit p JOIN ferry.conflict x ON x.tenant_id = p.tenant_id AND x.tx = p.tx "
-	"WHERE p.tenant_id = $1 AND p.position > $2 AND ($3::uuid IS NULL OR x.device_id = $3) "
+	"WHERE p.tenant_id = $1 AND p.position > $2 AND ($3::uuid IS NULL OR x.device_id = $3) AND NOT x.at_hub "
 	"ORDER BY x.device_id, x.number, x.tbl, x.key, x.num";
 enum { X_DEVICE, X_NUMBER, X_TBL, X_KEY, X_NUM, X_KIND, X_WINNER, X_DEVICE_VALUE, X_HUB_VALUE, X_OTHER };
 

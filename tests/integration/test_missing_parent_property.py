@@ -3,11 +3,13 @@
 
 The model knows that page alone: rows with versions, foreign keys, and what waits. merge-driver merges each history with
 the hub's store on a real PostgreSQL; after each step the rows, the verdicts as devices are told them, and what is parked
-are compared. Devices send their change-sets late, in any order and again; statements of the back office come between.
+are compared. Devices send their change-sets late, in any order, again, and in one batch with those of others; statements of
+the back office come between.
 FERRY_SEED replays a run, FERRY_STEPS makes it longer.
 """
 
 import copy
+import itertools
 import json
 import os
 import random
@@ -331,6 +333,24 @@ class History:
         s = d.make(rows, self.rng.randrange(1, 1000) * 1000 + self.at, self.rng.random() < 0.1, self.rng.random() < 0.25)
         return "writes %s" % json.dumps(message(s))
 
+    def devices_send(self):
+        """Several at once: it comes out as if each had come by itself, in some order (what one lacks another may bring)."""
+        chosen = []
+        for d in self.rng.sample(self.devices, self.rng.choice([1, 2, 3])):
+            chosen += [s for s in d.sets if (d.key, s["number"]) not in self.model.settled and not s["staged"]][:self.rng.choice([1, 2])]
+        self.case.sql("UPDATE ferry.device SET failed_at = NULL")  # else those of who failed lately come last
+        if len(chosen) < 2:
+            return "nothing"
+        results = self.ask(do="merge", items=[message(s) for s in chosen])["results"]
+        self.story.append("sends at once %s" % [(s["device"][:4], s["number"], r) for s, r in zip(chosen, results)])
+        came = [(s, ((got["verdict"], got["code"]), got["repeated"])) for s, got in zip(chosen, results) if not got["retry"]]  # else it comes again
+        for order in itertools.permutations(came):
+            tried = copy.deepcopy(self.model)
+            if all(tried.merge(s) == got for s, got in order):
+                self.model = tried
+                return "sent"
+        return self.case.fail("in no order: %s" % results)
+
     def device_sends(self):
         """One of its change-sets, mostly the next, maybe again."""
         d = self.rng.choice(self.devices)
@@ -412,7 +432,7 @@ class History:
         return "%s %d has waited long enough" % (name[0][:4], name[1])
 
     def step(self):
-        kinds = {self.device_writes: 8, self.device_sends: 10, self.device_hears: 5, self.back_office: 4, self.parked_round: 5, self.expires: 0.7}
+        kinds = {self.device_writes: 8, self.device_sends: 7, self.devices_send: 4, self.device_hears: 5, self.back_office: 4, self.parked_round: 5, self.expires: 0.7}
         self.story.append(self.rng.choices(list(kinds), list(kinds.values()))[0]())
         self.compare()
 

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include "agent/replica_repair.h"
 #include "agent/replica_would.h"
 #include "tests/unit/replica_fixture.h"
 
@@ -278,6 +279,7 @@ static void a_replica_of_the_twentieth_layout_is_brought_up_to_date(void **state
 {
 	struct fixture *f = *state;
 	struct would_ask repair = {.action = "retry", .number = 1};
+	int done;
 
 	app(f, "UPDATE units SET floor = 3 WHERE id = '%s'", unit(1));
 	sync_all(f);
@@ -286,7 +288,10 @@ static void a_replica_of_the_twentieth_layout_is_brought_up_to_date(void **state
 	assert_ok(replica_query(f->path, WITHOUT_DIFFERENCES "UPDATE ferry_kept SET at = 1; UPDATE ferry_state SET layout = 20; PRAGMA user_version = 20", false, NULL, NULL, &fixture_why));
 	assert_int_equal(replica_would(f->path, 1000, &repair, unexpected_write, NULL, &fixture_why), FERRY_USAGE);
 	assert_non_null(strstr(fixture_why.text, "an agent that starts brings it up to date"));
+	assert_ok(replica_query(f->path, "INSERT INTO ferry_repair(action, rejected) VALUES ('retry', 1)", false, NULL, NULL, &fixture_why));
+	assert_int_equal(replica_repair(f->path, 1000, &done, &fixture_why), FERRY_USAGE);
 	fixture_open(f);
+	assert_says(f, "1", "SELECT count(*) FROM ferry_repair WHERE done_at IS NULL"); /* it stays asked for */
 	assert_says(f, "0", "SELECT count(differences) FROM ferry_rejected");
 	assert_says(f, "1", "SELECT count(*) FROM ferry_kept JOIN ferry_state ON at = commit_clock AND at > 1"); /* by the hub's clock now (P10) */
 }

@@ -1,0 +1,129 @@
+-- A device's deletion that a foreign key carries on to other rows: what others changed there, which the
+-- device had not seen, is kept as conflicts, as it is of a row that the device deletes itself.
+
+SET LOCAL ROLE ferry_engine;
+
+ALTER TABLE ferry.conflict ADD COLUMN at_hub bool NOT NULL DEFAULT false;
+COMMENT ON COLUMN ferry.conflict.at_hub IS 'Kept here alone: the row is none that the device holds';
+
+CREATE FUNCTION ferry.cascades_to(of_tbl int) RETURNS TABLE (child int, joins text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.tbl, (SELECT string_agg(format('c.%I = p.%I', ca.attname, pa.attname), ' AND ' ORDER BY u.n)
+        FROM unnest(k.conkey, k.confkey) WITH ORDINALITY u(of_child, of_parent, n)
+        JOIN pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.of_child
+        JOIN pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.of_parent)
+    FROM ferry.tracked t JOIN pg_constraint k ON k.confrelid = t.relid AND k.contype = 'f' AND k.confdeltype = 'c'
+    JOIN ferry.tracked c ON c.relid = k.conrelid
+    WHERE t.tbl = of_tbl
+$$;
+COMMENT ON FUNCTION ferry.cascades_to(int) IS 'Tracked tables whose rows go with those of a table (c and p in joins)';
+
+-- Of rows of a table those that the device's change-set had not seen as they are: base is its bookmark, and
+-- from lost_from on (0: not so) bookmarks are of a history that a restore has lost.
+CREATE FUNCTION ferry.unseen_rows(tenant uuid, device uuid, of_number bigint, apart bigint, base bigint, lost_from bigint,
+                                  of_tbl int, keys uuid[]) RETURNS TABLE (key uuid, other uuid, at_hub bool)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH v AS MATERIALIZED (
+        SELECT r.key, r.scope, r.also, r.base_tx || (r.born || ARRAY(SELECT x & 281474976710655 FROM unnest(r.over) x)) AS ids
+        FROM ferry.version r WHERE r.tenant_id = tenant AND r.tbl = of_tbl AND r.key = ANY (keys) AND NOT r.deleted),
+    late AS MATERIALIZED (
+        SELECT u.id, s.device_id FROM (SELECT DISTINCT unnest(v.ids) AS id FROM v) u LEFT JOIN ferry.stamp s ON s.id = u.id
+        JOIN ferry.commit c ON c.tenant_id = tenant AND c.tx = coalesce(s.tx, u.id)
+        WHERE c.position > CASE WHEN lost_from > 0 AND base >= lost_from THEN lost_from - 1 ELSE base END
+            AND NOT coalesce(s.old_position > 0 AND s.old_position <= base, false)
+            AND NOT coalesce(s.device_id = device AND s.number <= of_number AND s.number > apart, false))
+    SELECT v.key, (array_agg(l.device_id ORDER BY l.id DESC))[1],
+        NOT EXISTS (SELECT FROM ferry.held_scope h WHERE h.device_id = device AND h.scope = ANY (v.scope || v.also) AND h.reads)
+    FROM v JOIN late l ON l.id = ANY (v.ids)
+    GROUP BY v.key, v.scope, v.also
+$$;
+COMMENT ON FUNCTION ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[]) IS
+    'Rows that others changed unseen by a device''s change-set, one of these others (NULL: the hub), and whether the device may not see them';
+
+CREATE FUNCTION ferry.keep_rows(tenant uuid, of_tx bigint, device uuid, of_number bigint, of_tbl int, keys uuid[], others uuid[], at_hub bool[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO'
+    SET intervalstyle = 'postgres'
+    SET extra_float_digits = 1
+    SET bytea_output = 'hex'
+AS $$
+BEGIN
+    EXECUTE (SELECT format('INSERT INTO ferry.conflict (tenant_id, tx, device_id, number, tbl, key, num, kind, winner, hub_value, other_device_id, at_hub) '
+        'SELECT $1, $2, $3, $4, %s, u.key, x.num, ''delete_update'', ''device'', x.value, u.other, u.at_hub '
+        'FROM unnest($5, $6, $7) u(key, other, at_hub) JOIN %s r ON r.%I = $1 AND r.%I = u.key '
+        'CROSS JOIN LATERAL (SELECT c.num, ferry.wire_json(c, e.value) AS value FROM (VALUES %s) e(num, value) '
+        'JOIN ferry.tracked_column c ON c.tbl = %s AND c.num = e.num WHERE e.value IS NOT NULL) x',
+        t.tbl, t.relid, t.tenant_col, t.key_col, string_agg(format('(%s, r.%I::text)', c.num, c.name), ', '), t.tbl)
+        FROM ferry.tracked t JOIN ferry.tracked_column c ON c.tbl = t.tbl AND c.name NOT IN (t.tenant_col, t.key_col)
+        WHERE t.tbl = of_tbl GROUP BY t.tbl, t.relid, t.tenant_col, t.key_col)
+        USING tenant, of_tx, device, of_number, keys, others, at_hub;
+END $$;
+COMMENT ON FUNCTION ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]) IS
+    'Keeps rows that a device''s deletion takes along as conflicts, a column each';
+
+-- Before the deletion. More rows than a person could look through refuse it: then nothing is deleted.
+CREATE FUNCTION ferry.keep_cascaded(tenant uuid, of_tx bigint, device uuid, of_number bigint, apart bigint, base bigint, lost_from bigint,
+                                    of_tbl int, of_keys uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    most CONSTANT int := 1000;
+    kept int := 0;
+    now_tbls int[] := array_fill(of_tbl, ARRAY[cardinality(of_keys)]); -- rows that go, of the last step
+    now_keys uuid[] := of_keys;
+    all_tbls int[] := now_tbls;
+    all_keys uuid[] := of_keys;
+    next_tbls int[];
+    next_keys uuid[];
+    step record;
+    found uuid[];
+    u record;
+BEGIN
+    WHILE cardinality(now_keys) > 0 LOOP
+        next_tbls := '{}';
+        next_keys := '{}';
+        FOR step IN SELECT n.tbl, n.keys, c.child, c.joins, p.relid AS parent, p.tenant_col, p.key_col, t.relid, t.key_col AS child_key
+            FROM (SELECT x.tbl, array_agg(x.key) AS keys FROM unnest(now_tbls, now_keys) x(tbl, key) GROUP BY x.tbl) n
+            CROSS JOIN LATERAL ferry.cascades_to(n.tbl) c JOIN ferry.tracked p ON p.tbl = n.tbl JOIN ferry.tracked t ON t.tbl = c.child
+        LOOP
+            EXECUTE format('SELECT array_agg(x.key) FROM (SELECT c.%I AS key FROM %s p JOIN %s c ON %s WHERE p.%I = $1 AND p.%I = ANY ($2) '
+                           'EXCEPT SELECT a.key FROM unnest($3, $4) a(tbl, key) WHERE a.tbl = %s) x',
+                           step.child_key, step.parent, step.relid, step.joins, step.tenant_col, step.key_col, step.child)
+                INTO found USING tenant, step.keys, all_tbls, all_keys;
+            CONTINUE WHEN found IS NULL;
+            next_tbls := next_tbls || array_fill(step.child, ARRAY[cardinality(found)]);
+            next_keys := next_keys || found;
+            all_tbls := all_tbls || array_fill(step.child, ARRAY[cardinality(found)]);
+            all_keys := all_keys || found;
+            SELECT array_agg(r.key) AS keys, array_agg(r.other) AS others, array_agg(r.at_hub) AS at_hub INTO u
+                FROM ferry.unseen_rows(tenant, device, of_number, apart, base, lost_from, step.child, found) r;
+            kept := kept + coalesce(cardinality(u.keys), 0);
+            IF kept > most THEN
+                RAISE EXCEPTION 'what it deletes takes more than % rows along that others have changed and this device has not seen: look at them first', most
+                    USING ERRCODE = 'FE315';
+            ELSIF u.keys IS NOT NULL THEN
+                PERFORM ferry.keep_rows(tenant, of_tx, device, of_number, step.child, u.keys, u.others, u.at_hub);
+            END IF;
+        END LOOP;
+        now_tbls := next_tbls;
+        now_keys := next_keys;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) IS
+    'Keeps what a device''s deletion is about to take along by foreign keys and the device has not seen';
+
+REVOKE EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[]),
+    ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
+    ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[]),
+    ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
+    ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) TO ferry_hub;
+
+RESET ROLE;
