@@ -4,10 +4,12 @@
 import json
 import os
 import subprocess
+import threading
 import unittest
 import uuid
 
 from ferry_case import HubCase
+from ferry_pg import wait_until
 
 DRIVER = os.path.join(os.environ["FERRY_BUILD"], "bin", "merge-driver")
 ACCEPTED, SUPERSEDED, REJECTED, PARKED = 1, 2, 3, 4
@@ -22,12 +24,14 @@ CREATE TABLE p.tag (tenant_id uuid NOT NULL, id uuid NOT NULL, v int, word text,
     FOREIGN KEY (tenant_id, room_id) REFERENCES p.room ON DELETE CASCADE);
 CREATE TABLE p.mark (tenant_id uuid NOT NULL, id uuid NOT NULL, at timestamptz, tag_id uuid NOT NULL, place text, PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, tag_id) REFERENCES p.tag ON DELETE CASCADE);
+CREATE TABLE p.note (tenant_id uuid NOT NULL, id uuid NOT NULL, v int, room_id uuid, PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, room_id) REFERENCES p.room ON DELETE CASCADE);
 CREATE TABLE p.scan (tenant_id uuid NOT NULL, id uuid NOT NULL, v int, room_id uuid, PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, room_id) REFERENCES p.room ON DELETE SET NULL (room_id));
 CREATE TABLE p.ring (tenant_id uuid NOT NULL, id uuid NOT NULL, v int, next_id uuid, PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, next_id) REFERENCES p.ring ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
-SELECT ferry.isolate('p.' || t) FROM unnest('{room,tag,mark,scan,ring}'::text[]) t;
-SELECT ferry.track('p.room'), ferry.track('p.tag'), ferry.track('p.mark', 'row:place'), ferry.track('p.scan'), ferry.track('p.ring');
+SELECT ferry.isolate('p.' || t) FROM unnest('{room,tag,mark,note,scan,ring}'::text[]) t;
+SELECT ferry.track('p.note', write => false, exclude => '{room_id}'), ferry.track('p.room'), ferry.track('p.tag'), ferry.track('p.mark', 'row:place'), ferry.track('p.scan'), ferry.track('p.ring');
 SELECT ferry.row_policy('p.room', on_missing_parent => 'park', park_for => '1 hour');
 SELECT ferry.row_policy('p.scan', on_missing_parent => 'park', park_for => '1 hour');
 RESET ROLE;
@@ -223,6 +227,27 @@ class Cascades(HubCase):
         self.sql("UPDATE p.mark SET place = 'elsewhere', at = now()")
         self.assertEqual(self.merge(self.edit(self.a, ("delete", "room", self.room), base=base)), [(ACCEPTED, "OK")])
         self.assertEqual({(x[2], x[9], x[10]) for x in self.conflicts()}, {("mark", None, True)})
+
+    def test_so_are_rows_that_devices_do_not_write_by_columns_that_they_do_not_have(self):
+        self.made()
+        base = self.position()
+        self.sql("INSERT INTO p.note (tenant_id, id, v, room_id) VALUES (%s, gen_random_uuid(), 5, %s)", self.tenant, self.room)
+        self.assertEqual(self.merge(self.edit(self.a, ("delete", "room", self.room), base=base)), [(ACCEPTED, "OK")])
+        self.assertEqual(([(x[2], x[4], x[8], x[10]) for x in self.conflicts()], self.rows("note")), ([("note", "v", 5, False)], []))
+
+    def test_what_somebody_writes_there_meanwhile_is_seen(self):
+        self.made()
+        base = self.position()
+        office = self.conn()
+        with office.cursor() as cur:
+            cur.execute("UPDATE p.tag SET v = 7")
+        merged = []
+        merging = threading.Thread(target=lambda: merged.extend(self.merge(self.edit(self.a, ("delete", "room", self.room), base=base))))
+        merging.start()
+        wait_until(lambda: self.value("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0, 20, "the merge, at the lock")
+        office.commit()
+        merging.join()
+        self.assertEqual((merged, [x[8] for x in self.conflicts() if x[2] == "tag"]), ([(ACCEPTED, "OK")], [7, "one", self.room]))
 
     def test_a_deletion_that_would_take_more_than_a_person_can_look_at_is_refused(self):
         self.made()

@@ -44,6 +44,18 @@ $$;
 COMMENT ON FUNCTION ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[]) IS
     'Rows that others changed unseen by a device''s change-set, one of these others (NULL: the hub), and whether the device may not see them';
 
+CREATE FUNCTION ferry.lock_rows(of_tbl int, tenant uuid, keys uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked := (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl);
+BEGIN
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM %1$s r WHERE r.%2$I = $1 AND r.%3$I = ANY ($2) ORDER BY r.%3$I FOR UPDATE) x',
+                   t.relid, t.tenant_col, t.key_col) USING tenant, keys;
+END $$;
+COMMENT ON FUNCTION ferry.lock_rows(int, uuid, uuid[]) IS 'Locks rows as their deletion does, in the order of their keys';
+
 CREATE FUNCTION ferry.keep_rows(tenant uuid, of_tx bigint, device uuid, of_number bigint, of_tbl int, keys uuid[], others uuid[], at_hub bool[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -67,10 +79,12 @@ END $$;
 COMMENT ON FUNCTION ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]) IS
     'Keeps rows that a device''s deletion takes along as conflicts, a column each';
 
--- Before the deletion. More rows than a person could look through refuse it: then nothing is deleted.
+-- Before the deletion. More rows than a person could look through refuse it: then nothing is deleted. All rows that
+-- go are locked first: what others write there is committed and seen, or waits for the deletion. As the engine, since the hub may
+-- neither lock rows that devices do not write nor read columns that they do not have.
 CREATE FUNCTION ferry.keep_cascaded(tenant uuid, of_tx bigint, device uuid, of_number bigint, apart bigint, base bigint, lost_from bigint,
                                     of_tbl int, of_keys uuid[]) RETURNS void
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -86,22 +100,26 @@ DECLARE
     found uuid[];
     u record;
 BEGIN
+    IF EXISTS (SELECT FROM ferry.cascades_to(of_tbl)) THEN
+        PERFORM ferry.lock_rows(of_tbl, tenant, of_keys);
+    END IF;
     WHILE cardinality(now_keys) > 0 LOOP
         next_tbls := '{}';
         next_keys := '{}';
-        FOR step IN SELECT n.tbl, n.keys, c.child, c.joins, p.relid AS parent, p.tenant_col, p.key_col, t.relid, t.key_col AS child_key
+        FOR step IN SELECT n.tbl, n.keys, c.child, c.joins, p.relid AS parent, p.tenant_col, p.key_col, t.relid, t.key_col AS child_key, t.tenant_col AS child_tenant
             FROM (SELECT x.tbl, array_agg(x.key) AS keys FROM unnest(now_tbls, now_keys) x(tbl, key) GROUP BY x.tbl) n
             CROSS JOIN LATERAL ferry.cascades_to(n.tbl) c JOIN ferry.tracked p ON p.tbl = n.tbl JOIN ferry.tracked t ON t.tbl = c.child
         LOOP
-            EXECUTE format('SELECT array_agg(x.key) FROM (SELECT c.%I AS key FROM %s p JOIN %s c ON %s WHERE p.%I = $1 AND p.%I = ANY ($2) '
+            EXECUTE format('SELECT array_agg(x.key) FROM (SELECT c.%I AS key FROM %s p JOIN %s c ON %s WHERE p.%I = $1 AND p.%I = ANY ($2) AND c.%I = $1 '
                            'EXCEPT SELECT a.key FROM unnest($3, $4) a(tbl, key) WHERE a.tbl = %s) x',
-                           step.child_key, step.parent, step.relid, step.joins, step.tenant_col, step.key_col, step.child)
+                           step.child_key, step.parent, step.relid, step.joins, step.tenant_col, step.key_col, step.child_tenant, step.child)
                 INTO found USING tenant, step.keys, all_tbls, all_keys;
             CONTINUE WHEN found IS NULL;
             next_tbls := next_tbls || array_fill(step.child, ARRAY[cardinality(found)]);
             next_keys := next_keys || found;
             all_tbls := all_tbls || array_fill(step.child, ARRAY[cardinality(found)]);
             all_keys := all_keys || found;
+            PERFORM ferry.lock_rows(step.child, tenant, found);
             SELECT array_agg(r.key) AS keys, array_agg(r.other) AS others, array_agg(r.at_hub) AS at_hub INTO u
                 FROM ferry.unseen_rows(tenant, device, of_number, apart, base, lost_from, step.child, found) r;
             kept := kept + coalesce(cardinality(u.keys), 0);
@@ -120,10 +138,8 @@ COMMENT ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigi
     'Keeps what a device''s deletion is about to take along by foreign keys and the device has not seen';
 
 REVOKE EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[]),
-    ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
+    ferry.lock_rows(int, uuid, uuid[]), ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
     ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[]),
-    ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
-    ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) TO ferry_hub;
+GRANT EXECUTE ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) TO ferry_hub;
 
 RESET ROLE;
