@@ -273,7 +273,7 @@ void pg_write_savepoint(struct merge_op *m);
 bool pg_write_group(struct merge_op *m, const struct merge_writes *w, enum write_order order); /* false: no memory */
 void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
 /* pg_merge_cascade.c: before what an applied entry's change-set, or part, deletes is written. */
-void pg_write_cascades(struct merge_op *m, const struct merge_entry *e, const struct change_set *s);
+void pg_write_cascades(struct merge_op *m, const struct merge_entry *e, const struct change_set *s, const struct merge_outcome *o);
 /* pg_merge_ask.c: values that wait for an approval become rows of ferry.approval. */
 void pg_write_asks(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
 /* Postponed values are written, deferred constraints checked; the savepoint goes, unless scopes have

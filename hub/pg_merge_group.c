@@ -345,7 +345,7 @@ static bool write_entries(struct merge_op *m)
 		const struct merge_entry *e = &m->entries[m->order[i]];
 
 		if (e->state == ITEM_APPLIED)
-			pg_write_cascades(m, e, e->set);
+			pg_write_cascades(m, e, e->set, &m->outcomes[m->order[i]]);
 	}
 	if (merge_take_writes(m->merge, &m->writes) != FERRY_OK || !pg_write_group(m, &m->writes, group_order(m)))
 		return false;

@@ -20,15 +20,24 @@ AS $$
 $$;
 COMMENT ON FUNCTION ferry.cascades_to(int) IS 'Tracked tables whose rows go with those of a table (c and p in joins)';
 
+CREATE FUNCTION ferry.is_unheld(tenant uuid, device uuid, of_tbl int, of_key uuid) RETURNS bool
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT NOT EXISTS (SELECT FROM ferry.version v JOIN ferry.held_scope h ON h.device_id = device AND h.scope = ANY (v.scope || v.also) AND h.reads
+                       WHERE v.tenant_id = tenant AND v.tbl = of_tbl AND v.key = of_key)
+$$;
+COMMENT ON FUNCTION ferry.is_unheld(uuid, uuid, int, uuid) IS 'Is the row none that the device holds?';
+
 -- Of rows of a table those that the device's change-set had not seen as they are: base is its bookmark, and
 -- from lost_from on (0: not so) bookmarks are of a history that a restore has lost.
 CREATE FUNCTION ferry.unseen_rows(tenant uuid, device uuid, of_number bigint, apart bigint, base bigint, lost_from bigint,
-                                  of_tbl int, keys uuid[]) RETURNS TABLE (key uuid, other uuid, at_hub bool)
+                                  of_tbl int, keys uuid[], most int) RETURNS TABLE (key uuid, other uuid)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH v AS MATERIALIZED (
-        SELECT r.key, r.scope, r.also, r.base_tx || (r.born || ARRAY(SELECT x & 281474976710655 FROM unnest(r.over) x)) AS ids
+        SELECT r.key, r.base_tx || (r.born || ARRAY(SELECT x & 281474976710655 FROM unnest(r.over) x)) AS ids
         FROM ferry.version r WHERE r.tenant_id = tenant AND r.tbl = of_tbl AND r.key = ANY (keys) AND NOT r.deleted),
     late AS MATERIALIZED (
         SELECT u.id, s.device_id FROM (SELECT DISTINCT unnest(v.ids) AS id FROM v) u LEFT JOIN ferry.stamp s ON s.id = u.id
@@ -36,13 +45,11 @@ AS $$
         WHERE c.position > CASE WHEN lost_from > 0 AND base >= lost_from THEN lost_from - 1 ELSE base END
             AND NOT coalesce(s.old_position > 0 AND s.old_position <= base, false)
             AND NOT coalesce(s.device_id = device AND s.number <= of_number AND s.number > apart, false))
-    SELECT v.key, (array_agg(l.device_id ORDER BY l.id DESC))[1],
-        NOT EXISTS (SELECT FROM ferry.held_scope h WHERE h.device_id = device AND h.scope = ANY (v.scope || v.also) AND h.reads)
-    FROM v JOIN late l ON l.id = ANY (v.ids)
-    GROUP BY v.key, v.scope, v.also
+    SELECT x.key, (array_agg(l.device_id ORDER BY l.id DESC))[1]
+    FROM (SELECT v.key, unnest(v.ids) AS id FROM v) x JOIN late l USING (id) GROUP BY x.key LIMIT most
 $$;
-COMMENT ON FUNCTION ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[]) IS
-    'Rows that others changed unseen by a device''s change-set, one of these others (NULL: the hub), and whether the device may not see them';
+COMMENT ON FUNCTION ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[], int) IS
+    'Rows that others changed unseen by a device''s change-set, and one of these others (NULL: the hub); so many at most';
 
 CREATE FUNCTION ferry.lock_rows(of_tbl int, tenant uuid, keys uuid[]) RETURNS void
     LANGUAGE plpgsql
@@ -79,67 +86,87 @@ END $$;
 COMMENT ON FUNCTION ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]) IS
     'Keeps rows that a device''s deletion takes along as conflicts, a column each';
 
--- Before the deletion. More rows than a person could look through refuse it: then nothing is deleted. All rows that
--- go are locked first: what others write there is committed and seen, or waits for the deletion. As the engine, since the hub may
--- neither lock rows that devices do not write nor read columns that they do not have.
+-- Before the deletion. With a row that is kept those above it are, up to the deleted one (if it is one of `above`: the merge keeps
+-- others itself), so that all can be put back. More rows than a person could look through refuse it: then nothing is deleted. All rows
+-- that go are locked first: what others write there is committed and seen, or waits for the deletion. As the engine, since the hub
+-- may neither lock rows that devices do not write nor read columns that they do not have.
 CREATE FUNCTION ferry.keep_cascaded(tenant uuid, of_tx bigint, device uuid, of_number bigint, apart bigint, base bigint, lost_from bigint,
-                                    of_tbl int, of_keys uuid[]) RETURNS void
+                                    of_tbl int, of_keys uuid[], above uuid[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     most CONSTANT int := 1000;
-    kept int := 0;
-    now_tbls int[] := array_fill(of_tbl, ARRAY[cardinality(of_keys)]); -- rows that go, of the last step
-    now_keys uuid[] := of_keys;
-    all_tbls int[] := now_tbls;
-    all_keys uuid[] := of_keys;
-    next_tbls int[];
-    next_keys uuid[];
+    -- All rows that go, a generation after the other, and by which row.
+    tbls int[] := array_fill(of_tbl, ARRAY[cardinality(of_keys)]);
+    keys uuid[] := of_keys;
+    by_tbls int[] := array_fill(0, ARRAY[cardinality(of_keys)]);
+    by_keys uuid[] := array_fill(NULL::uuid, ARRAY[cardinality(of_keys)]);
+    generation int := 1; -- where the last one begins
+    next_one int;
     step record;
     found uuid[];
+    found_by uuid[];
     u record;
+    -- Those that are kept.
+    kept_tbls int[] := '{}';
+    kept_keys uuid[] := '{}';
+    others uuid[] := '{}';
 BEGIN
     IF EXISTS (SELECT FROM ferry.cascades_to(of_tbl)) THEN
         PERFORM ferry.lock_rows(of_tbl, tenant, of_keys);
     END IF;
-    WHILE cardinality(now_keys) > 0 LOOP
-        next_tbls := '{}';
-        next_keys := '{}';
+    WHILE generation <= cardinality(keys) LOOP
+        next_one := cardinality(keys) + 1;
         FOR step IN SELECT n.tbl, n.keys, c.child, c.joins, p.relid AS parent, p.tenant_col, p.key_col, t.relid, t.key_col AS child_key, t.tenant_col AS child_tenant
-            FROM (SELECT x.tbl, array_agg(x.key) AS keys FROM unnest(now_tbls, now_keys) x(tbl, key) GROUP BY x.tbl) n
+            FROM (SELECT x.tbl, array_agg(x.key) AS keys FROM unnest(tbls[generation:], keys[generation:]) x(tbl, key) GROUP BY x.tbl) n
             CROSS JOIN LATERAL ferry.cascades_to(n.tbl) c JOIN ferry.tracked p ON p.tbl = n.tbl JOIN ferry.tracked t ON t.tbl = c.child
         LOOP
-            EXECUTE format('SELECT array_agg(x.key) FROM (SELECT c.%I AS key FROM %s p JOIN %s c ON %s WHERE p.%I = $1 AND p.%I = ANY ($2) AND c.%I = $1 '
-                           'EXCEPT SELECT a.key FROM unnest($3, $4) a(tbl, key) WHERE a.tbl = %s) x',
-                           step.child_key, step.parent, step.relid, step.joins, step.tenant_col, step.key_col, step.child_tenant, step.child)
-                INTO found USING tenant, step.keys, all_tbls, all_keys;
+            EXECUTE format('SELECT array_agg(x.key), array_agg(x.by_key) FROM (SELECT DISTINCT ON (c.%1$I) c.%1$I AS key, p.%2$I AS by_key '
+                           'FROM %3$s p JOIN %4$s c ON %5$s WHERE p.%6$I = $1 AND p.%2$I = ANY ($2) AND c.%7$I = $1) x '
+                           'LEFT JOIN unnest($3, $4) a(tbl, key) ON a.tbl = %8$s AND a.key = x.key WHERE a.key IS NULL',
+                           step.child_key, step.key_col, step.parent, step.relid, step.joins, step.tenant_col, step.child_tenant, step.child)
+                INTO found, found_by USING tenant, step.keys, tbls, keys;
             CONTINUE WHEN found IS NULL;
-            next_tbls := next_tbls || array_fill(step.child, ARRAY[cardinality(found)]);
-            next_keys := next_keys || found;
-            all_tbls := all_tbls || array_fill(step.child, ARRAY[cardinality(found)]);
-            all_keys := all_keys || found;
+            tbls := tbls || array_fill(step.child, ARRAY[cardinality(found)]);
+            keys := keys || found;
+            by_tbls := by_tbls || array_fill(step.tbl, ARRAY[cardinality(found)]);
+            by_keys := by_keys || found_by;
             PERFORM ferry.lock_rows(step.child, tenant, found);
-            SELECT array_agg(r.key) AS keys, array_agg(r.other) AS others, array_agg(r.at_hub) AS at_hub INTO u
-                FROM ferry.unseen_rows(tenant, device, of_number, apart, base, lost_from, step.child, found) r;
-            kept := kept + coalesce(cardinality(u.keys), 0);
-            IF kept > most THEN
+            SELECT array_agg(step.child) AS tbls, array_agg(r.key) AS keys, array_agg(r.other) AS others INTO u
+                FROM ferry.unseen_rows(tenant, device, of_number, apart, base, lost_from, step.child, found, most + 1) r;
+            kept_tbls := kept_tbls || u.tbls;
+            kept_keys := kept_keys || u.keys;
+            others := others || u.others;
+            IF cardinality(kept_keys) > most THEN
                 RAISE EXCEPTION 'what it deletes takes more than % rows along that others have changed and this device has not seen: look at them first', most
                     USING ERRCODE = 'FE315';
-            ELSIF u.keys IS NOT NULL THEN
-                PERFORM ferry.keep_rows(tenant, of_tx, device, of_number, step.child, u.keys, u.others, u.at_hub);
             END IF;
         END LOOP;
-        now_tbls := next_tbls;
-        now_keys := next_keys;
+        generation := next_one;
+    END LOOP;
+    FOR u IN
+        WITH RECURSIVE gone AS (SELECT * FROM unnest(tbls, keys, by_tbls, by_keys) x(tbl, key, by_tbl, by_key)),
+        kept AS (
+            SELECT x.tbl, x.key, x.other, true AS itself FROM unnest(kept_tbls, kept_keys, others) x(tbl, key, other)
+            UNION
+            SELECT g.by_tbl, g.by_key, k.other, false FROM kept k JOIN gone g ON g.tbl = k.tbl AND g.key = k.key WHERE g.by_key IS NOT NULL)
+        SELECT o.tbl, array_agg(o.key) AS keys, array_agg(o.other) AS others,
+            array_agg(ferry.is_unheld(tenant, device, o.tbl, o.key)) AS at_hub FROM (
+            SELECT DISTINCT ON (k.tbl, k.key) k.tbl, k.key, k.other
+            FROM kept k WHERE k.tbl <> of_tbl OR k.key <> ALL (of_keys) OR k.key = ANY (above)
+            ORDER BY k.tbl, k.key, k.itself DESC, k.other) o
+        GROUP BY o.tbl
+    LOOP
+        PERFORM ferry.keep_rows(tenant, of_tx, device, of_number, u.tbl, u.keys, u.others, u.at_hub);
     END LOOP;
 END $$;
-COMMENT ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) IS
+COMMENT ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[], uuid[]) IS
     'Keeps what a device''s deletion is about to take along by foreign keys and the device has not seen';
 
-REVOKE EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[]),
+REVOKE EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.is_unheld(uuid, uuid, int, uuid), ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[], int),
     ferry.lock_rows(int, uuid, uuid[]), ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
-    ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) TO ferry_hub;
+    ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[], uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[], uuid[]) TO ferry_hub;
 
 RESET ROLE;
