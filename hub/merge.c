@@ -153,7 +153,7 @@ void merge_free(struct merge *m)
 	free(m->journal);
 	free(m->conflicts);
 	free(m->asks);
-	merge_notes_free(m);
+	free(m->notes);
 	free(m);
 }
 
@@ -266,11 +266,31 @@ bool merge_stands(const struct merge *m, uint32_t table, const struct uuid *key)
 	return row != NULL && row->state.exists;
 }
 
-bool merge_takes_away(const struct merge *m, uint32_t table, const struct uuid *key)
+void merge_note_write(struct merge *m, uint32_t table_index, const struct uuid *author, bool deletes)
 {
-	const struct row *row = row_of(m, table, key);
+	struct table_note *note = &m->notes[table_index];
 
-	return row != NULL && row->in_database && (!row->state.exists || row->state.insert_pending);
+	note->deleted |= deletes;
+	if (deletes)
+		return;
+	note->several |= note->written && !uuid_equal(&note->writer, author);
+	note->written = true;
+	note->writer = *author;
+}
+
+bool merge_deletes(const struct merge *m, uint32_t table)
+{
+	int64_t index = merge_table_index(m->schema, table);
+
+	return index >= 0 && m->notes[index].deleted;
+}
+
+bool merge_written_by_others(const struct merge *m, uint32_t table, const struct uuid *author)
+{
+	int64_t index = merge_table_index(m->schema, table);
+	const struct table_note *note = index < 0 ? NULL : &m->notes[index];
+
+	return note != NULL && note->written && (note->several || !uuid_equal(&note->writer, author));
 }
 
 bool merge_placed_by_another(const struct merge *m, uint32_t table, const struct uuid *key, uint16_t num,

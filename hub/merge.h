@@ -182,14 +182,10 @@ bool merge_placed_by_another(const struct merge *m, uint32_t table, const struct
 
 /* Is the row there, with what was applied? */
 bool merge_stands(const struct merge *m, uint32_t table, const struct uuid *key);
-/* Is it in the database, and deleted by what was applied and not written yet (maybe to come back as another)? */
-bool merge_takes_away(const struct merge *m, uint32_t table, const struct uuid *key);
 
-/* What foreign keys take along, or refuse, the merge does not see (merge_beneath.c). Did what was applied delete rows of
- * a table that this one's rows refer to, maybe over others? Then an edit of this one's comes out as if it stood alone
- * only in another transaction. Did others than the author write rows that refer to this table's? The same of a deletion. */
-bool merge_deleted_above(struct merge *m, uint32_t table);
-bool merge_written_beneath(struct merge *m, uint32_t table, const struct uuid *author);
+/* Did what was applied delete rows of the table? Did others than the author make or edit some? Maybe taken back since. */
+bool merge_deletes(const struct merge *m, uint32_t table);
+bool merge_written_by_others(const struct merge *m, uint32_t table, const struct uuid *author);
 
 /* Of the author of what is applied from now on: copies of its replica have used
  * numbers up to here; 0: none has, as a new merge takes it. */

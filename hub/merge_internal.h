@@ -69,16 +69,14 @@ struct index {
 	uint32_t count;
 };
 
-struct table_note { /* what change-sets did to a table */
-	bool *beneath; /* by table: refers to this one; NULL: not asked yet */
+struct table_note { /* what change-sets did to a table; what was taken back stays noted */
 	bool deleted, written, several; /* several: not only by the writer */
 	struct uuid writer;
 };
 
 struct merge {
 	const struct schema *schema;
-	struct table_note *notes; /* of each table. What was taken back stays noted */
-	bool deletes;             /* one says so */
+	struct table_note *notes; /* of each table */
 	struct arena arena;
 	struct arena output; /* of merge_take_writes: bounded by what it is made from */
 	size_t limit_bytes;
@@ -117,7 +115,6 @@ uint64_t merge_mix(uint64_t a, uint64_t b);
 bool index_reserve(struct index *x, uint64_t (*hash_of)(const void *ctx, uint32_t i), const void *ctx);
 bool merge_stamp_find(struct merge *m, const struct uuid *author, int64_t number, int64_t at, uint32_t *out_stamp);
 void merge_note_write(struct merge *m, uint32_t table_index, const struct uuid *author, bool deletes);
-void merge_notes_free(struct merge *m);
 /* Values against the schema; independent of rows. */
 FERRY_CHECK enum ferry_error merge_check(const struct schema *schema, const struct change_set *s,
 					 struct ferry_why *why);

@@ -326,6 +326,13 @@ static bool batch_list(struct batch *b)
 	return true;
 }
 
+static void return_item(struct tenant *t, struct item *item)
+{
+	TAILQ_INSERT_HEAD(&t->queue, item, link);
+	t->queue_count++;
+	t->queue_rows += item->rows;
+}
+
 /* Back to the queue's front, in the old order. Those whose session is gone
  * are forgotten: the device offers them again. */
 static void put_back(struct tenant *t, struct batch *b, bool alone)
@@ -339,9 +346,7 @@ static void put_back(struct tenant *t, struct batch *b, bool alone)
 			continue;
 		}
 		item->alone |= alone;
-		TAILQ_INSERT_HEAD(&t->queue, item, link);
-		t->queue_count++;
-		t->queue_rows += item->rows;
+		return_item(t, item);
 	}
 	b->count = 0;
 }
@@ -439,8 +444,8 @@ static void settle_item(struct tenant *t, struct item *item, const struct merge_
 	}
 }
 
-/* R12: its rows are locked by somebody's open transaction. */
-static void try_item_later(struct tenant *t, struct item *item)
+/* R12: its rows are locked by somebody's open transaction. Or it waits for the end of the one that it came with. */
+static void try_item_later(struct tenant *t, struct item *item, bool next)
 {
 	int64_t delay = LOCKED_RETRY_US << (item->attempts < 7 ? item->attempts : 7);
 	struct hub_session *s = item->session;
@@ -450,12 +455,14 @@ static void try_item_later(struct tenant *t, struct item *item)
 		hold_release(item->hold);
 		return;
 	}
+	if (next) {
+		return_item(t, item);
+		return;
+	}
 	item->attempts++;
 	item->not_before = core_now(t->core) + (delay < LOCKED_RETRY_MAX_US ? delay : LOCKED_RETRY_MAX_US);
 	core_wake(t->core, item->not_before);
-	TAILQ_INSERT_HEAD(&t->queue, item, link);
-	t->queue_count++;
-	t->queue_rows += item->rows;
+	return_item(t, item);
 	if (item->attempts >= LOCKED_ATTEMPTS_MAX)
 		session_fail(s, FERRY_ROW_LOCKED, 30 * RETRY_HINT_MS,
 			     "change-set %lld waits for a row that another transaction holds", (long long)item->number);
@@ -480,7 +487,7 @@ static void settle_batch(struct tenant *t, struct batch *b, const struct merge_r
 		if (r->elsewhere && item->session != NULL)
 			session_fail(item->session, FERRY_LINK_CLOSED, 0, "a newer session of this device has begun");
 		if (r->retry)
-			try_item_later(t, item);
+			try_item_later(t, item, r->next);
 		else if (stays(b, i - 1, r))
 			park_staged(t, item, r->settled.code, r->settled.sentence);
 	}

@@ -46,6 +46,7 @@ static void run_results(struct merge_op *m, int64_t position)
 
 		r->repeated = e->state == ITEM_REPEATED;
 		r->retry = e->state == ITEM_HELD || e->state == ITEM_WAITING;
+		r->next = r->retry && e->next;
 		r->elsewhere = pg_entry_elsewhere(e);
 		r->parked = e->state == ITEM_PARKED;
 		m->op.store->stats.held_back += r->retry;

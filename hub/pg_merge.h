@@ -42,6 +42,8 @@ struct merge_device {
 	bool known, suspect, failed;
 	int64_t life;
 	int64_t apart; /* numbers up to here may be of another copy of its replica */
+	bool holds;    /* one of the run's is held, so a later deletion must not overtake it */
+	bool next;     /* one is for the next transaction, and so are those behind it */
 	int64_t settled;
 	int64_t *above; /* sorted; has room for the run's numbers */
 	uint32_t above_count;
@@ -53,8 +55,8 @@ struct merge_device {
  * when a unique value was taken in the one before. */
 enum write_order {
 	WRITE_PLAIN,         /* deletions last, so that what refers to a row can be moved away before */
+	WRITE_POSTPONED,     /* unique values last: they may go from row to row, or be freed by a deletion */
 	WRITE_DELETES_FIRST, /* what it deletes may free the value */
-	WRITE_POSTPONED,     /* unique values last: they may go from row to row */
 };
 
 struct row_keys { /* rows of several tables */
@@ -78,6 +80,7 @@ struct merge_entry { /* an item of the run */
 	struct merge_device *device;
 	enum item_state state;
 	bool forced; /* its rejection is certain from an earlier attempt */
+	bool next;   /* state held: by what this transaction does, not by anybody else */
 	enum write_order order;
 	struct pg_failure *taken; /* the unique value that was, when it is written in another order; else NULL */
 	const char *clash;        /* the rows that met a unique value, as JSON for ferry.clash(); NULL: none, or asked */
@@ -272,8 +275,9 @@ bool pg_made_by_another(const struct merge_op *m, const struct merge_table *t, i
 void pg_write_savepoint(struct merge_op *m);
 bool pg_write_group(struct merge_op *m, const struct merge_writes *w, enum write_order order); /* false: no memory */
 void pg_write_conflicts(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
-/* pg_merge_cascade.c: before what an applied entry's change-set, or part, deletes is written. */
-void pg_write_cascades(struct merge_op *m, const struct merge_entry *e, const struct change_set *s, const struct merge_outcome *o);
+/* pg_merge_cascade.c: before a write that deletes. False: no memory. */
+bool pg_write_cascades(struct merge_op *m, const struct merge_write *w, const struct merge_writes *all);
+void pg_write_expect(struct merge_op *m, const struct merge_writes *w); /* all rows that were updated are there */
 /* pg_merge_ask.c: values that wait for an approval become rows of ferry.approval. */
 void pg_write_asks(struct merge_op *m, const struct merge_entry *e, const struct merge_outcome *o);
 /* Postponed values are written, deferred constraints checked; the savepoint goes, unless scopes have

@@ -1,67 +1,63 @@
-/* What a foreign key takes along with rows that a device deletes is kept where others changed it and the
- * device had not seen that (R4): the merge knows only the rows that change-sets name. */
+/* What a foreign key takes along with rows that devices delete is kept where others changed it and the device
+ * had not seen that (R4): the merge knows only the rows that change-sets name. Asked just before a statement
+ * that deletes: what was moved away from there, or is deleted by itself, is so by then. */
 #include "hub/pg_merge.h"
 
-static bool is_referred_to(const struct pg_catalog *c, uint32_t table)
+struct lists { /* of the rows that go: whose change-set deletes them, and what it had seen */
+	struct uuid *devices;
+	int64_t *numbers, *apart, *bases, *lost_from;
+};
+
+static void add(struct merge_op *m, struct lists *l, uint32_t i, const struct merge_stamp *by)
 {
-	for (uint32_t i = 0; i < c->table_count; i++) {
-		for (uint16_t k = 0; k < c->tables[i].column_count; k++) {
-			if (c->hub.schema.tables[i].columns[k].ref_table == table)
-				return true;
-		}
-	}
-	return false;
+	const struct merge_entry *e = m->staged ? &m->entries[0] : pg_run_find(m, &by->author, by->number);
+	const struct change_set *s = m->staged ? &m->parts[0] : e ? e->set : NULL;
+
+	l->devices[i] = by->author;
+	l->numbers[i] = by->number;
+	l->apart[i] = e ? e->device->apart : 0;
+	l->bases[i] = s ? s->base_position : 0;
+	l->lost_from[i] = s ? s->lost_from : 0;
 }
 
-/* It had not been seen as it is: its values are kept as it is. */
-static bool is_kept(const struct merge_outcome *o, uint32_t table, const struct uuid *key)
+bool pg_write_cascades(struct merge_op *m, const struct merge_write *w, const struct merge_writes *all)
 {
-	for (uint32_t i = 0; i < o->conflict_count; i++) {
-		if (o->conflicts[i].table == table && uuid_equal(&o->conflicts[i].key, key))
-			return true;
-	}
-	return false;
+	struct pg_batch *b = &m->op.batch;
+	struct lists l = {.devices = arena_array(&b->arena, w->row_count + 1u, sizeof(*l.devices)),
+			  .numbers = arena_array(&b->arena, w->row_count + 1u, sizeof(*l.numbers)),
+			  .apart = arena_array(&b->arena, w->row_count + 1u, sizeof(*l.apart)),
+			  .bases = arena_array(&b->arena, w->row_count + 1u, sizeof(*l.bases)),
+			  .lost_from = arena_array(&b->arena, w->row_count + 1u, sizeof(*l.lost_from))};
+
+	if (!pg_catalog_above(m->op.catalog, w->table))
+		return true;
+	if (!l.devices || !l.numbers || !l.apart || !l.bases || !l.lost_from)
+		return false;
+	for (uint32_t i = 0; i < w->row_count; i++)
+		add(m, &l, i, &all->stamps[w->stamps[i]]);
+	pg_call(b, "SELECT ferry.keep_cascades($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+	pg_arg_uuid(b, &m->op.tenant);
+	pg_arg_int8(b, m->tx);
+	pg_arg_int4(b, (int32_t)w->table);
+	pg_arg_uuids(b, w->keys, w->row_count);
+	pg_arg_uuids(b, l.devices, w->row_count);
+	pg_arg_int8s(b, l.numbers, w->row_count);
+	pg_arg_int8s(b, l.apart, w->row_count);
+	pg_arg_int8s(b, l.bases, w->row_count);
+	pg_arg_int8s(b, l.lost_from, w->row_count);
+	return true;
 }
 
-static void keep_block(struct merge_op *m, const struct merge_entry *e, const struct change_set *s, const struct merge_outcome *o,
-		       const struct block *b)
+void pg_write_expect(struct merge_op *m, const struct merge_writes *w)
 {
-	struct pg_batch *batch = &m->op.batch;
-	struct uuid *keys = arena_array(&batch->arena, b->row_count + 1u, sizeof(*keys));
-	struct uuid *above = arena_array(&batch->arena, b->row_count + 1u, sizeof(*above));
-	uint32_t n = 0, above_count = 0;
+	struct pg_batch *b = &m->op.batch;
 
-	if (!keys || !above) {
-		batch->full = true;
-		return;
-	}
-	for (uint32_t r = 0; r < b->row_count; r++) {
-		if (!merge_takes_away(m->merge, b->table, &b->keys[r]))
+	for (uint32_t i = 0; i < w->write_count; i++) {
+		if (w->writes[i].op != ROW_UPDATE)
 			continue;
-		keys[n++] = b->keys[r];
-		if (!is_kept(o, b->table, &b->keys[r]))
-			above[above_count++] = b->keys[r];
-	}
-	if (n == 0)
-		return;
-	pg_call(batch, "SELECT ferry.keep_cascaded($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
-	pg_arg_uuid(batch, &m->op.tenant);
-	pg_arg_int8(batch, m->tx);
-	pg_arg_uuid(batch, &e->item->device);
-	pg_arg_int8(batch, e->item->number);
-	pg_arg_int8(batch, e->device->apart);
-	pg_arg_int8(batch, s->base_position);
-	pg_arg_int8(batch, s->lost_from);
-	pg_arg_int4(batch, (int32_t)b->table);
-	pg_arg_uuids(batch, keys, n);
-	pg_arg_uuids(batch, above, above_count);
-}
-
-void pg_write_cascades(struct merge_op *m, const struct merge_entry *e, const struct change_set *s,
-		       const struct merge_outcome *o)
-{
-	for (uint32_t i = 0; i < s->block_count; i++) {
-		if (s->blocks[i].op == ROW_DELETE && is_referred_to(m->op.catalog, s->blocks[i].table))
-			keep_block(m, e, s, o, &s->blocks[i]);
+		pg_call(b, "SELECT ferry.expect_rows($1, $2, $3)");
+		pg_arg_uuid(b, &m->op.tenant);
+		pg_arg_int4(b, (int32_t)w->writes[i].table);
+		pg_arg_uuids(b, w->writes[i].keys, w->writes[i].row_count);
 	}
 }

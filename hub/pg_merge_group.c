@@ -121,11 +121,18 @@ static void admit_placed_row(struct merge_op *m, struct merge_entry *e, const st
  * seen. Not so what a lost history is brought back with, and the parts of a staged one. */
 static bool is_apart(struct merge_op *m, const struct merge_entry *e, const struct block *b)
 {
+	const struct pg_catalog *c = m->op.catalog;
+
 	if (!m->merge || m->staged || e->item->park)
 		return false;
-	if (b->op == ROW_DELETE)
-		return merge_written_beneath(m->merge, b->table, &e->item->device);
-	return merge_deleted_above(m->merge, b->table);
+	for (uint32_t i = 0; i < c->table_count; i++) {
+		uint32_t other = c->tables[i].tbl;
+
+		if (b->op == ROW_DELETE ? merge_written_by_others(m->merge, other, &e->item->device) && pg_catalog_beneath(c, b->table, other)
+					: merge_deletes(m->merge, other) && pg_catalog_beneath(c, other, b->table))
+			return true;
+	}
+	return false;
 }
 
 /* Rows that somebody else holds make it wait; rows that are outside the
@@ -142,6 +149,11 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 		return;
 	}
 	if (is_apart(m, e, b)) {
+		e->state = ITEM_HELD;
+		e->next = e->device->next = true;
+		return;
+	}
+	if (b->op == ROW_DELETE && e->device->holds && pg_catalog_above(m->op.catalog, b->table)) {
 		e->state = ITEM_HELD;
 		return;
 	}
@@ -215,6 +227,11 @@ void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change
 		pg_run_reject(m, e, e->misfit, e->misfit_sentence);
 		return;
 	}
+	if (e->device->next && !e->item->park) {
+		e->state = ITEM_HELD;
+		e->next = true;
+		return;
+	}
 	admit_depends(m, e, s);
 	admit_after(m, e, s);
 	for (uint32_t i = 0; i < s->block_count && e->item->park && e->state == ITEM_WAITING; i++)
@@ -224,6 +241,7 @@ void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change
 		if (e->state == ITEM_WAITING)
 			admit_tenant(m, e, &s->blocks[i]);
 	}
+	e->device->holds |= e->state == ITEM_HELD;
 }
 
 /* ------------------------------------------------------------------ groups */
@@ -342,20 +360,18 @@ static enum write_order group_order(const struct merge_op *m)
 static bool write_entries(struct merge_op *m)
 {
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
-		const struct merge_entry *e = &m->entries[m->order[i]];
+		uint32_t n = m->order[i];
 
-		if (e->state == ITEM_APPLIED)
-			pg_write_cascades(m, e, e->set, &m->outcomes[m->order[i]]);
+		if (m->entries[n].state == ITEM_APPLIED)
+			pg_write_conflicts(m, &m->entries[n], &m->outcomes[n]);
 	}
 	if (merge_take_writes(m->merge, &m->writes) != FERRY_OK || !pg_write_group(m, &m->writes, group_order(m)))
 		return false;
 	for (uint32_t i = m->group.first; i < m->group.first + m->group.count; i++) {
 		uint32_t n = m->order[i];
 
-		if (m->entries[n].state != ITEM_APPLIED)
-			continue;
-		pg_write_conflicts(m, &m->entries[n], &m->outcomes[n]);
-		pg_write_asks(m, &m->entries[n], &m->outcomes[n]);
+		if (m->entries[n].state == ITEM_APPLIED)
+			pg_write_asks(m, &m->entries[n], &m->outcomes[n]);
 	}
 	return true;
 }
@@ -411,6 +427,7 @@ static void group_next(struct merge_op *m)
 	}
 	batch_reset(m);
 	m->phase = MERGE_WRITES;
+	m->postponed_call = UINT32_MAX;
 	pg_write_savepoint(m);
 	if (!write_entries(m)) {
 		pg_op_end(&m->op, FERRY_LIMIT);

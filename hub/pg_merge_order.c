@@ -5,26 +5,10 @@
 
 #include <string.h>
 
-static bool deletes(const struct change_set *s)
-{
-	for (uint32_t i = 0; i < s->block_count; i++) {
-		if (s->blocks[i].op == ROW_DELETE)
-			return true;
-	}
-	return false;
-}
-
-static enum write_order order_after(const struct merge_entry *e)
-{
-	if (e->order == WRITE_PLAIN && deletes(e->set))
-		return WRITE_DELETES_FIRST;
-	return WRITE_POSTPONED;
-}
-
-/* A staged one is read twice to have its deletions first, so that comes last: where a
- * column could hold no placeholder, or a check refused it. Where the values themselves were
- * refused, at the end, all deletions were done. */
-static bool staged_next(const struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
+/* Values last comes before deletions first: that takes along by foreign keys what is to be moved away, and
+ * a staged one is read twice for it. It comes where a column could hold no placeholder, or a check refused it. Where
+ * the values themselves were refused, at the end, all deletions were done. */
+bool pg_order_next(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
 {
 	int code = pg_code_of_failure(f);
 
@@ -34,23 +18,8 @@ static bool staged_next(const struct merge_op *m, struct merge_entry *e, const s
 		e->order = WRITE_DELETES_FIRST;
 	else
 		return false;
-	return true;
-}
-
-bool pg_order_next(struct merge_op *m, struct merge_entry *e, const struct pg_failure *f)
-{
-	if (m->staged) {
-		if (!staged_next(m, e, f))
-			return false;
-		if (!e->taken)
-			e->taken = arena_copy(&m->arena, f, sizeof(*f));
-		return e->taken != NULL;
-	}
-	if (e->order == WRITE_POSTPONED || pg_code_of_failure(f) != FERRY_UNIQUE)
-		return false;
 	if (!e->taken)
 		e->taken = arena_copy(&m->arena, f, sizeof(*f));
-	e->order = order_after(e);
 	return e->taken != NULL;
 }
 

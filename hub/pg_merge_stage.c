@@ -216,15 +216,13 @@ static void part_write(struct merge_op *m)
 		pg_write_savepoint(m);
 	m->savepoint = true;
 	for (uint32_t i = 0; i < m->part_count; i++)
-		pg_write_cascades(m, e, &m->parts[i], &outcomes[i]);
+		pg_write_conflicts(m, e, &outcomes[i]);
 	if (merge_take_writes(m->merge, &m->writes) != FERRY_OK || !pg_write_group(m, &m->writes, e->order)) {
 		pg_op_end(&m->op, FERRY_LIMIT);
 		return;
 	}
-	for (uint32_t i = 0; i < m->part_count; i++) {
-		pg_write_conflicts(m, e, &outcomes[i]);
+	for (uint32_t i = 0; i < m->part_count; i++)
 		pg_write_asks(m, e, &outcomes[i]);
-	}
 	if (pg_portion_more(m))
 		pg_portion_ask(m, m->part + m->part_count);
 	else if (goes_round(m))

@@ -610,6 +610,8 @@ static bool write_one(struct merge_op *m, const struct merge_write *w, const str
 	 * log, the price history) they read from there. */
 	if (!declare_rows(m, &x))
 		return false;
+	if (w->op == ROW_DELETE && !pg_write_cascades(m, w, all))
+		return false;
 	write_rows(m, &x);
 	postpone_columns(m, &x);
 	if (!rights_after(m, &x, all))
@@ -639,8 +641,12 @@ bool pg_write_group(struct merge_op *m, const struct merge_writes *w, enum write
 	m->checks = arena_array(&m->load_arena, w->write_count, sizeof(*m->checks));
 	if (!m->checks || !write_stamps(m, w))
 		return false;
-	if (order == WRITE_DELETES_FIRST)
-		return write_some(m, w, true, false, false) && write_some(m, w, false, true, false);
+	if (order == WRITE_DELETES_FIRST) {
+		if (!write_some(m, w, true, false, false) || !write_some(m, w, false, true, false))
+			return false;
+		pg_write_expect(m, w); /* a deletion may have taken a row along that was to be moved away from there */
+		return true;
+	}
 	return write_some(m, w, true, true, order == WRITE_POSTPONED);
 }
 

@@ -36,6 +36,10 @@ static const char past_sql[] =
 	"SELECT p.tbl, p.num, p.n, p.name, p.kind, p.to_num, p.to_tbl, p.discarded, p.converts FROM ferry.late_column p ORDER BY p.tbl, p.num, p.n";
 enum { P_TBL, P_NUM, P_STEP, P_NAME, P_KIND, P_TO, P_TO_TBL, P_DISCARDED, P_CONVERTS };
 
+static const char edges_sql[] =
+	"SELECT DISTINCT p.tbl, c.tbl FROM pg_constraint k JOIN ferry.tracked p ON p.relid = k.confrelid "
+	"JOIN ferry.tracked c ON c.relid = k.conrelid WHERE k.contype = 'f'";
+
 struct reader {
 	const struct pg_batch *b;
 	uint32_t tables, columns; /* calls */
@@ -377,6 +381,48 @@ static void read_past(struct reader *r, uint32_t call, struct past *out)
 	*out = (struct past){.columns = columns, .count = count};
 }
 
+/* Foreign keys, and those over other tables: each step reaches one table further. */
+static void read_edges(struct reader *r, uint32_t call, struct pg_catalog *c)
+{
+	uint32_t n = c->table_count;
+
+	c->beneath = arena_array(r->arena, (size_t)n * n + 1, sizeof(*c->beneath));
+	if (!c->beneath) {
+		r->failed = true;
+		return;
+	}
+	memset(c->beneath, 0, (size_t)n * n * sizeof(*c->beneath));
+	for (uint32_t row = 0; row < pg_rows(r->b, call); row++) {
+		const struct pg_table *above = pg_catalog_table(c, (uint32_t)pg_int(r->b, call, row, 0));
+		const struct pg_table *below = pg_catalog_table(c, (uint32_t)pg_int(r->b, call, row, 1));
+
+		if (above && below)
+			c->beneath[(size_t)(above - c->tables) * n + (size_t)(below - c->tables)] = true;
+	}
+	for (uint32_t over = 0; over < n; over++) {
+		for (uint32_t a = 0; a < n; a++) {
+			for (uint32_t b = 0; c->beneath[(size_t)a * n + over] && b < n; b++)
+				c->beneath[(size_t)a * n + b] |= c->beneath[(size_t)over * n + b];
+		}
+	}
+}
+
+bool pg_catalog_beneath(const struct pg_catalog *c, uint32_t above, uint32_t table)
+{
+	const struct pg_table *a = pg_catalog_table(c, above), *b = pg_catalog_table(c, table);
+
+	return a && b && c->beneath[(size_t)(a - c->tables) * c->table_count + (size_t)(b - c->tables)];
+}
+
+bool pg_catalog_above(const struct pg_catalog *c, uint32_t table)
+{
+	for (uint32_t i = 0; i < c->table_count; i++) {
+		if (pg_catalog_beneath(c, table, c->tables[i].tbl))
+			return true;
+	}
+	return false;
+}
+
 uint32_t pg_schema_hash_ask(struct pg_batch *b, const struct uuid *tenant)
 {
 	uint32_t call = pg_call(b, "SELECT ferry.schema_hash($1)");
@@ -399,6 +445,7 @@ uint32_t pg_catalog_ask(struct pg_batch *b, const struct uuid *tenant, const str
 	pg_call(b, columns_sql);
 	pg_arg_uuid(b, set);
 	pg_call(b, past_sql);
+	pg_call(b, edges_sql);
 	return first;
 }
 
@@ -422,6 +469,7 @@ enum ferry_error pg_catalog_read(const struct pg_batch *b, uint32_t first, struc
 	for (uint32_t i = 0; i < c->table_count && !r.failed; i++)
 		read_table(&r, i, &column_row, &device[i], &c->tables[i]);
 	read_past(&r, first + 3, &c->past);
+	read_edges(&r, first + 4, c);
 	pg_sql_deinit(&r.sql);
 	if (r.failed) {
 		pg_catalog_free(c);

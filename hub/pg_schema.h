@@ -69,6 +69,7 @@ struct pg_catalog {
 	struct hub_schema hub; /* first: a hub_schema is a catalogue's */
 	struct pg_table *tables; /* by tbl ascending, as hub.schema.tables */
 	uint32_t table_count;
+	bool *beneath; /* [a * table_count + b]: rows of b refer to rows of a by foreign keys, maybe over others */
 	struct past past; /* what became of columns that devices may still know */
 	uint32_t refs;
 	struct arena arena;
@@ -78,6 +79,8 @@ struct pg_catalog {
 /* The key's, tenant's and other columns as "tbl" and "num" name them; NULL
  * and -1 when unknown. */
 struct pg_table *pg_catalog_table(const struct pg_catalog *c, uint32_t tbl);
+bool pg_catalog_beneath(const struct pg_catalog *c, uint32_t above, uint32_t table); /* see `beneath`; by tbl */
+bool pg_catalog_above(const struct pg_catalog *c, uint32_t table); /* does any other's refer to its rows? */
 int pg_table_column(const struct pg_table *t, uint16_t num);
 uint64_t pg_table_mask(const struct pg_table *t); /* of all columns, by their index */
 

@@ -67,6 +67,7 @@ struct merge_result { /* one for each item, in the order of the items */
 	struct settled settled; /* verdict etc.; position of the transaction; for a number settled before, the stored verdict */
 	bool repeated;          /* it was settled before */
 	bool retry;             /* not settled: rows are locked by someone; offer it again */
+	bool next;              /* retry: at once, and those behind it of its device after it */
 	bool elsewhere;         /* retry: its device has begun another life, maybe at another hub */
 	bool parked;            /* not settled: it lacks its predecessor, as settled.code and sentence say */
 };

@@ -30,8 +30,11 @@ CREATE TABLE p.scan (tenant_id uuid NOT NULL, id uuid NOT NULL, v int, room_id u
     FOREIGN KEY (tenant_id, room_id) REFERENCES p.room ON DELETE SET NULL (room_id));
 CREATE TABLE p.ring (tenant_id uuid NOT NULL, id uuid NOT NULL, v int, next_id uuid, PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, next_id) REFERENCES p.ring ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
-SELECT ferry.isolate('p.' || t) FROM unnest('{room,tag,mark,note,scan,ring}'::text[]) t;
-SELECT ferry.track('p.note', write => false, exclude => '{room_id}'), ferry.track('p.room'), ferry.track('p.tag'), ferry.track('p.mark', 'row:place'), ferry.track('p.scan'), ferry.track('p.ring');
+CREATE TABLE p.site (tenant_id uuid NOT NULL, id uuid NOT NULL, v int, code text, PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, code));
+CREATE TABLE p.leaf (tenant_id uuid NOT NULL, id uuid NOT NULL, v int, site text, PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, site) REFERENCES p.site (tenant_id, code) ON DELETE CASCADE);
+SELECT ferry.isolate('p.' || t) FROM unnest('{room,tag,mark,note,scan,ring,site,leaf}'::text[]) t;
+SELECT ferry.track('p.site'), ferry.track('p.leaf', exclude => '{site}'), ferry.track('p.note', write => false, exclude => '{room_id}'), ferry.track('p.room'), ferry.track('p.tag'), ferry.track('p.mark', 'row:place'), ferry.track('p.scan'), ferry.track('p.ring');
 SELECT ferry.row_policy('p.room', on_missing_parent => 'park', park_for => '1 hour');
 SELECT ferry.row_policy('p.scan', on_missing_parent => 'park', park_for => '1 hour');
 RESET ROLE;
@@ -166,6 +169,18 @@ class Cascades(HubCase):
         verdicts, _, _, kept = self.both_ways(run)
         self.assertEqual((verdicts, len(kept)), ([(ACCEPTED, "OK"), (PARKED, "FOREIGN_KEY")], 1))
 
+    def test_a_devices_change_sets_keep_their_order_where_one_waits_for_the_next_transaction(self):
+        self.made()
+        first, to = str(uuid.uuid4()), str(uuid.uuid4())
+        self.merge(self.edit(self.a, ("insert", "room", first, {"v": 5}), ("insert", "room", to, {"v": 6})))
+        sets = [self.edit(self.a, ("delete", "room", first)), self.edit(self.a, ("update", "tag", self.tag, {"room_id": to})),
+                self.edit(self.a, ("delete", "room", self.room))]
+        self.assertEqual(self.merge(*sets), [(ACCEPTED, "OK")] * 3)
+        self.assertEqual((self.sql("SELECT id::text, room_id::text FROM p.tag"), self.conflicts()), ([(self.tag, to)], []))
+        sets = [self.edit(self.b, ("delete", "tag", self.tag)), self.edit(self.b, ("insert", "mark", str(uuid.uuid4()), {"tag_id": str(uuid.uuid4()), "place": "tenant"})),
+                self.edit(self.b, ("insert", "tag", str(uuid.uuid4()), {"room_id": to})), self.edit(self.b, ("delete", "room", to))]
+        self.assertEqual(self.merge(*sets), [(ACCEPTED, "OK"), (REJECTED, "FOREIGN_KEY"), (ACCEPTED, "OK"), (ACCEPTED, "OK")])
+
     def test_one_that_waits_is_told_only_of_rows_that_are_missing(self):
         site, up = str(uuid.uuid4()), str(uuid.uuid4())
         self.sql("ALTER TABLE p.room ADD COLUMN side_id uuid, ADD FOREIGN KEY (tenant_id, side_id) REFERENCES p.room DEFERRABLE INITIALLY DEFERRED")
@@ -206,6 +221,62 @@ class Cascades(HubCase):
         self.assertEqual(self.merge(self.edit(self.a, ("delete", "room", self.room), base=base)), [(ACCEPTED, "OK")])
         self.assertEqual([(x[2], x[4], x[8], x[9]) for x in self.conflicts() if x[4] != "tenant_id"],
                          [("room", "v", 8, "b"), ("tag", "v", 7, "b"), ("tag", "word", "one", "b"), ("tag", "room_id", self.room, "b")])
+
+    def test_R4_what_is_deleted_by_itself_too_is_kept_once(self):
+        def one():
+            return [self.edit(self.a, ("delete", "mark", self.mark), ("delete", "tag", self.tag), ("delete", "room", self.room), base=base)]
+
+        def two():
+            return [self.edit(self.a, ("delete", "tag", self.tag), base=base), self.edit(self.a, ("delete", "room", self.room), base=base)]
+
+        for sets in (one, two):
+            self.sql("DELETE FROM ferry.conflict")
+            self.room, self.tag, self.mark = (str(uuid.uuid4()) for _ in range(3))
+            self.made()
+            base = self.position()
+            self.merge(self.edit(self.b, ("update", "tag", self.tag, {"word": "late"}), base=base))
+            self.assertEqual({v for v in self.merge(*sets())}, {(ACCEPTED, "OK")})
+            names = [(x[2], x[4]) for x in self.conflicts()]
+            self.assertEqual((len(names), ("tag", "word") in names), (len(set(names)), True))
+            if sets == one:
+                self.sql("INSERT INTO p.room (tenant_id, id) VALUES (%s, %s)", self.tenant, self.room)
+                self.sql("SELECT ferry.resolve_conflict(%s, 'hub')", self.value("SELECT id FROM ferry.conflict WHERE key = %s LIMIT 1", self.tag))
+                self.assertEqual(self.sql("SELECT word FROM p.tag"), [("late",)])
+
+    def test_what_is_moved_away_in_the_same_change_set_is_not_taken_along(self):
+        self.made()
+        base, to = self.position(), str(uuid.uuid4())
+        self.merge(self.edit(self.b, ("update", "tag", self.tag, {"word": "late"}), base=base))
+        self.assertEqual(self.merge(self.edit(self.a, ("insert", "room", to, {"v": 5}), ("update", "tag", self.tag, {"room_id": to}), ("delete", "room", self.room),
+                                              base=base)), [(ACCEPTED, "OK")])
+        self.assertEqual((self.sql("SELECT word, room_id::text FROM p.tag"), self.conflicts()), ([("late", to)], []))
+
+    def test_R7_nor_is_it_where_a_unique_value_goes_to_the_new_parent(self):
+        for placeholder in (True, False):
+            self.room, self.tag, self.mark = (str(uuid.uuid4()) for _ in range(3))
+            self.made()
+            self.sql("ALTER TABLE p.room ALTER COLUMN v SET NOT NULL, ADD CONSTRAINT room_v_uq UNIQUE (tenant_id, v)" if placeholder
+                     else "ALTER TABLE p.room ADD CONSTRAINT room_v_ck CHECK (v = 1)")  # that no placeholder passes
+            to = str(uuid.uuid4())
+            verdict, = self.merge(self.edit(self.a, ("insert", "room", to, {"v": 1}), ("update", "tag", self.tag, {"room_id": to}), ("delete", "room", self.room)))
+            self.assertEqual((verdict, self.rows("tag")), ((ACCEPTED, "OK") if placeholder else (REJECTED, "UNIQUE"), [self.tag]))
+            self.sql("DELETE FROM p.room")
+
+    def test_what_two_devices_delete_at_once_is_kept_for_the_one_that_did(self):
+        self.made()
+        base, late = self.position(), self.device("c")
+        self.merge(self.edit(late, ("update", "tag", self.tag, {"word": "late"}), base=base))
+        self.merge(self.edit(self.a, ("delete", "room", self.room), base=base), self.edit(self.b, ("delete", "room", self.room), base=base))
+        self.assertEqual({x[0] for x in self.conflicts()}, {"a"})
+
+    def test_R4_foreign_keys_that_devices_do_not_know_take_along_what_is_kept(self):
+        site, leaf = str(uuid.uuid4()), str(uuid.uuid4())
+        self.merge(self.edit(self.a, ("insert", "site", site, {"v": 1, "code": "x"}), ("insert", "leaf", leaf, {"v": 1})))
+        self.sql("UPDATE p.leaf SET site = 'x'")
+        base = self.position()
+        first, second = self.edit(self.b, ("update", "leaf", leaf, {"v": 7}), base=base), self.edit(self.a, ("delete", "site", site), base=base)
+        self.assertEqual(self.merge(first, second), [(ACCEPTED, "OK")] * 2)
+        self.assertEqual((self.rows("leaf"), [x[8] for x in self.conflicts() if x[2] == "leaf" and x[4] == "v"]), ([], [7]))
 
     def test_what_it_has_seen_or_made_itself_goes_silently(self):
         self.made()

@@ -80,6 +80,7 @@ static struct {
 	uint32_t merge_failures;
 	enum ferry_error stage_error;
 	int64_t locked;   /* this number's rows are locked */
+	int64_t apart;    /* from this number on they are for the next transaction, once */
 	int64_t refused;  /* this number is refused */
 	int64_t lacking;  /* this number lacks its predecessor: parked where that is allowed */
 	int64_t poison;   /* a batch with this number fails whole */
@@ -337,6 +338,8 @@ static inline struct merge_result merge_one(const struct merge_item *item, int64
 		return (struct merge_result){.device = item->device, .settled = old->settled, .repeated = true};
 	if (item->number == w.locked)
 		return (struct merge_result){.device = item->device, .settled = settled, .retry = true};
+	if (w.apart != 0 && item->number >= w.apart)
+		return (struct merge_result){.device = item->device, .settled = settled, .retry = true, .next = true};
 	if (item->number == w.lacking && item->park) {
 		settled.verdict = VERDICT_PARKED;
 		settled.code = FERRY_NOT_FOUND;
@@ -371,6 +374,8 @@ static inline void answer_merge(struct call *c)
 		w.position++;
 		for (uint32_t i = 0; i < c->count; i++)
 			results[i] = merge_one(&c->items[i], w.position);
+		if (c->count > 0 && results[c->count - 1].next)
+			w.apart = 0;
 		c->cb.merge(c->ctx, FERRY_OK, results, c->count);
 	}
 	free(results);

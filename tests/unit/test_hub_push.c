@@ -109,6 +109,20 @@ static void R18_what_is_new_waits_for_the_replays_of_its_device(void **state)
 	assert_int_equal(m->ack.settled[1].number, 2);
 }
 
+static void what_is_for_the_next_transaction_comes_at_once_and_in_its_order(void **state)
+{
+	(void)state;
+	connect_at(1, 100);
+	w.apart = 2;
+	for (int64_t number = 1; number <= 4; number++)
+		push(1, number);
+	run(); /* no time passes */
+	assert_int_equal(w.apart, 0);
+	assert_int_equal(w.verdict_count, 4);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(w.verdicts[i].settled.number, i + 1);
+}
+
 static void R12_locked_rows_hold_nobody_up_and_end_the_session_at_last(void **state)
 {
 	(void)state;
@@ -413,6 +427,7 @@ int main(void)
 		T(R6_dependant_waits_and_others_overtake_it),
 		T(R6_dependant_of_an_earlier_settled_number_goes_at_once),
 		T(R18_what_is_new_waits_for_the_replays_of_its_device),
+		T(what_is_for_the_next_transaction_comes_at_once_and_in_its_order),
 		T(R12_locked_rows_hold_nobody_up_and_end_the_session_at_last),
 		T(R11_device_that_failed_merges_alone_for_a_while),
 		T(P2_number_settled_before_is_acked_again_with_its_verdict),

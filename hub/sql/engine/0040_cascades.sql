@@ -86,13 +86,13 @@ END $$;
 COMMENT ON FUNCTION ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]) IS
     'Keeps rows that a device''s deletion takes along as conflicts, a column each';
 
--- Before the deletion. With a row that is kept those above it are, up to the deleted one (if it is one of `above`: the merge keeps
--- others itself), so that all can be put back. More rows than a person could look through refuse it: then nothing is deleted. All rows
+-- Before the deletion. With a row that is kept those above it are, up to the deleted one, so that all can be put back; but what
+-- the merge keeps itself is kept once. More rows than a person could look through refuse it: then nothing is deleted. All rows
 -- that go are locked first: what others write there is committed and seen, or waits for the deletion. As the engine, since the hub
 -- may neither lock rows that devices do not write nor read columns that they do not have.
 CREATE FUNCTION ferry.keep_cascaded(tenant uuid, of_tx bigint, device uuid, of_number bigint, apart bigint, base bigint, lost_from bigint,
-                                    of_tbl int, of_keys uuid[], above uuid[]) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
+                                    of_tbl int, of_keys uuid[]) RETURNS void
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -113,9 +113,6 @@ DECLARE
     kept_keys uuid[] := '{}';
     others uuid[] := '{}';
 BEGIN
-    IF EXISTS (SELECT FROM ferry.cascades_to(of_tbl)) THEN
-        PERFORM ferry.lock_rows(of_tbl, tenant, of_keys);
-    END IF;
     WHILE generation <= cardinality(keys) LOOP
         next_one := cardinality(keys) + 1;
         FOR step IN SELECT n.tbl, n.keys, c.child, c.joins, p.relid AS parent, p.tenant_col, p.key_col, t.relid, t.key_col AS child_key, t.tenant_col AS child_tenant
@@ -154,19 +151,72 @@ BEGIN
         SELECT o.tbl, array_agg(o.key) AS keys, array_agg(o.other) AS others,
             array_agg(ferry.is_unheld(tenant, device, o.tbl, o.key)) AS at_hub FROM (
             SELECT DISTINCT ON (k.tbl, k.key) k.tbl, k.key, k.other
-            FROM kept k WHERE k.tbl <> of_tbl OR k.key <> ALL (of_keys) OR k.key = ANY (above)
+            FROM kept k WHERE NOT EXISTS (SELECT FROM ferry.conflict x WHERE x.tenant_id = tenant AND x.tx = of_tx AND x.device_id = device
+                AND x.number = of_number AND x.tbl = k.tbl AND x.key = k.key)
             ORDER BY k.tbl, k.key, k.itself DESC, k.other) o
         GROUP BY o.tbl
     LOOP
         PERFORM ferry.keep_rows(tenant, of_tx, device, of_number, u.tbl, u.keys, u.others, u.at_hub);
     END LOOP;
 END $$;
-COMMENT ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[], uuid[]) IS
+COMMENT ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) IS
     'Keeps what a device''s deletion is about to take along by foreign keys and the device has not seen';
 
-REVOKE EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.is_unheld(uuid, uuid, int, uuid), ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[], int),
-    ferry.lock_rows(int, uuid, uuid[]), ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
-    ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[], uuid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[], uuid[]) TO ferry_hub;
+-- For rows of several devices, as one statement is about to delete them. Mostly there is nothing beneath.
+CREATE FUNCTION ferry.keep_cascades(tenant uuid, of_tx bigint, of_tbl int, of_keys uuid[], devices uuid[], numbers bigint[], apart bigint[],
+                                    bases bigint[], lost_from bigint[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked := (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl);
+    step record;
+    found bool := false;
+    g record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM ferry.cascades_to(of_tbl)) THEN
+        RETURN;
+    END IF;
+    PERFORM ferry.lock_rows(of_tbl, tenant, of_keys);
+    FOR step IN SELECT c.joins, k.relid FROM ferry.cascades_to(of_tbl) c JOIN ferry.tracked k ON k.tbl = c.child LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s p JOIN %s c ON %s WHERE p.%I = $1 AND p.%I = ANY ($2))', t.relid, step.relid, step.joins,
+                       t.tenant_col, t.key_col) INTO found USING tenant, of_keys;
+        EXIT WHEN found;
+    END LOOP;
+    IF NOT found THEN
+        RETURN;
+    END IF;
+    FOR g IN SELECT u.device, u.number, u.apart, u.base, u.lost_from, array_agg(u.key) AS keys
+        FROM unnest(of_keys, devices, numbers, apart, bases, lost_from) u(key, device, number, apart, base, lost_from) GROUP BY 1, 2, 3, 4, 5
+    LOOP
+        PERFORM ferry.keep_cascaded(tenant, of_tx, g.device, g.number, g.apart, g.base, g.lost_from, of_tbl, g.keys);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION ferry.keep_cascades(uuid, bigint, int, uuid[], uuid[], bigint[], bigint[], bigint[], bigint[]) IS
+    'Keeps what deletions of devices are about to take along by foreign keys and they have not seen';
+
+CREATE FUNCTION ferry.expect_rows(tenant uuid, of_tbl int, keys uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t ferry.tracked := (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl);
+    missing uuid;
+BEGIN
+    EXECUTE format('SELECT k FROM unnest($2) k WHERE NOT EXISTS (SELECT FROM %s r WHERE r.%I = $1 AND r.%I = k) LIMIT 1', t.relid, t.tenant_col, t.key_col)
+        INTO missing USING tenant, keys;
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION 'a row of % goes with one that the change-set deletes', t.name USING ERRCODE = 'FE303';
+    END IF;
+END $$;
+COMMENT ON FUNCTION ferry.expect_rows(uuid, int, uuid[]) IS 'Refuses what took rows along that it was to keep';
+
+REVOKE EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.is_unheld(uuid, uuid, int, uuid),
+    ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[], int), ferry.lock_rows(int, uuid, uuid[]),
+    ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
+    ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]),
+    ferry.keep_cascades(uuid, bigint, int, uuid[], uuid[], bigint[], bigint[], bigint[], bigint[]), ferry.expect_rows(uuid, int, uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ferry.keep_cascades(uuid, bigint, int, uuid[], uuid[], bigint[], bigint[], bigint[], bigint[]),
+    ferry.expect_rows(uuid, int, uuid[]) TO ferry_hub;
 
 RESET ROLE;
