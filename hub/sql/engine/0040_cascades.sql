@@ -86,33 +86,26 @@ END $$;
 COMMENT ON FUNCTION ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]) IS
     'Keeps rows that a device''s deletion takes along as conflicts, a column each';
 
--- Before the deletion. With a row that is kept those above it are, up to the deleted one, so that all can be put back; but what
--- the merge keeps itself is kept once. More rows than a person could look through refuse it: then nothing is deleted. All rows
--- that go are locked first: what others write there is committed and seen, or waits for the deletion. As the engine, since the hub
--- may neither lock rows that devices do not write nor read columns that they do not have.
-CREATE FUNCTION ferry.keep_cascaded(tenant uuid, of_tx bigint, device uuid, of_number bigint, apart bigint, base bigint, lost_from bigint,
-                                    of_tbl int, of_keys uuid[]) RETURNS void
+-- All rows that go with those of a table, a generation after the other, and by which row. They are locked first: what others write
+-- there is committed and seen, or waits for the deletion.
+CREATE FUNCTION ferry.walk_cascades(tenant uuid, of_tbl int, of_keys uuid[]) RETURNS TABLE (tbl int, key uuid, by_tbl int, by_key uuid)
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    most CONSTANT int := 1000;
-    -- All rows that go, a generation after the other, and by which row.
     tbls int[] := array_fill(of_tbl, ARRAY[cardinality(of_keys)]);
     keys uuid[] := of_keys;
-    by_tbls int[] := array_fill(0, ARRAY[cardinality(of_keys)]);
-    by_keys uuid[] := array_fill(NULL::uuid, ARRAY[cardinality(of_keys)]);
+    by_tbls int[] := '{}'; -- of those behind the first generation
+    by_keys uuid[] := '{}';
     generation int := 1; -- where the last one begins
     next_one int;
     step record;
     found uuid[];
     found_by uuid[];
-    u record;
-    -- Those that are kept.
-    kept_tbls int[] := '{}';
-    kept_keys uuid[] := '{}';
-    others uuid[] := '{}';
 BEGIN
+    IF EXISTS (SELECT FROM ferry.cascades_to(of_tbl)) THEN
+        PERFORM ferry.lock_rows(of_tbl, tenant, of_keys);
+    END IF;
     WHILE generation <= cardinality(keys) LOOP
         next_one := cardinality(keys) + 1;
         FOR step IN SELECT n.tbl, n.keys, c.child, c.joins, p.relid AS parent, p.tenant_col, p.key_col, t.relid, t.key_col AS child_key, t.tenant_col AS child_tenant
@@ -125,71 +118,73 @@ BEGIN
                            step.child_key, step.key_col, step.parent, step.relid, step.joins, step.tenant_col, step.child_tenant, step.child)
                 INTO found, found_by USING tenant, step.keys, tbls, keys;
             CONTINUE WHEN found IS NULL;
+            PERFORM ferry.lock_rows(step.child, tenant, found);
             tbls := tbls || array_fill(step.child, ARRAY[cardinality(found)]);
             keys := keys || found;
             by_tbls := by_tbls || array_fill(step.tbl, ARRAY[cardinality(found)]);
             by_keys := by_keys || found_by;
-            PERFORM ferry.lock_rows(step.child, tenant, found);
-            SELECT array_agg(step.child) AS tbls, array_agg(r.key) AS keys, array_agg(r.other) AS others INTO u
-                FROM ferry.unseen_rows(tenant, device, of_number, apart, base, lost_from, step.child, found, most + 1) r;
-            kept_tbls := kept_tbls || u.tbls;
-            kept_keys := kept_keys || u.keys;
-            others := others || u.others;
-            IF cardinality(kept_keys) > most THEN
-                RAISE EXCEPTION 'what it deletes takes more than % rows along that others have changed and this device has not seen: look at them first', most
-                    USING ERRCODE = 'FE315';
-            END IF;
         END LOOP;
         generation := next_one;
     END LOOP;
-    FOR u IN
-        WITH RECURSIVE gone AS (SELECT * FROM unnest(tbls, keys, by_tbls, by_keys) x(tbl, key, by_tbl, by_key)),
-        kept AS (
-            SELECT x.tbl, x.key, x.other, true AS itself FROM unnest(kept_tbls, kept_keys, others) x(tbl, key, other)
-            UNION
-            SELECT g.by_tbl, g.by_key, k.other, false FROM kept k JOIN gone g ON g.tbl = k.tbl AND g.key = k.key WHERE g.by_key IS NOT NULL)
-        SELECT o.tbl, array_agg(o.key) AS keys, array_agg(o.other) AS others,
-            array_agg(ferry.is_unheld(tenant, device, o.tbl, o.key)) AS at_hub FROM (
-            SELECT DISTINCT ON (k.tbl, k.key) k.tbl, k.key, k.other
-            FROM kept k WHERE NOT EXISTS (SELECT FROM ferry.conflict x WHERE x.tenant_id = tenant AND x.tx = of_tx AND x.device_id = device
-                AND x.number = of_number AND x.tbl = k.tbl AND x.key = k.key)
-            ORDER BY k.tbl, k.key, k.itself DESC, k.other) o
-        GROUP BY o.tbl
-    LOOP
-        PERFORM ferry.keep_rows(tenant, of_tx, device, of_number, u.tbl, u.keys, u.others, u.at_hub);
-    END LOOP;
+    RETURN QUERY SELECT * FROM unnest(tbls[cardinality(of_keys) + 1:], keys[cardinality(of_keys) + 1:], by_tbls, by_keys);
 END $$;
-COMMENT ON FUNCTION ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]) IS
-    'Keeps what a device''s deletion is about to take along by foreign keys and the device has not seen';
+COMMENT ON FUNCTION ferry.walk_cascades(uuid, int, uuid[]) IS 'Rows that a deletion takes along by foreign keys; locks them';
 
--- For rows of several devices, as one statement is about to delete them. Mostly there is nothing beneath.
+-- Just before a statement deletes rows for change-sets of devices. With a row that is kept those above it are, up to the deleted
+-- one, so that all can be put back; but what the merge keeps itself is kept once. More rows than a person could look through
+-- refuse the deletion. As the engine, since the hub may neither lock rows that devices do not write nor read columns that they do not have.
 CREATE FUNCTION ferry.keep_cascades(tenant uuid, of_tx bigint, of_tbl int, of_keys uuid[], devices uuid[], numbers bigint[], apart bigint[],
                                     bases bigint[], lost_from bigint[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    t ferry.tracked := (SELECT o FROM ferry.tracked o WHERE o.tbl = of_tbl);
-    step record;
-    found bool := false;
+    most CONSTANT int := 1000;
+    gone record;
+    lowest bigint := (SELECT min(CASE WHEN u.lost > 0 AND u.base >= u.lost THEN u.lost - 1 ELSE u.base END) FROM unnest(bases, lost_from) u(base, lost));
     g record;
+    mine record;
+    kept record;
+    r record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM ferry.cascades_to(of_tbl)) THEN
-        RETURN;
-    END IF;
-    PERFORM ferry.lock_rows(of_tbl, tenant, of_keys);
-    FOR step IN SELECT c.joins, k.relid FROM ferry.cascades_to(of_tbl) c JOIN ferry.tracked k ON k.tbl = c.child LOOP
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s p JOIN %s c ON %s WHERE p.%I = $1 AND p.%I = ANY ($2))', t.relid, step.relid, step.joins,
-                       t.tenant_col, t.key_col) INTO found USING tenant, of_keys;
-        EXIT WHEN found;
-    END LOOP;
-    IF NOT found THEN
+    SELECT array_agg(w.tbl) AS tbls, array_agg(w.key) AS keys, array_agg(w.by_tbl) AS by_tbls, array_agg(w.by_key) AS by_keys INTO gone
+        FROM ferry.walk_cascades(tenant, of_tbl, of_keys) w;
+    -- Mostly there is nothing beneath, or nobody has changed it since.
+    IF gone.keys IS NULL OR NOT EXISTS (
+        SELECT FROM (SELECT x.tbl, array_agg(x.key) AS keys FROM unnest(gone.tbls, gone.keys) x(tbl, key) GROUP BY x.tbl) n
+        CROSS JOIN LATERAL ferry.unseen_rows(tenant, NULL, 0, 0, lowest, 0, n.tbl, n.keys, 1)) THEN
         RETURN;
     END IF;
     FOR g IN SELECT u.device, u.number, u.apart, u.base, u.lost_from, array_agg(u.key) AS keys
         FROM unnest(of_keys, devices, numbers, apart, bases, lost_from) u(key, device, number, apart, base, lost_from) GROUP BY 1, 2, 3, 4, 5
     LOOP
-        PERFORM ferry.keep_cascaded(tenant, of_tx, g.device, g.number, g.apart, g.base, g.lost_from, of_tbl, g.keys);
+        WITH RECURSIVE a AS (SELECT * FROM unnest(gone.tbls, gone.keys, gone.by_tbls, gone.by_keys) x(tbl, key, by_tbl, by_key)),
+        m AS (SELECT a.* FROM a WHERE a.by_tbl = of_tbl AND a.by_key = ANY (g.keys)
+              UNION SELECT a.* FROM m JOIN a ON a.by_tbl = m.tbl AND a.by_key = m.key)
+        SELECT array_agg(m.tbl) AS tbls, array_agg(m.key) AS keys, array_agg(m.by_tbl) AS by_tbls, array_agg(m.by_key) AS by_keys INTO mine FROM m;
+        CONTINUE WHEN mine.keys IS NULL;
+        SELECT array_agg(n.tbl) AS tbls, array_agg(u.key) AS keys, array_agg(u.other) AS others INTO kept
+            FROM (SELECT x.tbl, array_agg(x.key) AS keys FROM unnest(mine.tbls, mine.keys) x(tbl, key) GROUP BY x.tbl) n
+            CROSS JOIN LATERAL ferry.unseen_rows(tenant, g.device, g.number, g.apart, g.base, g.lost_from, n.tbl, n.keys, most + 1) u;
+        CONTINUE WHEN kept.keys IS NULL;
+        IF cardinality(kept.keys) > most THEN
+            RAISE EXCEPTION 'what it deletes takes more than % rows along that others have changed and this device has not seen: look at them first', most
+                USING ERRCODE = 'FE315';
+        END IF;
+        FOR r IN
+            WITH RECURSIVE a AS (SELECT * FROM unnest(mine.tbls, mine.keys, mine.by_tbls, mine.by_keys) x(tbl, key, by_tbl, by_key)),
+            k AS (SELECT x.tbl, x.key, x.other, true AS itself FROM unnest(kept.tbls, kept.keys, kept.others) x(tbl, key, other)
+                  UNION SELECT a.by_tbl, a.by_key, k.other, false FROM k JOIN a ON a.tbl = k.tbl AND a.key = k.key)
+            SELECT o.tbl, array_agg(o.key) AS keys, array_agg(o.other) AS others,
+                array_agg(ferry.is_unheld(tenant, g.device, o.tbl, o.key)) AS at_hub
+            FROM (SELECT DISTINCT ON (k.tbl, k.key) k.tbl, k.key, k.other FROM k
+                  WHERE NOT EXISTS (SELECT FROM ferry.conflict x WHERE x.tenant_id = tenant AND x.tx = of_tx AND x.device_id = g.device
+                      AND x.number = g.number AND x.tbl = k.tbl AND x.key = k.key)
+                  ORDER BY k.tbl, k.key, k.itself DESC, k.other) o
+            GROUP BY o.tbl
+        LOOP
+            PERFORM ferry.keep_rows(tenant, of_tx, g.device, g.number, r.tbl, r.keys, r.others, r.at_hub);
+        END LOOP;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION ferry.keep_cascades(uuid, bigint, int, uuid[], uuid[], bigint[], bigint[], bigint[], bigint[]) IS
@@ -214,7 +209,7 @@ COMMENT ON FUNCTION ferry.expect_rows(uuid, int, uuid[]) IS 'Refuses what took r
 REVOKE EXECUTE ON FUNCTION ferry.cascades_to(int), ferry.is_unheld(uuid, uuid, int, uuid),
     ferry.unseen_rows(uuid, uuid, bigint, bigint, bigint, bigint, int, uuid[], int), ferry.lock_rows(int, uuid, uuid[]),
     ferry.keep_rows(uuid, bigint, uuid, bigint, int, uuid[], uuid[], bool[]),
-    ferry.keep_cascaded(uuid, bigint, uuid, bigint, bigint, bigint, bigint, int, uuid[]),
+    ferry.walk_cascades(uuid, int, uuid[]),
     ferry.keep_cascades(uuid, bigint, int, uuid[], uuid[], bigint[], bigint[], bigint[], bigint[]), ferry.expect_rows(uuid, int, uuid[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ferry.keep_cascades(uuid, bigint, int, uuid[], uuid[], bigint[], bigint[], bigint[], bigint[]),
     ferry.expect_rows(uuid, int, uuid[]) TO ferry_hub;
