@@ -474,8 +474,20 @@ static bool stays(const struct batch *b, uint32_t i, const struct merge_result *
 	return r->retry || (r->parked && b->sets[i].set == NULL);
 }
 
+/* Where nothing went on, nothing is gained by trying again at once. */
+static bool goes_on(const struct batch *b, const struct merge_result *results, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (!stays(b, i, &results[i]))
+			return true;
+	}
+	return false;
+}
+
 static void settle_batch(struct tenant *t, struct batch *b, const struct merge_result *results, uint32_t count)
 {
+	bool at_once = goes_on(b, results, count);
+
 	assert(count == b->count);
 	/* From the last to the first: those to be tried later return to the
 	 * queue's front in their old order. */
@@ -487,7 +499,7 @@ static void settle_batch(struct tenant *t, struct batch *b, const struct merge_r
 		if (r->elsewhere && item->session != NULL)
 			session_fail(item->session, FERRY_LINK_CLOSED, 0, "a newer session of this device has begun");
 		if (r->retry)
-			try_item_later(t, item, r->next);
+			try_item_later(t, item, r->next && at_once);
 		else if (stays(b, i - 1, r))
 			park_staged(t, item, r->settled.code, r->settled.sentence);
 	}

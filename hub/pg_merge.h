@@ -42,8 +42,8 @@ struct merge_device {
 	bool known, suspect, failed;
 	int64_t life;
 	int64_t apart; /* numbers up to here may be of another copy of its replica */
-	bool holds;    /* one of the run's is held, so a later deletion must not overtake it */
-	bool next;     /* one is for the next transaction, and so are those behind it */
+	int64_t held;  /* the first of the run's that is held: a later deletion must not overtake it; 0: none is */
+	int64_t next;  /* the first that is for the next transaction, as are those behind it; 0: none is */
 	int64_t settled;
 	int64_t *above; /* sorted; has room for the run's numbers */
 	uint32_t above_count;

@@ -135,6 +135,21 @@ static bool is_apart(struct merge_op *m, const struct merge_entry *e, const stru
 	return false;
 }
 
+static bool is_behind(const struct merge_entry *e, int64_t number)
+{
+	return number != 0 && e->item->number > number;
+}
+
+static void note_held(struct merge_entry *e)
+{
+	struct merge_device *d = e->device;
+
+	if (!is_behind(e, d->held))
+		d->held = e->item->number;
+	if (e->next && !is_behind(e, d->next))
+		d->next = e->item->number;
+}
+
 /* Rows that somebody else holds make it wait; rows that are outside the
  * device's scopes before the write refuse it (P7). */
 static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct block *b)
@@ -150,10 +165,10 @@ static void admit_rows(struct merge_op *m, struct merge_entry *e, const struct b
 	}
 	if (is_apart(m, e, b)) {
 		e->state = ITEM_HELD;
-		e->next = e->device->next = true;
+		e->next = true;
 		return;
 	}
-	if (b->op == ROW_DELETE && e->device->holds && pg_catalog_above(m->op.catalog, b->table)) {
+	if (b->op == ROW_DELETE && is_behind(e, e->device->held) && pg_catalog_above(m->op.catalog, b->table)) {
 		e->state = ITEM_HELD;
 		return;
 	}
@@ -227,7 +242,7 @@ void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change
 		pg_run_reject(m, e, e->misfit, e->misfit_sentence);
 		return;
 	}
-	if (e->device->next && !e->item->park) {
+	if (is_behind(e, e->device->next) && !e->item->park) {
 		e->state = ITEM_HELD;
 		e->next = true;
 		return;
@@ -241,7 +256,8 @@ void pg_run_admit(struct merge_op *m, struct merge_entry *e, const struct change
 		if (e->state == ITEM_WAITING)
 			admit_tenant(m, e, &s->blocks[i]);
 	}
-	e->device->holds |= e->state == ITEM_HELD;
+	if (e->state == ITEM_HELD)
+		note_held(e);
 }
 
 /* ------------------------------------------------------------------ groups */

@@ -181,6 +181,13 @@ class Cascades(HubCase):
                 self.edit(self.b, ("insert", "tag", str(uuid.uuid4()), {"room_id": to})), self.edit(self.b, ("delete", "room", to))]
         self.assertEqual(self.merge(*sets), [(ACCEPTED, "OK"), (REJECTED, "FOREIGN_KEY"), (ACCEPTED, "OK"), (ACCEPTED, "OK")])
 
+    def test_R11_they_go_on_where_the_batch_is_refused_and_taken_apart(self):
+        self.made()
+        self.sql("ALTER TABLE p.ring ADD CHECK (v < 100)")
+        sets = [self.edit(self.a, ("delete", "room", self.room)), self.edit(self.a, ("insert", "ring", str(uuid.uuid4()), {"v": 100})),
+                self.edit(self.a, ("update", "mark", self.mark, {"at": AT})), self.edit(self.a, ("insert", "ring", str(uuid.uuid4()), {"v": 1}))]
+        self.assertEqual(self.merge(*sets), [(ACCEPTED, "OK"), (REJECTED, "CONSTRAINT"), (SUPERSEDED, "OK"), (ACCEPTED, "OK")])
+
     def test_one_that_waits_is_told_only_of_rows_that_are_missing(self):
         site, up = str(uuid.uuid4()), str(uuid.uuid4())
         self.sql("ALTER TABLE p.room ADD COLUMN side_id uuid, ADD FOREIGN KEY (tenant_id, side_id) REFERENCES p.room DEFERRABLE INITIALLY DEFERRED")

@@ -113,7 +113,7 @@ static void what_is_for_the_next_transaction_comes_at_once_and_in_its_order(void
 {
 	(void)state;
 	connect_at(1, 100);
-	w.apart = 2;
+	w.apart = 3;
 	for (int64_t number = 1; number <= 4; number++)
 		push(1, number);
 	run(); /* no time passes */
